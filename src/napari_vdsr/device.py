@@ -1,0 +1,82 @@
+"""Which device and which precision to compute with."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_vdsr.errors import DeviceError
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+def available_devices() -> list[str]:
+    """Devices that torch can use here, best first; always ends in ``"cpu"``."""
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Device for a name such as ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises
+    ------
+    DeviceError
+        If torch cannot use it here.
+    """
+    found = available_devices()
+    if name == "auto":
+        return torch.device(found[0])
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in found:
+        raise DeviceError(
+            f"device {name!r} cannot be used; torch {torch.__version__} found {', '.join(found)}. "
+            "Run `vdsr doctor` to see why, or pass --device auto."
+        )
+    return torch.device(wanted)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Arithmetic of the network's inner layers on a device.
+
+    Parameters
+    ----------
+    name : str
+        ``"float32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: fp16 on CUDA, whose ten
+        mantissa bits keep results within one part in a thousand of the residual, and
+        float32 elsewhere, for reproducible results.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown, or the device computes it only by slow emulation.
+    """
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise DeviceError(
+            f"precision {name!r} is unknown; allowed are auto, {', '.join(PRECISIONS)}."
+        )
+    if device.type == "cpu" and name == "fp16":
+        raise DeviceError("precision fp16 is for GPUs; on the CPU use float32, or bf16 for speed.")
+    if device.type == "cpu" and name == "bf16" and not cpu_has_bf16():
+        raise DeviceError(
+            "precision bf16 is not in this processor's instructions (AVX-512 BF16, AMX or Arm "
+            "BF16), so it would be slower than float32. Use --precision float32."
+        )
+    return PRECISIONS[name]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    # torch has no public call for this; a missing one means 'do not know', hence no.
+    for query in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        if getattr(torch.cpu, query, bool)():
+            return True
+    return False

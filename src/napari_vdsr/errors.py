@@ -1,0 +1,84 @@
+"""Every exception that this package raises on purpose.
+
+Each class also subclasses the builtin that a caller would expect, so that
+``except ValueError`` or ``except OSError`` keeps working. A message says what is
+wrong, what was got, what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class VdsrError(Exception):
+    """Base of all errors raised on purpose by ``napari_vdsr``.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit status of the ``vdsr`` command when this error ends it.
+    """
+
+    exit_code = 1
+
+
+class UsageError(VdsrError, ValueError):
+    """An option, or a combination of options, that cannot be carried out."""
+
+    exit_code = 2
+
+
+class AxesError(UsageError):
+    """Axis letters that do not fit the image."""
+
+
+class ScaleError(UsageError):
+    """A scale that cannot be applied, or that the network was not trained for."""
+
+
+class ImageDataError(VdsrError, ValueError):
+    """Pixels that cannot be upscaled: complex or object dtype, no pixels, NaN."""
+
+
+class NonFiniteError(ImageDataError):
+    """NaN or infinity in an image that was not given an explicit fill value."""
+
+
+class ImageFileError(VdsrError, OSError):
+    """A file that cannot be read or written as an image; the message names it."""
+
+
+class OutputExistsError(ImageFileError, FileExistsError):
+    """An output that is already there and was not to be overwritten."""
+
+
+class ModelFileError(VdsrError, OSError):
+    """Weights that are missing, damaged, or not in this package's format."""
+
+    exit_code = 3
+
+
+class DeviceError(VdsrError, RuntimeError):
+    """A device or precision that this machine does not have."""
+
+    exit_code = 3
+
+
+class MissingExtraError(VdsrError, ImportError):
+    """An optional dependency that is not installed; the message names the extra."""
+
+    exit_code = 3
+
+
+class DeviceMemoryError(VdsrError, MemoryError):
+    """Out of memory even with the smallest tile."""
+
+
+class TrainingError(VdsrError, RuntimeError):
+    """Training that cannot start or go on."""
+
+
+class DivergenceError(TrainingError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class CollapseError(TrainingError):
+    """The network learnt to output nothing: its result is the bicubic image."""

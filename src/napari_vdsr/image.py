@@ -1,0 +1,141 @@
+"""The one form in which an image travels through the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_vdsr.errors import AxesError, ImageDataError
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    Array = np.ndarray | da.Array
+
+SPATIAL = "ZYX"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """What a file says about one channel.
+
+    Attributes
+    ----------
+    name : str or None
+        For example ``"DAPI"``.
+    color : int or None
+        0xRRGGBB, the display colour.
+    contrast : tuple of float or None
+        Display range (low, high) in intensity units of the image.
+    """
+
+    name: str | None = None
+    color: int | None = None
+    contrast: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """Pixels, the meaning of their axes, and their physical units.
+
+    Attributes
+    ----------
+    data : numpy.ndarray or dask.array.Array
+        Any number of dimensions from 2; a lazy array stays lazy.
+    axes : str
+        One upper-case letter for each dimension, as in OME: T time, C channel,
+        Z depth, Y and X (required), S colour samples (RGB or RGBA, the last axis).
+        Other letters stand for stacks of unknown meaning and are carried along.
+    pixel_size : mapping of str to float
+        Micrometres, for those of ``"Z"``, ``"Y"`` and ``"X"`` that are known.
+    time_step : float or None
+        Seconds between frames.
+    channels : tuple of Channel
+        One for each index of the C axis; empty where nothing is known.
+    name : str
+        For people: usually the file's name without its suffix.
+    metadata : mapping
+        Further metadata of the source, kept to be written out again. Reserved keys:
+        ``"description"`` (str), ``"software"`` (str), ``"imagej"`` (dict as tifffile
+        gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
+        ``"acquired"`` (ISO 8601 str), ``"axes_rule"`` (str: how ambiguous axes were read).
+
+    Raises
+    ------
+    AxesError
+        If the letters do not fit the array.
+    ImageDataError
+        If an axis has no length or the dtype is complex, object or text.
+    """
+
+    data: Array
+    axes: str
+    pixel_size: Mapping[str, float] = field(default_factory=dict)
+    time_step: float | None = None
+    channels: tuple[Channel, ...] = ()
+    name: str = "image"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_axes(self.axes, self.data.shape)
+        if 0 in self.data.shape:
+            raise ImageDataError(
+                f"image {self.name!r} has no pixels: its shape is {self.data.shape}. "
+                "Every axis must have a length of at least 1."
+            )
+        check_dtype(self.data.dtype, self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.data.dtype)
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the last axis holds colour samples of one image."""
+        return self.axes[-1] == "S" and self.size("S") in (3, 4)
+
+    def size(self, axis: str) -> int:
+        """Length along an axis; 1 if the image does not have it."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    def with_(self, **changes: Any) -> Self:
+        """Copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def check_dtype(dtype: np.dtype[Any], name: str = "image") -> None:
+    """Raise ``ImageDataError`` unless pixels of `dtype` are intensities."""
+    if dtype.kind in "uif":
+        return
+    advice = {
+        "b": "A mask or 1-bit image has no intensities to sharpen; "
+        "convert it first, e.g. mask.astype('uint8') * 255",
+        "c": "Take its magnitude, phase or real part first",
+    }.get(dtype.kind, "Convert it to numbers first")
+    raise ImageDataError(
+        f"image {name!r} has dtype {dtype}; allowed are integers and floats. {advice}."
+    )
+
+
+def check_axes(axes: str, shape: tuple[int, ...]) -> None:
+    """Raise ``AxesError`` unless `axes` can name the dimensions of `shape`."""
+    if len(axes) != len(shape):
+        raise AxesError(
+            f"image has {len(shape)} dimensions {shape} but axes {axes!r} names {len(axes)}. "
+            "Pass one letter per dimension, e.g. axes='CZYX'."
+        )
+    if not (axes.isascii() and axes.isalpha() and axes.isupper()) or len(set(axes)) != len(axes):
+        raise AxesError(
+            f"axes {axes!r} must be different upper-case letters, such as 'TCZYX' or 'YXS'."
+        )
+    if "Y" not in axes or "X" not in axes:
+        raise AxesError(f"axes {axes!r} must contain Y and X, the two that are upscaled.")
+    if "S" in axes and axes[-1] != "S":
+        raise AxesError(f"axes {axes!r}: colour samples S must come last. Move that axis first.")

@@ -1,0 +1,117 @@
+"""State of a training run on disk: all that a bit-identical continuation needs.
+
+The patches of a step depend on (seed, step) alone, so the step number is the whole
+state of the random generator. Tensors and JSON only, no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from napari_vdsr.errors import TrainingError
+
+KEY = "napari_vdsr.checkpoint"
+NAME = "checkpoint.safetensors"
+# Kept from the step at which a "stable-decay" learning rate began to fall.
+STABLE_NAME = "checkpoint-stable.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """A training run after `step` steps.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken.
+    seconds : float
+        Time spent training so far, over all sessions.
+    config : dict
+        ``TrainConfig.to_dict()``.
+    data : dict
+        What the run was fed: files and a hash of their pixels.
+    network, ema, optimizer : dict of str to torch.Tensor
+        Weights, running mean (empty without one), and optimizer state flattened as
+        ``"<parameter index>.<state name>"``.
+    groups : list of dict
+        The optimizer's parameter groups' numbers.
+    """
+
+    step: int
+    seconds: float
+    config: dict[str, Any]
+    data: dict[str, Any]
+    network: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    groups: list[dict[str, Any]]
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, whole or not at all."""
+        tensors = {}
+        for part in ("network", "ema", "optimizer"):
+            for name, tensor in getattr(self, part).items():
+                tensors[f"{part}/{name}"] = tensor.detach().cpu().contiguous()
+        header = {k: getattr(self, k) for k in ("step", "seconds", "config", "data", "groups")}
+        partial = path.with_name(f".{path.name}.part")
+        with partial.open("wb") as file:
+            file.write(save(tensors, metadata={KEY: json.dumps(header)}))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        TrainingError
+            If there is none or it is damaged.
+        """
+        if not path.is_file():
+            raise TrainingError(f"{path}: there is no checkpoint to resume. Start without --resume.")
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[KEY])
+                for key in file.keys():  # noqa: SIM118
+                    part, name = key.split("/", 1)
+                    parts[part][name] = file.get_tensor(key)
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise TrainingError(f"{path}: not a readable checkpoint ({error}).") from error
+        return cls(**header, **parts)
+
+
+def flatten_optimizer(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Optimizer state as flat tensors and plain numbers."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": value
+        for index, values in state["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, state["param_groups"]
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    """Put back what `flatten_optimizer` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

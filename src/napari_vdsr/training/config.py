@@ -1,0 +1,145 @@
+"""The settings of a training run: one flat TOML file."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.networks import NETWORKS
+
+PRESETS = Path(__file__).parent / "presets"
+CHOICES = {
+    "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
+    "optimizer": ("adamw", "sgd"),
+    "clip": ("norm", "adjustable", "none"),
+    "schedule": ("stable-decay", "cosine", "step"),
+    "precision": ("auto", "float32", "bf16", "fp16"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that, with the images, decides the trained weights.
+
+    The presets in ``training/presets`` say in comments what each setting means.
+
+    Raises
+    ------
+    UsageError
+        If a value is not allowed or two do not fit together.
+    """
+
+    architecture: str = "vdsr"
+    depth: int = 20
+    width: int = 64
+    last_init: float = 0.1
+    scales: tuple[int, ...] = (2, 3, 4)
+    patch_size: int = 41
+    batch_size: int = 32
+    flat_threshold: float = 1e-4
+    redraws: int = 4
+    optimizer: str = "adamw"
+    lr: float = 7e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: str = "norm"
+    clip_value: float = 2.0
+    schedule: str = "stable-decay"
+    warmup: int = 400
+    decay: float = 0.25
+    drop_every: int = 2490
+    ema: float = 0.999
+    steps: int = 20000
+    precision: str = "auto"
+    validate_every: int = 1000
+    seed: int = 2016
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"training setting {name} is {getattr(self, name)!r}; "
+                    f"allowed are {', '.join(allowed)}."
+                )
+        for name in ("depth", "width", "patch_size", "batch_size", "steps", "validate_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"training setting {name} is {getattr(self, name)}; at least 1.")
+        if not self.scales or min(self.scales) < 2:
+            raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2, e.g. 2,3.")
+        if self.clip == "adjustable" and self.optimizer != "sgd":
+            raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+
+    @property
+    def decay_start(self) -> int:
+        """Step at which a "stable-decay" learning rate begins to fall."""
+        return self.steps - round(self.decay * self.steps)
+
+    def lr_factor(self, step: int) -> float:
+        """Learning rate at a step, as a fraction of `lr`.
+
+        Notes
+        -----
+        "stable-decay" is constant, then falls as 1 - sqrt to zero over the last part
+        [1]_. Until it falls it does not depend on `steps`, so a finished run can be
+        made longer from the checkpoint at `decay_start`.
+
+        References
+        ----------
+        .. [1] A. Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
+           Training Durations", 2024. https://doi.org/10.48550/arXiv.2405.18392
+        """
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if self.schedule == "step":
+            return float(0.1 ** (step // self.drop_every))
+        if self.schedule == "cosine":
+            done = (step - self.warmup) / max(1, self.steps - self.warmup)
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if step < self.decay_start:
+            return 1.0
+        return 1 - math.sqrt((step - self.decay_start) / max(1, self.steps - self.decay_start))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings as JSON-serialisable values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
+    """Read a preset by name, or a TOML file by path, and change single settings.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset or file, it is not TOML, or names an unknown setting.
+    """
+    path = PRESETS / f"{preset_or_path}.toml"
+    if not path.is_file():
+        path = Path(preset_or_path)
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from error
+    return config_from(values | overrides)
+
+
+def config_from(values: dict[str, Any]) -> TrainConfig:
+    """Config from plain values, as read from TOML or from a checkpoint."""
+    known = {f.name: f for f in fields(TrainConfig)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(
+            f"unknown training setting {unknown[0]!r}; allowed are {', '.join(known)}."
+        )
+    typed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    try:
+        return replace(TrainConfig(), **typed)
+    except TypeError as error:
+        raise UsageError(f"a training setting has a value of the wrong type: {error}") from error
