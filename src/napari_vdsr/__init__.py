@@ -1,3 +1,61 @@
-"""VDSR super-resolution of scientific images."""
+"""VDSR super-resolution of scientific images.
+
+>>> import napari_vdsr as vdsr                                       # doctest: +SKIP
+>>> image = vdsr.read_image("cells.tif")                             # doctest: +SKIP
+>>> sharp = vdsr.upscale(image, vdsr.load_model("vdsr"), scale=2)    # doctest: +SKIP
+>>> vdsr.write_image(sharp, "sharp.ome.tif")                         # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_vdsr.engine import upscale
+    from napari_vdsr.errors import VdsrError
+    from napari_vdsr.image import Channel, Image
+    from napari_vdsr.io import read_image, write_image
+    from napari_vdsr.modelfile import Model, ModelCard, list_models, load_model, save_model
 
 __version__ = "0.1.0"
+
+# Torch takes a second to import and napari longer: each name is loaded when it is used.
+_HOMES = {
+    "Channel": "image",
+    "Image": "image",
+    "Model": "modelfile",
+    "ModelCard": "modelfile",
+    "VdsrError": "errors",
+    "list_models": "modelfile",
+    "load_model": "modelfile",
+    "read_image": "io",
+    "save_model": "modelfile",
+    "upscale": "engine",
+    "write_image": "io",
+}
+
+__all__ = [
+    "Channel",
+    "Image",
+    "Model",
+    "ModelCard",
+    "VdsrError",
+    "__version__",
+    "list_models",
+    "load_model",
+    "read_image",
+    "save_model",
+    "upscale",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,10 +7,12 @@ change of luma to each of R, G and B of the bicubic image: chroma is never compu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Y = 16 + 65.481 R + 128.553 G + 24.966 B, for R, G, B in [0, 1] and Y in [16, 235].
 LUMA_OFFSET = 16.0 / 255.0

@@ -1,70 +1,188 @@
-"""Measuring models the way the literature does.
-
-Everything here follows one published protocol ("protocol B"): BT.601 luma rounded to
-8 bits, crop to a multiple of the scale, MATLAB bicubic down without rounding, enlarge,
-clip and round to 8 bits, shave `scale` pixels from each side, PSNR and SSIM with a data
-range of 255. Figures made without the roundings read 0.03 to 0.07 dB higher and must not
-stand beside these.
-"""
+"""Measuring models the way the literature does: ``napari_vdsr.protocol`` on folders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_vdsr import metrics
-from napari_vdsr.resize import resize
+from napari_vdsr.errors import ImageFileError, UsageError
+from napari_vdsr.execute import Executor
+from napari_vdsr.image import Image
+from napari_vdsr.io import write_image
+from napari_vdsr.modelfile import BICUBIC_CARD, Model, load_model
+from napari_vdsr.protocol import (
+    Score,
+    check_scales,
+    interpolated,
+    luma_change,
+    picture,
+    score,
+    shrunken,
+    to_uint8,
+)
+from napari_vdsr.tables import Row, format_rows
+from napari_vdsr.truth import Truth, list_images, read_truth
 
-PROTOCOL = "B (BT.601 luma, 8-bit rounded, MATLAB bicubic, shave = scale)"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-# Takes bicubic-enlarged luma in [0, 1], (Y, X) float64, gives the super-resolved one.
-Enhance = Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]
+    import torch
+    from numpy.typing import NDArray
 
+__all__ = ["Row", "evaluate", "format_rows"]
 
-@dataclass(frozen=True)
-class Score:
-    """Figures of one image, or their means over several; intensities in [0, 255]."""
-
-    psnr: float
-    ssim: float
-    mae: float
-    mse: float
-    seconds: float = 0.0
+# Where the shrunken images are saved, beside one folder for each model.
+LOW_RESOLUTION = "low-resolution"
+FIGURES = ("psnr", "ssim", "mae", "mse")
 
 
-def modcrop(image: NDArray[Any], scale: int) -> NDArray[Any]:
-    """Crop bottom and right so that height and width divide by `scale`."""
-    return image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
-
-
-def interpolated(luma: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
-    """Shrink by `scale` and enlarge again, both bicubic: the network's input, in [0, 1].
+def evaluate(
+    models: Sequence[Model],
+    folders: Sequence[str | Path],
+    scales: Sequence[int],
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    save_images: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Measure models on folders of images; bicubic is always among them.
 
     Parameters
     ----------
-    luma : numpy.ndarray
-        (Y, X) uint8, already cropped to a multiple of `scale`.
+    models : sequence of Model
+        To measure; also at scales that they were not trained for, which the rows tell.
+    folders : sequence of str or pathlib.Path
+        Folders of 8-bit images, or single ones; each is one set.
+    scales : sequence of int
+        Whole numbers from 2.
+    device : torch.device
+        Where the networks run.
+    precision : torch.dtype
+        Of their inner layers.
+    save_images : pathlib.Path, optional
+        Folder for PNG files ``SET/xSCALE/MODEL/IMAGE.png`` and the shrunken images;
+        files that are there already are replaced.
+    on_progress : callable, optional
+        Called with (images done, images in all), an image counting once for each scale.
+
+    Returns
+    -------
+    list of Row
+        By set, then scale, then model, in the order given, bicubic first.
+
+    Raises
+    ------
+    ImageFileError, ImageDataError
+        If an image cannot be measured. All are read before the first network runs.
+    ScaleError
+        If a scale is no whole number from 2.
+    UsageError
+        If two sets have the same name.
     """
-    return resize(resize(luma / 255.0, 1 / scale), scale)
+    check_scales(scales)
+    datasets = _datasets(folders)
+    for path in (path for paths in datasets.values() for path in paths):
+        truth = read_truth(path)
+        for scale in scales:
+            truth.cropped(scale)
+    named = _named(models)
+    executors = {name: Executor(m.network, device, precision) for name, m in named.items()}
+    done, total = 0, len(scales) * sum(map(len, datasets.values()))
+    rows = []
+    for dataset, paths in datasets.items():
+        for scale in scales:
+            target = save_images / dataset / f"x{scale}" if save_images else None
+            measured: dict[str, dict[str, tuple[Score, float]]] = {name: {} for name in named}
+            for path in paths:
+                truth = read_truth(path).cropped(scale)
+                for name, figures in _measure(truth, scale, executors, target).items():
+                    measured[name][path.name] = figures
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+            rows += _rows(named, dataset, scale, measured)
+    return rows
 
 
-def to_uint8(image: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Clip [0, 1] to 8 bits, rounding halves up as MATLAB does."""
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _datasets(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
+    datasets: dict[str, list[Path]] = {}
+    for folder in folders:
+        path = Path(folder).resolve()
+        name = path.stem if path.is_file() else path.name
+        if name in datasets:
+            raise UsageError(f"two sets of images are named {name!r}. Rename one of them.")
+        datasets[name] = list_images(folder)
+    return datasets
 
 
-def score(truth: NDArray[np.uint8], result: NDArray[np.uint8], shave: int) -> Score:
-    """Compare two 8-bit images after shaving their borders."""
-    inner = (slice(shave, -shave), slice(shave, -shave)) if shave else (slice(None), slice(None))
-    a, b = truth[inner], result[inner]
-    return Score(
-        psnr=metrics.psnr(a, b, data_range=255),
-        ssim=metrics.ssim(a, b, data_range=255),
-        mae=metrics.mae(a, b),
-        mse=metrics.mse(a, b),
-    )
+def _named(models: Sequence[Model]) -> dict[str, Model]:
+    """Models by name, bicubic first; what is given twice is taken once."""
+    different = {model.card.sha256: model for model in models if model.card != BICUBIC_CARD}
+    counts = Counter(model.name for model in different.values())
+    named = {BICUBIC_CARD.name: load_model(BICUBIC_CARD.name)}
+    for sha256, model in different.items():
+        unique = counts[model.name] == 1 and model.name not in named
+        named[model.name if unique else f"{model.name}-{sha256[:6]}"] = model
+    return named
+
+
+def _measure(
+    truth: Truth, scale: int, executors: dict[str, Executor], target: Path | None
+) -> dict[str, tuple[Score, float]]:
+    """Score and seconds of every model on one cropped image; save the pictures if asked."""
+    ilr = interpolated(truth.luma, scale)
+    name = truth.path.name if truth.path.suffix == ".png" else f"{truth.path.name}.png"
+    if target is not None:
+        bicubic = ilr if truth.rgb is None else interpolated(truth.rgb, scale)
+        _save(to_uint8(shrunken(truth.pixels, scale)), target / LOW_RESOLUTION / name)
+    measured = {}
+    for model, executor in executors.items():
+        started = time.perf_counter()
+        change = luma_change(executor.run, ilr)
+        seconds = time.perf_counter() - started
+        measured[model] = score(truth.luma, to_uint8(ilr + change), scale), seconds
+        if target is not None:
+            _save(picture(bicubic, change), target / model / name)
+    return measured
+
+
+def _save(pixels: NDArray[np.uint8], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(
+            f"{path.parent}: cannot be made ({error.strerror}). Save the images elsewhere."
+        ) from error
+    write_image(Image(data=pixels, axes="YXS"[: pixels.ndim]), path, overwrite=True)
+
+
+def _rows(
+    models: dict[str, Model],
+    dataset: str,
+    scale: int,
+    measured: dict[str, dict[str, tuple[Score, float]]],
+) -> list[Row]:
+    means = {
+        name: {f: float(np.mean([getattr(s, f) for s, _ in scores.values()])) for f in FIGURES}
+        for name, scores in measured.items()
+    }
+    bicubic = means[BICUBIC_CARD.name]["psnr"]
+    return [
+        Row(
+            model=name,
+            dataset=dataset,
+            scale=scale,
+            trained=not models[name].card.scales or scale in models[name].card.scales,
+            images=len(scores),
+            gain=means[name]["psnr"] - bicubic,
+            seconds=sum(seconds for _, seconds in scores.values()),
+            per_image={file: figures for file, (figures, _) in scores.items()},
+            **means[name],
+        )
+        for name, scores in measured.items()
+    ]

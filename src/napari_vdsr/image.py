@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,9 +10,11 @@ import numpy as np
 from napari_vdsr.errors import AxesError, ImageDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dask.array as da
 
-    Array = np.ndarray | da.Array
+    Array = np.ndarray[Any, np.dtype[Any]] | da.Array
 
 SPATIAL = "ZYX"
 

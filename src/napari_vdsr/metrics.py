@@ -6,11 +6,13 @@ All take two arrays of the same shape and a data range in the same intensity uni
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SSIM_WINDOW = 11
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -100,7 +101,10 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
         "sha256": weights_sha256(tensors),
     }
     partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(save(tensors, metadata={CARD_KEY: json.dumps(written)}))
+    with partial.open("wb") as file:
+        file.write(save(tensors, metadata={CARD_KEY: json.dumps(written)}))
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
     return _card_from(written, path)
 
@@ -124,18 +128,31 @@ def load_model(name_or_path: str | Path) -> Model:
             f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
         )
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # Cloned, since the originals would keep the file mapped into memory.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        raise ModelFileError(f"{path}: the weights are not float32. Save it with napari-vdsr.")
     if weights_sha256(tensors) != card.sha256:
         raise ModelFileError(f"{path}: the weights do not match their checksum. Download it anew.")
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
+    return Model(_build(card, tensors, path).eval(), card)
+
+
+def _build(card: ModelCard, tensors: dict[str, torch.Tensor], path: Path) -> Network:
     try:
-        network = NETWORKS[card.architecture](**card.hyperparameters)
-        network.load_state_dict(tensors)
-    except (TypeError, ValueError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ModelFileError(f"{path}: weights and card do not agree: {first_line}") from error
-    return Model(network.eval(), card)
+        # A hostile card must not make us allocate: the meta device holds no numbers.
+        if max((v for v in card.hyperparameters.values() if isinstance(v, int)), default=0) > 2**12:
+            raise ValueError("hyper-parameters are out of all bounds")
+        with torch.device("meta"):
+            network = NETWORKS[card.architecture](**card.hyperparameters)
+        network.load_state_dict(tensors, assign=True)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelFileError(
+            f"{path}: weights and card do not agree ({reason}). Download it anew."
+        ) from error
+    return network
 
 
 def find_model(name_or_path: str | Path) -> Path:
@@ -183,7 +200,7 @@ def read_card(path: Path | str) -> ModelCard:
         raise ModelFileError(f"{path}: has no napari-vdsr model card. {advice}")
     try:
         return _card_from(json.loads(metadata[CARD_KEY]), path)
-    except (ValueError, TypeError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its model card is damaged ({error}). {advice}") from error
 
 
@@ -192,7 +209,9 @@ def _card_from(values: dict[str, Any], path: Path) -> ModelCard:
         raise ModelFileError(f"{path}: was written by a newer napari-vdsr. Update this one.")
     known = {f.name for f in fields(ModelCard)}
     kept = {key: value for key, value in values.items() if key in known}
-    kept["scales"] = tuple(kept.get("scales", ()))
+    kept["scales"] = tuple(map(float, kept.get("scales", ())))
+    if not all(isinstance(kept.get(key, ""), str) for key in ("name", "architecture", "sha256")):
+        raise TypeError("a name is no text")
     return ModelCard(**kept)
 
 

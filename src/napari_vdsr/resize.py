@@ -19,13 +19,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from napari_vdsr.errors import ScaleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KERNEL_WIDTH = 4.0
 # Enlarging needs at most floor(4 / 2) source pixels on either side of an output pixel.
@@ -41,7 +43,7 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def output_length(length: int, scale: float) -> int:
-    """Number of samples after resizing: ``ceil(length * scale)``, as MATLAB has it.
+    """Count the samples after resizing: ``ceil(length * scale)``, as MATLAB has it.
 
     Parameters
     ----------

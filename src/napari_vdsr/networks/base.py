@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A super-resolution network.
+    """A super-resolution network that sharpens a bicubic-enlarged image.
 
     Subclasses have a keyword-only constructor and keep its arguments in
     `hyperparameters`, so that a model file can build the same network again.
@@ -17,9 +17,6 @@ class Network(nn.Module):
     ----------
     hyperparameters : dict
         The constructor's arguments, JSON-serialisable.
-    pre_upsample : bool
-        True if the input of `forward` is the bicubic-enlarged image (VDSR, SRCNN),
-        False if it is the low-resolution image itself (ESPCN, EDSR).
     channels : int
         Planes of input and output; 1 for networks that work on luma.
     chain : torch.nn.Sequential or None
@@ -28,7 +25,6 @@ class Network(nn.Module):
         then run band by band down an image. None for any other network.
     """
 
-    pre_upsample: ClassVar[bool]
     channels: ClassVar[int] = 1
 
     def __init__(self, **hyperparameters: Any) -> None:
@@ -55,12 +51,12 @@ class Network(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            (N, channels, H, W), intensities normalised to [0, 1].
+            (N, channels, H, W), the bicubic-enlarged image, normalised to [0, 1].
 
         Returns
         -------
         torch.Tensor
-            (N, channels, H, W) if `pre_upsample`, else enlarged; same units.
+            (N, channels, H, W), in the same units.
         """
         raise NotImplementedError
 
@@ -70,5 +66,7 @@ def convolution_radius(module: nn.Module) -> int:
     radius = 0
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            radius += max(d * (k - 1) // 2 for k, d in zip(layer.kernel_size, layer.dilation))
+            radius += max(
+                d * (k - 1) // 2 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
+            )
     return radius

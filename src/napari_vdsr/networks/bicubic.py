@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from napari_vdsr.networks.base import Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Bicubic(Network):
     """Bicubic enlargement: the engine has done all the work before this network runs."""
-
-    pre_upsample = True
 
     def halo(self, scale: float) -> int:
         return 0

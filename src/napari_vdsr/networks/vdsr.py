@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 
 from napari_vdsr.networks.base import Network, convolution_radius
@@ -26,18 +28,16 @@ class VDSR(Network):
        Convolutional Networks", CVPR 2016. https://doi.org/10.1109/CVPR.2016.182
     """
 
-    pre_upsample = True
-
     def __init__(self, *, depth: int = 20, width: int = 64, last_init: float = 1.0) -> None:
         super().__init__(depth=depth, width=width, last_init=last_init)
         if depth < 2 or width < 1:
             raise ValueError(f"VDSR needs depth >= 2 and width >= 1, got {depth} and {width}.")
         sizes = [self.channels, *[width] * (depth - 1), self.channels]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:]):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             convolution = nn.Conv2d(fan_in, fan_out, kernel_size=3, padding=1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            nn.init.zeros_(convolution.get_parameter("bias"))
             layers += [convolution, nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers[:-1])
         convolution.weight.data.mul_(last_init)
@@ -51,4 +51,5 @@ class VDSR(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         # Under autocast the residual is bfloat16: the sum is made in the input's precision.
-        return x + self.layers(x).to(x.dtype)
+        residual: Tensor = self.layers(x)
+        return x + residual.to(x.dtype)

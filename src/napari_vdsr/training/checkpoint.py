@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_vdsr.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "napari_vdsr.checkpoint"
 NAME = "checkpoint.safetensors"
@@ -44,6 +46,8 @@ class Checkpoint:
         ``"<parameter index>.<state name>"``.
     groups : list of dict
         The optimizer's parameter groups' numbers.
+    loss_sum, loss_count : float, int
+        Losses since the last report.
     """
 
     step: int
@@ -54,6 +58,8 @@ class Checkpoint:
     ema: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     groups: list[dict[str, Any]]
+    loss_sum: float = 0.0
+    loss_count: int = 0
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all."""
@@ -61,7 +67,8 @@ class Checkpoint:
         for part in ("network", "ema", "optimizer"):
             for name, tensor in getattr(self, part).items():
                 tensors[f"{part}/{name}"] = tensor.detach().cpu().contiguous()
-        header = {k: getattr(self, k) for k in ("step", "seconds", "config", "data", "groups")}
+        numbers = ("step", "seconds", "config", "data", "groups", "loss_sum", "loss_count")
+        header = {name: getattr(self, name) for name in numbers}
         partial = path.with_name(f".{path.name}.part")
         with partial.open("wb") as file:
             file.write(save(tensors, metadata={KEY: json.dumps(header)}))
@@ -79,17 +86,17 @@ class Checkpoint:
             If there is none or it is damaged.
         """
         if not path.is_file():
-            raise TrainingError(f"{path}: there is no checkpoint to resume. Start without --resume.")
+            raise TrainingError(f"{path}: no checkpoint to resume from. Start without --resume.")
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
         try:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[KEY])
-                for key in file.keys():  # noqa: SIM118
+                for key in file.keys():
                     part, name = key.split("/", 1)
                     parts[part][name] = file.get_tensor(key)
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            return cls(**header, **parts)  # type: ignore[arg-type]
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise TrainingError(f"{path}: not a readable checkpoint ({error}).") from error
-        return cls(**header, **parts)
 
 
 def flatten_optimizer(

@@ -19,6 +19,23 @@ CHOICES = {
     "schedule": ("stable-decay", "cosine", "step"),
     "precision": ("auto", "float32", "bf16", "fp16"),
 }
+KINDS = {int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers"}
+LIMITS = {
+    "depth": (2, math.inf),
+    "width": (1, math.inf),
+    "patch_size": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "redraws": (0, math.inf),
+    "lr": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "warmup": (0, math.inf),
+    "decay": (0, 1),
+    "drop_every": (1, math.inf),
+    "ema": (0, 1),
+    "steps": (1, math.inf),
+    "validate_every": (1, math.inf),
+    "seed": (0, math.inf),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +83,14 @@ class TrainConfig:
                     f"training setting {name} is {getattr(self, name)!r}; "
                     f"allowed are {', '.join(allowed)}."
                 )
-        for name in ("depth", "width", "patch_size", "batch_size", "steps", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"training setting {name} is {getattr(self, name)}; at least 1.")
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                span = f"at least {low}" if high == math.inf else f"{low} to {high}"
+                raise UsageError(
+                    f"training setting {name} is {getattr(self, name)}; allowed is {span}."
+                )
         if not self.scales or min(self.scales) < 2:
-            raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2, e.g. 2,3.")
+            raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2.")
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
 
@@ -105,7 +125,7 @@ class TrainConfig:
         return 1 - math.sqrt((step - self.decay_start) / max(1, self.steps - self.decay_start))
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as JSON-serialisable values."""
+        """Return the settings as JSON-serialisable values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
@@ -138,8 +158,18 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
         raise UsageError(
             f"unknown training setting {unknown[0]!r}; allowed are {', '.join(known)}."
         )
-    typed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    try:
-        return replace(TrainConfig(), **typed)
-    except TypeError as error:
-        raise UsageError(f"a training setting has a value of the wrong type: {error}") from error
+    typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, value in typed.items():
+        if not _same_type(value, known[name].default):
+            kind = KINDS[type(known[name].default)]
+            raise UsageError(f"training setting {name} is {value!r}; it must be {kind}.")
+    return replace(TrainConfig(), **typed)
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
+    # TOML writes 0 for 0.0.
+    return isinstance(value, (int, float) if isinstance(default, float) else type(default))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.evaluation import interpolated, modcrop, score, to_uint8
 from napari_vdsr.modelfile import ModelCard, save_model
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.training.checkpoint import (
@@ -28,7 +25,8 @@ from napari_vdsr.training.checkpoint import (
     restore_optimizer,
 )
 from napari_vdsr.training.config import TrainConfig, config_from
-from napari_vdsr.training.data import load_images, read_plane_uint8
+from napari_vdsr.training.data import load_images
+from napari_vdsr.training.interrupt import Interrupt
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
     Log,
@@ -37,8 +35,15 @@ from napari_vdsr.training.monitor import (
     check_loss,
     draw_curve,
 )
-from napari_vdsr.training.optim import build_optimizer, set_lr
+from napari_vdsr.training.optim import build_optimizer, set_lr, warmed_ema
 from napari_vdsr.training.patches import Patches
+from napari_vdsr.training.validation import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 50
 
@@ -115,31 +120,34 @@ def train(
     if saved is not None:
         check_same_run(saved, config, data)
     patches = Patches(images.images, config, fabric.device)
+    left_out = len(images.images) - patches.image_count
+    if left_out:
+        logger.warning("%d images are smaller than a patch and are not used.", left_out)
     held_out = Validation(validation, config.scales, fabric.device) if validation else None
 
     network: Network = NETWORKS[config.architecture](
         depth=config.depth, width=config.width, last_init=config.last_init
     )
-    network.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(network, config)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain_optimizer = build_optimizer(network, config)
     ema = (
-        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(fabric.device)
+        AveragedModel(network, multi_avg_fn=warmed_ema(config.ema)).to(fabric.device)
         if config.ema
         else None
     )
     if saved is not None:
         network.load_state_dict(saved.network)
-        restore_optimizer(optimizer, saved.optimizer, saved.groups)
+        restore_optimizer(plain_optimizer, saved.optimizer, saved.groups)
         if ema is not None:
             ema.load_state_dict(saved.ema)
-    running, optimizer = fabric.setup(network, optimizer)
+    running, optimizer = fabric.setup(network, plain_optimizer)
 
     step, seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
     log = Log(output / "log.csv", held_out.scales if held_out else (), step)
-    result = ema.module if ema is not None else network
+    result = cast("Network", ema.module) if ema is not None else network
     started, first_step, last_saved = time.monotonic(), step, time.monotonic()
-    loss_sum = torch.zeros((), device=fabric.device)
-    loss_count = 0
+    loss_sum = torch.tensor(saved.loss_sum if saved else 0.0, device=fabric.device)
+    loss_count = saved.loss_count if saved else 0
 
     def checkpoint(file_name: str = NAME) -> None:
         nonlocal last_saved
@@ -153,62 +161,76 @@ def train(
             ema=ema.state_dict() if ema is not None else {},
             optimizer=state,
             groups=groups,
+            loss_sum=float(loss_sum),
+            loss_count=loss_count,
         ).save(output / file_name)
         last_saved = time.monotonic()
 
+    whole_step = True
     try:
-        while step < config.steps:
-            set_lr(optimizer, config.lr_factor(step))
-            ilr, hr = patches.batch(step, fabric.global_rank, fabric.world_size)
-            sr = running(ilr.contiguous(memory_format=torch.channels_last))
-            loss = (sr - hr).square().sum() / (2 * len(hr))
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            if config.clip == "norm":
-                nn.utils.clip_grad_norm_(network.parameters(), config.clip_value)
-            optimizer.step()
-            if ema is not None:
-                ema.update_parameters(network)
-            step += 1
-            loss_sum += loss.detach()
-            loss_count += 1
+        with Interrupt() as interrupt:
+            while step < config.steps:
+                whole_step = False
+                set_lr(optimizer, config.lr_factor(step))
+                ilr, hr = patches.batch(step, fabric.global_rank, fabric.world_size)
+                sr = running(ilr.contiguous(memory_format=torch.channels_last))
+                loss = (sr - hr).square().sum() / (2 * len(hr))
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                if config.clip == "norm":
+                    # Under fp16 the gradients are scaled; for other precisions this does nothing.
+                    fabric.strategy.precision.unscale_gradients(plain_optimizer)
+                    nn.utils.clip_grad_norm_(network.parameters(), config.clip_value)
+                optimizer.step()
+                if ema is not None:
+                    ema.update_parameters(network)
+                step += 1
+                loss_sum += loss.detach()
+                loss_count += 1
+                whole_step = True
 
-            validate = step % config.validate_every == 0 or step == config.steps
-            if step % REPORT_EVERY == 0 or validate:
-                mean_loss = float(loss_sum) / loss_count
-                loss_sum.zero_()
-                loss_count = 0
-                check_loss(mean_loss, step)
-                if step == COLLAPSE_STEP:
-                    check_collapse(float((sr.detach() - ilr).square().mean().sqrt()), step)
-                psnr = held_out.psnr(result) if held_out and validate else {}
-                spent = time.monotonic() - started
-                progress = Progress(
-                    step=step,
-                    steps=config.steps,
-                    loss=mean_loss,
-                    lr=optimizer.param_groups[0]["lr"],
-                    seconds=seconds + spent,
-                    patches_per_second=(step - first_step) * config.batch_size / spent,
-                    gains={s: v - held_out.bicubic[s] for s, v in psnr.items()} if held_out else {},
-                    psnr=psnr,
-                )
-                if fabric.is_global_zero:
-                    log.add(progress)
-                    if validate:
-                        draw_curve(log.rows, output / "curve.png")
-                    if on_progress is not None:
-                        on_progress(progress)
-            if (
-                fabric.is_global_zero
-                and config.schedule == "stable-decay"
-                and step == config.decay_start
-            ):
-                checkpoint(STABLE_NAME)
-            if fabric.is_global_zero and time.monotonic() - last_saved > 60 * checkpoint_minutes:
-                checkpoint()
+                # Before anything that may end the run, or it could not be made longer.
+                decays = config.schedule == "stable-decay" and step == config.decay_start
+                if decays and fabric.is_global_zero:
+                    checkpoint(STABLE_NAME)
+                validate = step % config.validate_every == 0 or step == config.steps
+                if step % REPORT_EVERY == 0 or validate:
+                    mean_loss = float(loss_sum) / loss_count
+                    loss_sum.zero_()
+                    loss_count = 0
+                    check_loss(mean_loss, step)
+                    if step == COLLAPSE_STEP:
+                        check_collapse(float((sr.detach() - ilr).square().mean().sqrt()), step)
+                    psnr = held_out.psnr(result) if held_out and validate else {}
+                    spent = time.monotonic() - started
+                    progress = Progress(
+                        step=step,
+                        steps=config.steps,
+                        loss=mean_loss,
+                        lr=optimizer.param_groups[0]["lr"],
+                        seconds=seconds + spent,
+                        patches_per_second=(step - first_step) * config.batch_size / spent,
+                        seconds_per_step=spent / (step - first_step),
+                        gains={s: v - held_out.bicubic[s] for s, v in psnr.items()}
+                        if held_out
+                        else {},
+                        psnr=psnr,
+                    )
+                    if fabric.is_global_zero:
+                        log.add(progress)
+                        if validate:
+                            draw_curve(log.rows, output / "curve.png")
+                        if on_progress is not None:
+                            on_progress(progress)
+                if (
+                    fabric.is_global_zero
+                    and time.monotonic() - last_saved > 60 * checkpoint_minutes
+                ):
+                    checkpoint()
+                if interrupt.asked:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
-        if fabric.is_global_zero:
+        if fabric.is_global_zero and whole_step:
             checkpoint()
         raise
     if fabric.is_global_zero:
@@ -268,45 +290,3 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
             f"the checkpoint was made from other images ({saved.data['files']} files, now "
             f"{data['files']}). Resume with the same images, or start in a new folder."
         )
-
-
-class Validation:
-    """Held-out images, measured by the published protocol.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Images of 8 bits.
-    scales : tuple of int
-        Scales to measure.
-    device : torch.device
-        Where to compute.
-
-    Attributes
-    ----------
-    bicubic : dict of int to float
-        PSNR of the bicubic images, in dB, for each scale.
-    """
-
-    def __init__(self, folder: Path, scales: tuple[int, ...], device: torch.device) -> None:
-        self.scales, self.device = scales, device
-        planes = [read_plane_uint8(p) for p in sorted(folder.iterdir()) if p.suffix == ".png"]
-        if not planes:
-            raise TrainingError(f"{folder}: no validation images.")
-        self.truth = {s: [modcrop(p, s) for p in planes] for s in scales}
-        self.ilr = {s: [interpolated(p, s) for p in self.truth[s]] for s in scales}
-        self.bicubic = {s: self._mean(s, lambda x: x) for s in scales}
-
-    @torch.inference_mode()
-    def psnr(self, network: nn.Module) -> dict[int, float]:
-        """Mean PSNR in dB of a network for each scale, computed in float32."""
-
-        def enhance(ilr: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            x: Tensor = torch.from_numpy(ilr).float()[None, None].to(self.device)
-            return network(x.contiguous(memory_format=torch.channels_last))[0, 0].cpu().numpy()
-
-        return {s: self._mean(s, enhance) for s in self.scales}
-
-    def _mean(self, scale: int, enhance: Callable[[Any], Any]) -> float:
-        pairs = zip(self.truth[scale], self.ilr[scale])
-        return float(np.mean([score(t, to_uint8(enhance(x)), scale).psnr for t, x in pairs]))

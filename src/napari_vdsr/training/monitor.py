@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import CollapseError, DivergenceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COLLAPSE_STEP = 500
 COLLAPSE_RMS = 1e-3
+# Colours that readers with any colour vision can tell apart (Okabe and Ito).
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+SMOOTH = 10
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Progress:
         Learning rate of the first parameter group.
     seconds : float
         Training time so far, over all sessions.
-    patches_per_second : float
+    patches_per_second, seconds_per_step : float
         Since this session started.
     gains : dict of int to float
         At validations: PSNR over bicubic in dB for each scale; else empty.
@@ -41,6 +48,7 @@ class Progress:
     lr: float
     seconds: float
     patches_per_second: float
+    seconds_per_step: float
     gains: dict[int, float]
     psnr: dict[int, float]
 
@@ -111,23 +119,60 @@ def check_collapse(residual_rms: float, step: int) -> None:
 
 
 def draw_curve(rows: list[dict[str, str]], path: Path) -> None:
-    """Draw loss and PSNR over bicubic against steps into a PNG file."""
-    # The object interface: pyplot would keep figures and pick a GUI backend.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draw loss and PSNR over bicubic against steps into a PNG file.
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    steps = [int(r["step"]) for r in rows]
-    left.plot(steps, [float(r["loss"]) for r in rows], lw=1)
-    left.set(xlabel="step", ylabel="loss (sum of squares / 2N)", yscale="log", title="Training loss")
-    validated = [r for r in rows if any(k.startswith("gain") and v for k, v in r.items())]
-    for column in [k for k in (validated[0] if validated else {}) if k.startswith("gain")]:
-        points = [(int(r["step"]), float(r[column])) for r in validated]
-        right.plot(*zip(*points), marker=".", label=column.replace("gain_x", "×"))
-    right.axhline(0, color="0.6", lw=0.8)
-    right.set(xlabel="step", ylabel="dB", title="PSNR over bicubic, validation images")
-    if validated:
-        right.legend()
-    figure.savefig(path, dpi=120)
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    figure = new_figure(9, 3.4, layout="constrained")
+    import matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context(STYLE):
+        left, right = figure.subplots(1, 2)
+        _draw_loss(left, rows)
+        _draw_gains(right, [row for row in rows if any(row[column] for column in _gains(row))])
+        for axes in (left, right):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="y", color=LINE, lw=0.6)
+            axes.set_xlabel("step")
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+        save_figure(figure, path, title="Training curve", dpi=150)
+
+
+def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
+    steps = [int(row["step"]) for row in rows]
+    losses = [float(row["loss"]) for row in rows]
+    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > SMOOTH else SERIES[0])
+    if len(rows) > SMOOTH:
+        means = [sum(losses[i : i + SMOOTH]) / SMOOTH for i in range(len(losses) - SMOOTH + 1)]
+        axes.plot(steps[SMOOTH - 1 :], means, lw=1.5, color=SERIES[0])
+    axes.set_title("Training loss")
+    axes.set_ylabel("sum of squares / 2N")
+    if losses and max(losses) > 10 * min(losses):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _draw_gains(axes: Any, rows: list[dict[str, str]]) -> None:
+    axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
+    for index, column in enumerate(_gains(rows[0]) if rows else []):
+        points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+        steps, gains = zip(*points, strict=True)
+        color = SERIES[index % len(SERIES)]
+        axes.plot(steps, gains, lw=1.5, marker="o", ms=2.5, color=color)
+        name = column.replace("gain_x", "×")
+        axes.annotate(
+            f"{name}  {gains[-1]:+.2f}", (steps[-1], gains[-1]), xytext=(5, 0),
+            textcoords="offset points", va="center", color=color, weight="bold",
+        )  # fmt: skip
+    axes.set_title("PSNR over bicubic, validation images")
+    axes.set_ylabel("dB")
+
+
+def _gains(row: dict[str, str]) -> list[str]:
+    return [column for column in row if column.startswith("gain_x")]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from napari_vdsr.training.config import TrainConfig
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from napari_vdsr.training.config import TrainConfig
 
 
 class AdjustableClipSGD(torch.optim.SGD):
@@ -57,7 +59,7 @@ class AdjustableClipSGD(torch.optim.SGD):
             group.setdefault("theta", theta)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Clip, then take one SGD step."""
         loss = None
         if closure is not None:
@@ -75,7 +77,7 @@ class AdjustableClipSGD(torch.optim.SGD):
 
     def _follow_lr(self, group: dict[str, Any]) -> None:
         previous, group["previous_lr"] = group.get("previous_lr", group["lr"]), group["lr"]
-        if not 0 < previous < group["lr"]:
+        if previous >= group["lr"]:
             return
         buffers = [self.state[p].get("momentum_buffer") for p in group["params"]]
         torch._foreach_mul_([b for b in buffers if b is not None], previous / group["lr"])
@@ -109,3 +111,21 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's learning rate to `factor` times its base."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def warmed_ema(decay: float) -> Callable[..., None]:
+    """Make a running mean of the weights that forgets the initial ones quickly.
+
+    Parameters
+    ----------
+    decay : float
+        Of the mean in the long run; in the beginning (1 + n) / (10 + n) after n steps,
+        without which the mean would hold a third of the initial weights for 1/(1 - decay)
+        steps.
+    """
+
+    def update(mean: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(mean, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.evaluation import modcrop
+from napari_vdsr.protocol import modcrop
 from napari_vdsr.resize import resize
-from napari_vdsr.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""``vdsr compare``: truth, bicubic and models side by side, as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_vdsr.cli import options
+from napari_vdsr.errors import UsageError
+
+
+def command(
+    image: Annotated[Path, typer.Argument(help="A sharp 8-bit image: the truth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file for the figure.")],
+    scale: Annotated[int, typer.Option("--scale", "-s", min=2, help="A whole number.")] = 3,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Bundled name or file; repeatable. [default: vdsr]"),
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Y,X,HEIGHT,WIDTH of the zoomed part; chosen if left out.")
+    ] = None,
+    debug: options.Debug = False,
+) -> None:
+    """Draw a figure of one image: truth, bicubic and models, zoomed, with their dB.
+
+    Example: vdsr compare butterfly.png -o butterfly-x3.png --scale 3
+    """
+    options.set_up_logging(0, False, None, debug)
+    from napari_vdsr.figures import compare
+    from napari_vdsr.modelfile import load_model
+
+    models = [load_model(name) for name in model or ["vdsr"]]
+    compare(image, models, scale, output, crop=_parse_crop(crop) if crop else None)
+    typer.echo(str(output))
+
+
+def _parse_crop(text: str) -> tuple[int, int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"--crop {text} must be four whole numbers Y,X,HEIGHT,WIDTH.")
+    y, x, height, width = map(int, parts)
+    return y, x, height, width

@@ -1,0 +1,54 @@
+"""``vdsr evaluate``: the table of the literature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_vdsr.cli import options
+
+
+def command(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of sharp 8-bit images.")],
+    scale: Annotated[str, typer.Option("--scale", "-s", help="Scales, e.g. 2,3,4.")] = "2,3,4",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Bundled name or file; repeatable. [default: vdsr]"),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        str, typer.Option("--format", "-f", help="text, csv, markdown or json.")
+    ] = "text",
+    save_images: Annotated[
+        Path | None, typer.Option(help="Write low-resolution and upscaled images here.")
+    ] = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    debug: options.Debug = False,
+) -> None:
+    """Measure models on images whose high resolution is known; bicubic is always a row.
+
+    Every image is shrunk and enlarged again by the protocol of the literature, which the
+    table names.
+
+    Example: vdsr evaluate Set5 Set14 --scale 2,3,4
+    """
+    options.set_up_logging(0, False, None, debug)
+    options.check_choice("--format", format, ("text", "csv", "markdown", "json"))
+    scales = options.parse_scales(scale)
+
+    from napari_vdsr.device import choose_device, choose_precision
+    from napari_vdsr.evaluation import evaluate, format_rows
+    from napari_vdsr.modelfile import load_model
+
+    torch_device = choose_device(device)
+    rows = evaluate(
+        [load_model(name) for name in model or ["vdsr"]],
+        folders,
+        scales,
+        device=torch_device,
+        precision=choose_precision(precision, torch_device),
+        save_images=save_images,
+    )
+    typer.echo(format_rows(rows, format))

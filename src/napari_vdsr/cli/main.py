@@ -1,0 +1,83 @@
+"""Entry point: commands are found by name, errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from napari_vdsr import __version__
+from napari_vdsr.cli import compare, doctor, evaluate, models, train, upscale
+from napari_vdsr.errors import VdsrError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="vdsr",
+    epilog="Exit codes: 0 all done; 1 some inputs failed; 2 wrong usage; 3 environment or "
+    "model error; 130 interrupted, the same command resumes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def with_exit_code(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn a command's result and errors into the process's exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs) or 0
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command resumes where it stopped.", err=True)
+            code = INTERRUPTED
+        except VdsrError as error:
+            if kwargs.get("debug"):
+                raise
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            code = error.exit_code
+        raise typer.Exit(code)
+
+    return wrapper
+
+
+app.command(name="upscale")(with_exit_code(upscale.command))
+app.command(name="train")(with_exit_code(train.command))
+app.command(name="evaluate")(with_exit_code(evaluate.command))
+app.command(name="compare")(with_exit_code(compare.command))
+app.command(name="doctor")(with_exit_code(doctor.command))
+models_app = typer.Typer(no_args_is_help=True, help="List and show models.")
+models_app.command(name="list")(with_exit_code(models.list_command))
+models_app.command(name="show")(with_exit_code(models.show_command))
+app.add_typer(models_app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vdsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Super-resolution of scientific images with VDSR."""
+
+
+def main() -> None:
+    """Run the command and leave the process with its exit code."""
+    # A cluster's scheduler ends jobs with SIGTERM: clean up as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()

@@ -1,0 +1,91 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_vdsr.errors import UsageError
+
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bf16 (recent CPUs) or fp16 (GPUs).", rich_help_panel="Computing"
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel="Messages")
+]
+
+
+def parse_scale(text: str) -> float | tuple[float, float]:
+    """``"2"`` or ``"2,1.5"`` (Y, X)."""
+    values = _numbers(text, "--scale", "2, 1.5 or 2,1 (Y,X)")
+    if len(values) > 2:
+        raise UsageError(f"--scale {text} has {len(values)} numbers; pass one, or two for Y,X.")
+    return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def parse_scales(text: str) -> tuple[int, ...]:
+    """``"2,3,4"``."""
+    values = _numbers(text, "--scale", "2,3,4")
+    if any(value != int(value) or value < 2 for value in values):
+        raise UsageError(f"--scale {text}: pass whole numbers from 2, e.g. 2,3,4.")
+    return tuple(int(value) for value in values)
+
+
+def parse_normalize(text: str) -> str | tuple[float, float]:
+    """A mode's name, or ``"LOW,HIGH"``."""
+    if text.isalpha():
+        return text
+    values = _numbers(text, "--normalize", "auto, dtype, minmax, percentile or LOW,HIGH")
+    if len(values) != 2:
+        raise UsageError(f"--normalize {text} must be a mode's name or two numbers LOW,HIGH.")
+    return values[0], values[1]
+
+
+def parse_bytes(text: str) -> int:
+    """``"800M"``, ``"2G"``, ``"1.5GiB"`` or plain bytes."""
+    units = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+    digits = text.strip().upper().removesuffix("B").removesuffix("I")
+    number, unit = (digits[:-1], digits[-1]) if digits[-1:].isalpha() else (digits, "")
+    try:
+        return int(float(number) * 1024 ** units[unit])
+    except (KeyError, ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no amount of memory; write e.g. 800M or 2G.") from None
+
+
+def _numbers(text: str, option: str, example: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not understood; write e.g. {example}.") from None
+
+
+def set_up_logging(verbose: int, quiet: bool, log_file: Path | None, debug: bool) -> None:
+    """Send the package's messages to stderr, and all of them to a file."""
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    root = logging.getLogger("napari_vdsr")
+    root.setLevel(logging.DEBUG)
+    root.handlers.clear()
+    console = logging.StreamHandler()
+    console.setLevel(logging.DEBUG if debug or verbose > 1 else level)
+    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.addHandler(console)
+    if log_file is not None:
+        handler = logging.FileHandler(log_file, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        root.addHandler(handler)
+
+
+def check_choice(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+    """Raise ``UsageError`` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        names = ", ".join(name for name in allowed if name)
+        raise UsageError(f"{option} {value} is unknown; allowed are {names}.")

@@ -1,0 +1,108 @@
+"""``vdsr train``: train on one's own images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_vdsr.cli import options
+from napari_vdsr.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from napari_vdsr.training.monitor import Progress
+
+
+def command(
+    images: Annotated[
+        list[Path], typer.Argument(help="Folders and files of sharp, high-resolution images.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for model, log and checkpoints.")
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", help="fast, paper, or a TOML file of one's own.")
+    ] = "fast",
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder of images to measure on, never trained on.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="File name or pattern to leave out; repeatable.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", "-s", help="Scales to train, e.g. 2,3,4.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches to train on.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights and patches.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the checkpoint; more --steps make it longer."),
+    ] = False,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "vdsr",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs to train on.")] = 1,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, bf16 or fp16.", show_default="of the preset")
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 5.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a model; it can be interrupted at any time and resumed.
+
+    Example: vdsr train images/ -o runs/mine --validation held-out/
+    """
+    options.set_up_logging(0, quiet, None, debug)
+    # Spinning OpenMP threads make every step several times slower beside a busy neighbour.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        from napari_vdsr.training.config import load_config
+        from napari_vdsr.training.loop import train
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"training needs {error.name}, which is not installed. "
+            'Run: pip install "napari-vdsr[train]"'
+        ) from error
+
+    changes = {
+        "scales": options.parse_scales(scale) if scale else None,
+        "steps": steps,
+        "seed": seed,
+        "precision": precision,
+    }
+    config = load_config(preset, **{k: v for k, v in changes.items() if v is not None})
+    if not name or Path(name).name != name:
+        raise UsageError(f"--name {name!r} must be a plain name without folders.")
+    model = train(
+        config,
+        images,
+        output,
+        validation=validation,
+        exclude=exclude or (),
+        resume=resume,
+        name=name,
+        accelerator=accelerator,
+        devices=devices,
+        checkpoint_minutes=checkpoint_minutes,
+        on_progress=None if quiet else show,
+    )
+    typer.echo(str(model))
+
+
+def show(progress: Progress) -> None:
+    """Write one line of progress to stderr."""
+    left = (progress.steps - progress.step) * progress.seconds_per_step
+    line = (
+        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  lr {progress.lr:.2e}  "
+        f"{progress.patches_per_second:.0f} patches/s  {left / 60:.0f} min left"
+    )
+    if progress.psnr:
+        figures = (f"x{s} {v:.2f} ({progress.gains[s]:+.2f})" for s, v in progress.psnr.items())
+        line += f"  validation dB (over bicubic): {'  '.join(figures)}"
+    # On a terminal a line is written over by the next, except where something was measured.
+    end = "\r" if sys.stderr.isatty() and not progress.psnr else "\n"
+    sys.stderr.write(line + end)
+    sys.stderr.flush()

@@ -1,0 +1,209 @@
+"""``vdsr upscale``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_vdsr.cli import options
+from napari_vdsr.cli.progress import BatchProgress
+
+if TYPE_CHECKING:
+    from napari_vdsr.batch import Job, Result
+
+FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
+
+
+def command(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Image files, folders, glob patterns.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results.", rich_help_panel=FILES)
+    ],
+    scale: Annotated[
+        str,
+        typer.Option("--scale", "-s", help="2, 1.5, or two numbers Y,X.", rich_help_panel=PIXELS),
+    ] = "2",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Bundled name or .safetensors file.", rich_help_panel=PIXELS
+        ),
+    ] = "vdsr",
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="Intensities that become 0 and 1: auto, dtype, minmax, percentile or LOW,HIGH.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = "auto",
+    fill_nan: Annotated[
+        float | None,
+        typer.Option(help="Put this value where pixels are NaN or infinite.", rich_help_panel=PIXELS),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(help="Axes of the files, e.g. ZYX, if they say it wrong.", rich_help_panel=PIXELS),
+    ] = None,
+    series: Annotated[
+        int, typer.Option(help="Which image of a file that holds several.", rich_help_panel=PIXELS)
+    ] = 0,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="Enter subfolders.", rich_help_panel=FILES),
+    ] = False,
+    pattern: Annotated[
+        str, typer.Option(help="File names to take from folders.", rich_help_panel=FILES)
+    ] = "*",
+    format: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            help="ome-tiff, imagej, tiff or png; by default as the input.", rich_help_panel=FILES
+        ),
+    ] = None,
+    compression: Annotated[
+        str | None, typer.Option(help="zlib or zstd, for TIFF.", rich_help_panel=FILES)
+    ] = None,
+    name_template: Annotated[
+        str,
+        typer.Option(
+            help="Output name: {stem}, {ext}, {model}, {scale}.", rich_help_panel=FILES
+        ),
+    ] = "{stem}",
+    if_exists: Annotated[
+        str,
+        typer.Option(
+            help="error, skip or overwrite. Outputs that this very command made are never redone "
+            "unless overwritten.",
+            rich_help_panel=FILES,
+        ),
+    ] = "error",
+    report: Annotated[
+        Path | None, typer.Option(help="Write a JSON report here.", rich_help_panel=FILES)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.", rich_help_panel=FILES)
+    ] = False,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast/--keep-going", help="Stop at a failure.", rich_help_panel=FILES),
+    ] = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Output rows and columns of one tile.", rich_help_panel=COMPUTING),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Memory for all tiles at work, e.g. 800M.", rich_help_panel=COMPUTING),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Tiles at work at once.", rich_help_panel=COMPUTING)
+    ] = 2,
+    scheduler: Annotated[
+        str, typer.Option(help="dask's: threads or synchronous.", rich_help_panel=COMPUTING)
+    ] = "threads",
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, rich_help_panel=MESSAGES)
+    ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors.", rich_help_panel=MESSAGES)
+    ] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Write all messages here.", rich_help_panel=MESSAGES)
+    ] = None,
+    debug: options.Debug = False,
+) -> int:
+    """Upscale images; dtype, axes, pixel size and metadata are kept.
+
+    Results appear whole or not at all, inputs are never changed, and the same command
+    finishes a batch that was interrupted.
+
+    Example: vdsr upscale images/ -o sharper/ --scale 2 --recursive
+    """
+    options.set_up_logging(verbose, quiet, log_file, debug)
+    options.check_choice("--format", format, (None, "ome-tiff", "imagej", "tiff", "png"))
+    options.check_choice("--compression", compression, (None, "zlib", "zstd"))
+    options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
+    options.check_choice("--scheduler", scheduler, ("threads", "synchronous"))
+    factor = options.parse_scale(scale)
+    range_ = options.parse_normalize(normalize)
+    budget = options.parse_bytes(max_memory) // workers if max_memory else None
+
+    from napari_vdsr import batch
+    from napari_vdsr.modelfile import load_model
+
+    jobs = batch.plan(
+        inputs,
+        output,
+        recursive=recursive,
+        pattern=pattern,
+        format=format,
+        template=name_template,
+        model_name=model,
+        scale=factor,
+    )
+    settings = batch.Settings(
+        model=load_model(model),
+        scale=factor,
+        axes=axes,
+        series=series,
+        format=format,
+        compression=compression,
+        if_exists=if_exists,
+        tile=tile,
+        device=device,
+        precision=precision,
+        normalize=range_,
+        fill=fill_nan,
+        max_memory=budget,
+        workers=workers,
+        scheduler=scheduler,
+    )
+    with BatchProgress(len(jobs), quiet=quiet) as progress:
+
+        def show(result: Result) -> None:
+            progress.finish()
+            if not quiet or result.status == "failed":
+                progress.print(describe(result))
+
+        def advance(job: Job, done: int, of: int) -> None:
+            progress.update(job.source.name, done, of)
+
+        results = batch.run(
+            jobs,
+            settings,
+            report=report,
+            dry_run=dry_run,
+            fail_fast=fail_fast,
+            on_progress=advance,
+            on_result=show,
+        )
+    failed = sum(result.status == "failed" for result in results)
+    if not quiet:
+        summary = f"{len(results) - failed} of {len(jobs)} files in order"
+        progress.print(f"{summary}, {failed} failed." if failed else f"{summary}.")
+    return 1 if failed else 0
+
+
+def describe(result: Result) -> str:
+    """One line about one file."""
+    if result.status == "failed":
+        return f"failed: {result.reason}"
+    sizes = [
+        f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)
+    ]
+    line = f"{result.status}: {result.source} -> {result.target}  {' -> '.join(sizes)}"
+    line += f" {result.dtype}"
+    if result.status == "done":
+        line += f", {result.seconds:.1f} s"
+    return f"{line} ({result.reason})" if result.reason else line
+
+
+def axes_shape(axes: str, shape: list[int]) -> str:
+    """For example ``"Z5 Y512 X512"``."""
+    return " ".join(f"{axis}{length}" for axis, length in zip(axes, shape))

@@ -1,0 +1,86 @@
+"""Figures in files: matplotlib without pyplot, which would keep them and pick a GUI."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.errors import MissingExtraError, UsageError
+from napari_vdsr.io.atomic import whole_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INK, PALE, LINE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+ACCENT = "#e8590c"
+FORMATS = (".png", ".pdf", ".svg")
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": PALE,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "svg.hashsalt": "napari-vdsr",
+}
+
+
+def check_matplotlib() -> None:
+    """Raise ``MissingExtraError`` unless matplotlib is installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"figures need {error.name}, which is not installed. "
+            'Run: pip install "napari-vdsr[train]"'
+        ) from error
+
+
+def new_figure(width: float, height: float, **options: Any) -> Any:
+    """Make an empty ``matplotlib.figure.Figure``, `width` by `height` inches.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white", **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def check_format(path: Path) -> None:
+    """Raise ``UsageError`` unless figures can be written under this suffix."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a figure's name must end in one of {', '.join(FORMATS)}.")
+
+
+def save_figure(figure: Any, path: Path, *, title: str, dpi: int) -> None:
+    """Write a figure, whole or not at all; what is there is replaced.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        From `new_figure`.
+    path : pathlib.Path
+        PNG, PDF or SVG by its suffix.
+    title : str
+        Kept in the file's metadata.
+    dpi : int
+        Dots per inch.
+    """
+    content = io.BytesIO()
+    form = path.suffix[1:].lower()
+    figure.savefig(content, format=form, dpi=dpi, metadata={"Title": title})
+    with whole_file(path, overwrite=True) as partial:
+        partial.write_bytes(content.getvalue())

@@ -1,0 +1,365 @@
+"""Upscaling an image as a lazy dask graph, exact at every tile border."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from napari_vdsr import __version__
+from napari_vdsr.color import RGB_PER_LUMA, luma
+from napari_vdsr.device import choose_device, choose_precision
+from napari_vdsr.errors import ScaleError, UsageError
+from napari_vdsr.execute import Executor
+from napari_vdsr.image import Image
+from napari_vdsr.modelfile import Model
+from napari_vdsr.normalize import Normalization, check_finite, measure, to_dtype
+from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, output_length, scale_pair
+from napari_vdsr.tiling import Span, spans
+
+logger = logging.getLogger(__name__)
+
+# Output rows and columns of a tile on the CPU: 6% of halo around it, about 200 MB of work.
+TILE = (1024, 2048)
+# TIFF tiles are 256 pixels: a tile height that divides by it is written without waiting.
+TILE_STEP = 256
+# float64 bicubic image, its temporaries, float32 planes: bytes per output pixel and sample.
+BYTES_PER_SAMPLE = 48
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image will be upscaled; ``upscale`` carries it out.
+
+    Attributes
+    ----------
+    model : Model
+        The network and its card.
+    scale : (float, float)
+        Along Y and X.
+    tile : (int, int)
+        Rows and columns of the output that one task computes.
+    normalization : Normalization
+        Intensity ranges, one for each channel.
+    device, precision : str
+        What computes, for the record.
+    fill : float or None
+        What replaces NaN and infinity; None where they are an error.
+    executor : Executor
+        Runs the network.
+    name : str
+        The image's, for error messages.
+    """
+
+    model: Model
+    scale: tuple[float, float]
+    tile: tuple[int, int]
+    normalization: Normalization
+    device: str
+    precision: str
+    fill: float | None
+    executor: Executor
+    name: str
+
+    def provenance(self) -> dict[str, Any]:
+        """Record of the run, to be stored in the output (strings and numbers only)."""
+        ranges = [[r.low, r.high] for r in self.normalization.ranges]
+        return {
+            "software": f"napari-vdsr {__version__}",
+            "model": self.model.name,
+            "model_sha256": self.model.card.sha256,
+            "scale_y": self.scale[0],
+            "scale_x": self.scale[1],
+            "precision": self.precision,
+            "device": self.device,
+            "normalization": self.normalization.mode,
+            "normalization_ranges": str(ranges),
+        }
+
+
+def upscale(
+    image: Image,
+    model: Model,
+    scale: float | Sequence[float] = 2,
+    *,
+    tile: int | tuple[int, int] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    normalize: str | tuple[float, float] = "auto",
+    fill: float | None = None,
+    max_memory: int | None = None,
+) -> Image:
+    """Super-resolve every Y, X plane of an image, lazily.
+
+    The intensity range is measured at once, in one pass over the pixels where it needs
+    them; the network runs only when tiles of the result are computed.
+
+    Parameters
+    ----------
+    image : Image
+        Any axes. Planes are upscaled one by one; of colour images the luma goes through
+        the network, chroma and alpha are bicubic.
+    model : Model
+        From ``napari_vdsr.load_model``.
+    scale : float or (float, float)
+        For both axes, or for Y and X; from 1 to the largest the model was trained for.
+    tile : int or (int, int), optional
+        Output rows and columns of one task. By default as large as is fast, or as
+        `max_memory` allows. It never changes the result.
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    precision : str
+        "auto", "float32", "bf16" or "fp16".
+    normalize : str or (float, float)
+        See ``napari_vdsr.normalize.measure``.
+    fill : float, optional
+        Replaces NaN and infinity before upscaling; without it they are an error.
+    max_memory : int, optional
+        Bytes that the tasks of one tile may take.
+
+    Returns
+    -------
+    Image
+        Lazy, of the input's dtype and axes; pixel size divided by the scale. Its
+        metadata hold the record of the run under "provenance".
+
+    Raises
+    ------
+    ScaleError
+        If the model cannot do this scale.
+    NonFiniteError
+        If NaN or infinity is met, now or when a tile is computed.
+    DeviceError
+        If the device or precision cannot be used here.
+    """
+    scale_y, scale_x = check_model_scale(scale, model)
+    torch_device = choose_device(device)
+    dtype = choose_precision(precision, torch_device)
+    executor = Executor(model.network, torch_device, dtype)
+    if fill is not None:
+        image = filled(image, fill)
+    plan = Plan(
+        model=model,
+        scale=(scale_y, scale_x),
+        tile=choose_tile(tile, image, executor, max_memory),
+        normalization=measure(image, normalize),
+        device=str(torch_device),
+        precision=str(dtype).removeprefix("torch."),
+        fill=fill,
+        executor=executor,
+        name=image.name,
+    )
+    sizes = {"Y": scale_y, "X": scale_x}
+    return image.with_(
+        data=_lazy_result(image, plan),
+        pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
+        metadata={**image.metadata, "provenance": plan.provenance()},
+    )
+
+
+def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[float, float]:
+    """Scale as (Y, X), if the model can do it.
+
+    Raises
+    ------
+    ScaleError
+        If it is below 1, is 1 for both axes, or is above what the model was trained for.
+    """
+    pair = scale_pair(scale)
+    largest = max(model.card.scales, default=math.inf)
+    if min(pair) < 1 or max(pair) > largest or pair == (1, 1):
+        allowed = f"from 1 to {largest:g}" if model.card.scales else "1 or more"
+        raise ScaleError(
+            f"scale {pair[0]:g} x {pair[1]:g} cannot be done by model {model.name!r}: pass "
+            f"numbers {allowed}, at least one above 1, e.g. --scale 2 or --scale 2,1."
+        )
+    trained = model.card.scales
+    untrained = [s for s in pair if s != 1 and trained and s not in trained]
+    if untrained:
+        logger.info(
+            "scale %g was not trained by model %s (trained: %s); results are usually close.",
+            untrained[0],
+            model.name,
+            ", ".join(f"{s:g}" for s in trained),
+        )
+    return pair
+
+
+def output_shape(image: Image, scale: tuple[float, float]) -> tuple[int, ...]:
+    """Shape of the upscaled image."""
+    factors = {"Y": scale[0], "X": scale[1]}
+    return tuple(
+        output_length(size, factors[axis]) if axis in factors else size
+        for axis, size in zip(image.axes, image.shape)
+    )
+
+
+def filled(image: Image, fill: float) -> Image:
+    """Image with NaN and infinity replaced by a value."""
+    if image.dtype.kind != "f":
+        return image
+    data = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
+    return image.with_(data=da.where(da.isfinite(data), data, image.dtype.type(fill)))
+
+
+def choose_tile(
+    tile: int | tuple[int, int] | None,
+    image: Image,
+    executor: Executor,
+    max_memory: int | None,
+) -> tuple[int, int]:
+    """Output rows and columns of one task.
+
+    Raises
+    ------
+    UsageError
+        If `tile` is not positive, or `max_memory` is too little for the smallest tile.
+    """
+    if tile is not None:
+        pair = (tile, tile) if isinstance(tile, int) else tile
+        if min(pair) < 1:
+            raise UsageError(f"tile is {tile}; it must be at least 1 pixel.")
+        return pair
+    rows, columns = TILE
+    if max_memory is None:
+        return rows, columns
+    while tile_bytes(rows, columns, image, executor) > max_memory:
+        if rows == columns == TILE_STEP:
+            least = tile_bytes(rows, columns, image, executor)
+            raise UsageError(
+                f"--max-memory {max_memory / 2**20:.0f} MiB is less than the smallest tile needs, "
+                f"{math.ceil(least / 2**20)} MiB."
+            )
+        if columns > rows:
+            columns //= 2
+        else:
+            rows = max(TILE_STEP, rows // 2)
+    return rows, columns
+
+
+def tile_bytes(rows: int, columns: int, image: Image, executor: Executor) -> int:
+    """Estimate of the memory that one task takes, in bytes."""
+    work = rows * columns * image.size("S") * BYTES_PER_SAMPLE
+    return work + executor.working_bytes(rows, columns)
+
+
+def _lazy_result(image: Image, plan: Plan) -> da.Array:
+    """Dask array whose blocks are tiles of single planes."""
+    shape = dict(zip(image.axes, output_shape(image, plan.scale)))
+    leading = [axis for axis in image.axes if axis not in "YXS"]
+    order = [*leading, "Y", "X", *("S" * ("S" in image.axes))]
+    source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
+    source = source.transpose([image.axes.index(axis) for axis in order])
+    halo = plan.model.network.halo
+    rows = _tile_windows(image.size("Y"), shape["Y"], plan.tile[0], plan.scale[0], halo)
+    columns = _tile_windows(image.size("X"), shape["X"], plan.tile[1], plan.scale[1], halo)
+
+    # The name follows the work, so that equal work has equal keys; hashing the network
+    # and its windows for every tile would cost more than the graph.
+    name = f"vdsr-{dask.base.tokenize(source.name, plan.provenance(), plan.tile, plan.fill)}"
+    shared_plan = dask.delayed(plan, name=f"{name}-plan", traverse=False)
+    tile_task = dask.delayed(upscale_tile, pure=False)
+    trailing = source.shape[len(leading) + 2 :]
+    tasks = {}
+    for plane in np.ndindex(*source.shape[: len(leading)]):
+        channel = plane[leading.index("C")] if "C" in leading else 0
+        for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+            pixels = source[plane][row.source, column.source]
+            key = (name, *plane, i, j, *(0 for _ in trailing))
+            tasks[key] = tile_task(
+                pixels, row, column, channel, shared_plan, dask_key_name=f"{name}-{key[1:]}"
+            )
+    chunks = (
+        *((1,) * length for length in source.shape[: len(leading)]),
+        tuple(row.length for row in rows),
+        tuple(column.length for column in columns),
+        *((length,) for length in trailing),
+    )
+    layer = {key: (_as_block, task.key, len(leading)) for key, task in tasks.items()}
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=list(tasks.values()))
+    result = da.Array(graph, name, chunks, dtype=image.dtype)
+    return result.transpose([order.index(axis) for axis in image.axes])
+
+
+def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
+    return tile[(None,) * leading]
+
+
+@dataclass(frozen=True)
+class TileAxis:
+    """One tile along one axis: what it reads, how it is resized, what it keeps."""
+
+    span: Span
+    window: AxisWindow
+
+    @property
+    def source(self) -> slice:
+        return slice(self.window.start, self.window.stop)
+
+    @property
+    def length(self) -> int:
+        return self.span.stop - self.span.start
+
+
+def _tile_windows(
+    length: int, out_length: int, tile: int, scale: float, halo: Callable[[float], int]
+) -> list[TileAxis]:
+    return [
+        TileAxis(span, axis_window(length, scale, span.padded_start, span.padded_stop))
+        for span in spans(out_length, tile, halo(scale))
+    ]
+
+
+def upscale_tile(
+    pixels: NDArray[Any], row: TileAxis, column: TileAxis, channel: int, plan: Plan
+) -> NDArray[Any]:
+    """Compute one tile of the output.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (y, x) or (y, x, S): the source pixels that the two windows read.
+    row, column : TileAxis
+        The tile along Y and X.
+    channel : int
+        Index on the C axis, which picks the intensity range.
+    plan : Plan
+        The run.
+
+    Returns
+    -------
+    numpy.ndarray
+        (Y, X) or (Y, X, S), of the dtype of `pixels`.
+
+    Notes
+    -----
+    The result is the bicubic image, kept in float64 and the file's own units, plus what
+    the network changed. So integers of any width are as exact as bicubic makes them.
+    """
+    check_finite(pixels, plan.name)
+    unit = plan.normalization.ranges[channel]
+    bicubic = apply_windows(pixels, row.window, column.window)
+    core = (row.span.core, column.span.core)
+    is_rgb = bicubic.ndim == 3 and bicubic.shape[-1] in (3, 4)
+    if is_rgb:
+        planes = luma((bicubic[..., :3] - unit.low) / unit.width)[None]
+    else:
+        planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
+        planes = (planes - unit.low) / unit.width
+    planes = planes.astype(np.float32)  # (N, Y, X)
+    change = (plan.executor.run(planes) - planes)[:, *core]
+    result = bicubic[core]
+    if is_rgb:
+        result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
+    else:
+        result += unit.width * np.moveaxis(change, 0, -1).reshape(result.shape).astype(np.float64)
+    return to_dtype(result, pixels.dtype)

@@ -1,0 +1,10 @@
+"""Reading and writing image files.
+
+A file is recognised by its content first, then by its suffix. Reading is lazy, and an
+output appears whole or not at all.
+"""
+
+from napari_vdsr.io.read import IMAGE_SUFFIXES, is_image_file, read_image, read_provenance
+from napari_vdsr.io.write import write_image
+
+__all__ = ["IMAGE_SUFFIXES", "is_image_file", "read_image", "read_provenance", "write_image"]

@@ -1,0 +1,180 @@
+"""ImageJ TIFF: its metadata, read and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_vdsr.image import Channel
+from napari_vdsr.io.facts import Facts
+from napari_vdsr.io.provenance import to_lines, without_lines
+from napari_vdsr.io.resolution import measured_pixel_size, page_resolution
+from napari_vdsr.io.units import to_micrometres, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tifffile import TiffPage
+
+    from napari_vdsr.image import Image
+
+# All six, or tifffile would take a last axis of length 1 for samples.
+AXES = "TZCYXS"
+DTYPES = ("uint8", "uint16", "float32")
+LARGEST_PLANE = 2**31
+# Properties that mean the same after an upscale. Origins, regions and overlays are in
+# pixels of the source and do not; sizes and counts are stated anew.
+KEPT = ("loop", "fps", "cf", "c0", "c1", "vunit", "Properties")
+
+
+def imagej_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
+    """Return what ImageJ's properties say.
+
+    Parameters
+    ----------
+    metadata : mapping
+        As tifffile gives it.
+    page : tifffile.TiffPage
+        The first page; its resolution counts in ImageJ's own unit.
+    """
+    facts = Facts(metadata={"imagej": dict(metadata)})
+    unit = str(metadata.get("unit", ""))
+    # ImageJ takes over what scanners and cameras write in inches, calibrated or not.
+    if unit in ("", "inch", "cm") and "yunit" not in metadata:
+        facts.pixel_size = measured_pixel_size(page, unit)
+    else:
+        for axis, per in page_resolution(page).items():
+            size = to_micrometres(1 / per, str(metadata.get(f"{axis.lower()}unit", unit)))
+            if size is not None:
+                facts.pixel_size[axis] = size
+    depth = to_micrometres(metadata.get("spacing"), str(metadata.get("zunit", unit)))
+    if depth is not None:
+        facts.pixel_size["Z"] = depth
+    facts.time_step = to_seconds(metadata.get("finterval"), str(metadata.get("tunit", "s")))
+    facts.channels = _read_channels(metadata)
+    if isinstance(metadata.get("Info"), str):
+        facts.metadata["description"] = without_lines(metadata["Info"])
+    return facts
+
+
+def _read_channels(metadata: Mapping[str, Any]) -> tuple[Channel, ...]:
+    tables = _tables(metadata)
+    ranges = [float(v) for v in metadata.get("Ranges", ())]
+    limits = list(zip(ranges[::2], ranges[1::2], strict=False))
+    if not limits and "min" in metadata and "max" in metadata:
+        limits = [(float(metadata["min"]), float(metadata["max"]))]
+    number = max(len(tables), len(limits))
+    if len(tables) not in (0, number) or len(limits) not in (0, number):
+        return ()
+    return tuple(
+        Channel(
+            color=_top_color(tables[i]) if tables else None,
+            contrast=limits[i] if limits else None,
+        )
+        for i in range(number)
+    )
+
+
+def _tables(metadata: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the look-up tables; tifffile gives a single one without a list."""
+    tables = metadata.get("LUTs", ())
+    return [tables] if isinstance(tables, np.ndarray) else [np.asarray(t) for t in tables]
+
+
+def _top_color(table: np.ndarray) -> int | None:
+    """Return 0xRRGGBB of the brightest entry of a (3, 256) look-up table."""
+    if table.shape != (3, 256):
+        return None
+    red, green, blue = (int(v) for v in table[:, -1])
+    return red << 16 | green << 8 | blue
+
+
+def imagej_refusal(image: Image) -> str | None:
+    """Return why ImageJ cannot hold an image; None if it can."""
+    name = image.dtype.name
+    if name not in DTYPES:
+        return f"ImageJ TIFF holds {', '.join(DTYPES)}, not {name}"
+    if image.is_rgb and name != "uint8":
+        return f"ImageJ has no RGB of {name}"
+    if sum(axis not in "YXS" for axis in image.axes) > len("TZC"):
+        return f"ImageJ cannot hold the axes {image.axes}"
+    if image.size("Y") * image.size("X") * image.size("S") * image.dtype.itemsize >= LARGEST_PLANE:
+        return "ImageJ has no planes of 2 GiB and more"
+    return None
+
+
+def imagej_metadata(
+    image: Image, tags: Mapping[str, Any], provenance: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the tags and the metadata with which tifffile writes an ImageJ TIFF.
+
+    Parameters
+    ----------
+    image : Image
+        With axes among TZCYXS, in this order.
+    tags : mapping
+        Tags that any TIFF of this image has.
+    provenance : mapping or None
+        Goes into ``Info``, which Fiji shows with Image > Show Info.
+    """
+    source = image.metadata.get("imagej", {})
+    metadata: dict[str, Any] = {k: source[k] for k in KEPT if k in source}
+    metadata["axes"] = AXES
+    tags = {k: v for k, v in tags.items() if not k.startswith("resolution")}
+    size = image.pixel_size
+    if {"X", "Y"} <= set(size):
+        tags["resolution"] = (1 / size["X"], 1 / size["Y"])
+        metadata["unit"] = "um"
+    if "Z" in size:
+        metadata |= {"spacing": float(size["Z"]), "zunit": "um"}
+    if image.time_step is not None:
+        metadata["finterval"] = float(image.time_step)
+    description = str(image.metadata.get("description", ""))
+    section = to_lines(provenance) if provenance else ""
+    if description or section:
+        join = "\n\n" if description and section else ""
+        metadata["Info"] = description.rstrip("\n") + join + section
+    labels = source.get("Labels")
+    planes = image.size("T") * image.size("Z") * image.size("C")
+    labels = [labels] if isinstance(labels, str) else labels
+    if isinstance(labels, list) and len(labels) == planes:
+        metadata["Labels"] = labels
+    colormap = tags.pop("colormap", None)
+    if colormap is not None:
+        tags["photometric"] = "minisblack"
+    metadata |= _display(image, source, colormap)
+    return tags, metadata
+
+
+def _display(
+    image: Image, source: Mapping[str, Any], colormap: np.ndarray | None
+) -> dict[str, Any]:
+    """Return look-up tables, ranges and mode; those of the channels go first."""
+    if image.is_rgb:
+        return {}
+    number = image.size("C")
+    channels = image.channels if len(image.channels) == number else ()
+    found: dict[str, Any] = {}
+    if channels and all(c.contrast for c in channels):
+        found["Ranges"] = tuple(float(v) for c in channels for v in c.contrast or ())
+        found |= {"min": found["Ranges"][0], "max": found["Ranges"][1]}
+    tables = _tables(source)
+    colors = [c.color for c in channels]
+    if channels and all(c is not None for c in colors):
+        if [_top_color(t) for t in tables] != colors:
+            tables = [_ramp(c) for c in colors if c is not None]
+    elif colormap is not None and not tables:
+        tables = [(colormap[:, :: colormap.shape[1] // 256] >> 8).astype(np.uint8)] * number
+    if len(tables) == number and all(t.shape == (3, 256) for t in tables):
+        found["LUTs"] = [t.astype(np.uint8) for t in tables]
+    mode = source.get("mode", "composite" if "LUTs" in found else None)
+    if number > 1 and mode in ("grayscale", "composite", "color"):
+        found["mode"] = mode
+    return found
+
+
+def _ramp(color: int) -> np.ndarray:
+    """Return the look-up table from black to a colour, (3, 256)."""
+    top = np.array([color >> 16 & 255, color >> 8 & 255, color & 255], float)
+    return np.rint(top[:, None] * np.arange(256) / 255).astype(np.uint8)

@@ -1,0 +1,264 @@
+"""PNG, JPEG, BMP and other pictures, read through Pillow and imagecodecs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+import PIL.Image
+
+from napari_vdsr.image import Image
+from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
+from napari_vdsr.io.failure import damaged, failure, one_line, reading
+from napari_vdsr.io.lazy import as_dask, split_index
+from napari_vdsr.io.pages import Stamp
+from napari_vdsr.io.provenance import KEY
+from napari_vdsr.io.recent import RecentArrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dask.array as da
+
+# Only these: Pillow would hand some other formats to external programs.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "WEBP", "JPEG2000")
+EXPANDED = {
+    "1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA",
+    "La": "RGBA", "PA": "RGBA", "YCbCr": "RGB", "I;16": "I;16", "I;16B": "I;16B", "I": "I",
+    "F": "F",
+}  # fmt: skip
+SAMPLES = {"RGB": 3, "RGBA": 4}
+DTYPES = {"I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16"}
+PNG16 = "16-bit PNG"
+PNG_GREY, PNG_GREY_ALPHA = 0, 4
+# warnings.catch_warnings changes the state of the whole process.
+_warnings_lock = RLock()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file as an array; indexing it decodes the file.
+
+    Attributes
+    ----------
+    stamp : Stamp
+        The file.
+    formats : tuple of str
+        What Pillow may take it for.
+    mode : str
+        Pillow's name for the form in which pixels are given out, or `PNG16`.
+    shape : tuple of int
+        (rows, columns), then colour samples if any; frames first if `movie`.
+    dtype : numpy.dtype
+        Of the pixels.
+    orientation : int
+        Exif orientation of the stored picture; `shape` is that of the upright one.
+    movie : bool
+        Whether the first axis counts frames.
+    recent : RecentArrays
+        Frames decoded last.
+    """
+
+    stamp: Stamp
+    formats: tuple[str, ...]
+    mode: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    orientation: int = 1
+    movie: bool = False
+    recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        window, rest = split_index(key, self.shape)
+        with reading(self.stamp.name):
+            if not self.movie:
+                return np.array(self._frame(0)[tuple(window)][rest])
+            frames, *inner = window
+            chosen = [self._frame(i)[tuple(inner)] for i in range(frames.start, frames.stop)]
+            empty = np.empty((0, *self.shape[1:]), self.dtype)
+            return np.array((np.stack(chosen) if chosen else empty)[rest])
+
+    def __dask_tokenize__(self) -> object:
+        return (self.stamp, self.formats, self.mode, self.shape, self.movie)
+
+    def _frame(self, index: int) -> np.ndarray:
+        return self.recent.get(index, partial(self._decode, index))
+
+    def _decode(self, frame: int) -> np.ndarray:
+        if self.mode == PNG16:
+            with self.stamp.open() as file:
+                pixels = imagecodecs.png_decode(file.read())
+            pixels = pixels[..., 0] if len(self.shape) == 2 else _as_rgba(pixels)
+        else:
+            with opened(self.stamp, self.formats) as picture:
+                picture.seek(frame)
+                form = picture if picture.mode == self.mode else picture.convert(self.mode)
+                pixels = np.asarray(form)
+        turned = upright(pixels, "YXS"[: pixels.ndim], self.orientation)
+        return np.asarray(turned, self.dtype)
+
+
+@contextmanager
+def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Image.Image]:
+    """Open a picture with Pillow, silently, for as long as the block runs."""
+    with stamp.open() as file, _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            picture = PIL.Image.open(file, formats=formats)
+        except PIL.Image.DecompressionBombError as error:
+            raise failure(
+                stamp.name,
+                f"claims more pixels than a picture file is trusted with ({one_line(error)})",
+                "Convert it to a tiled TIFF if it is real",
+            ) from error
+        except PIL.UnidentifiedImageError as error:
+            raise damaged(stamp.name, "its header makes no sense") from error
+        with picture:
+            yield picture
+
+
+def read_picture(path: str, *, axes: str | None, name: str) -> Image:
+    """Read a picture file, lazily.
+
+    Palettes are expanded to RGB (to grey, if every colour is grey), 1-bit pixels to 0 and
+    255. Grey with alpha loses an alpha that is opaque everywhere; else it becomes RGBA.
+    An animated GIF gets a T axis; of other animations only the first frame is read.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    axes : str or None
+        Letters for the dimensions, instead of ``YX``, ``YXS`` or ``TYXS``.
+    name : str
+        Name of the resulting image.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is damaged, or its pixels are neither grey nor RGB.
+    AxesError
+        If `axes` does not fit.
+    """
+    metadata: dict[str, Any] = {}
+    with reading(path):
+        stamp = Stamp.of(path)
+        with opened(stamp) as picture:
+            source = _describe(path, stamp, picture)
+            text = picture.info.get("Description")
+            if isinstance(text, str) and text:
+                metadata["description"] = str(text)
+            frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and not source.movie:
+        metadata["axes_rule"] = f"only the first of {frames} pictures in the file is read"
+    stored = "TYXS"[not source.movie : source.ndim + (not source.movie)]
+    named = (
+        name_axes(stored, source.shape, color=True)
+        if axes is None
+        else override_axes(path, axes, source.shape, stored)
+    )
+    letters = plane_last(named.letters)
+    chunks = (1, *source.shape[1:]) if source.movie else source.shape
+    data = as_dask(source, chunks).transpose([named.letters.index(a) for a in letters])
+    return Image(data=data, axes=letters, name=name, metadata=metadata)
+
+
+def picture_provenance(path: str) -> dict[str, Any] | None:
+    """Return what `write_image` recorded in a PNG; None if it is not ours."""
+    with reading(path), opened(Stamp.of(path)) as picture:
+        text = picture.info.get(KEY)
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def pillow_tiff(path: str, shape: tuple[int, ...]) -> da.Array:
+    """Return the first page of a TIFF with YCbCr pixels that only Pillow can decode.
+
+    Raises
+    ------
+    ImageFileError
+        If Pillow cannot decode it either, or makes something else of it.
+    """
+    stamp = Stamp.of(path)
+    with opened(stamp, ("TIFF",)) as picture:
+        if (picture.height, picture.width, 3) != shape or picture.mode not in ("RGB", "YCbCr"):
+            raise failure(path, "its YCbCr pixels cannot be decoded", "Convert it to RGB first")
+        picture.load()
+    source = Picture(stamp, ("TIFF",), "RGB", shape, np.dtype("uint8"))
+    return as_dask(source, shape)
+
+
+def _describe(path: str, stamp: Stamp, picture: PIL.Image.Image) -> Picture:
+    """Decide in what form the pixels are given out."""
+    form = picture.format
+    orientation = int(picture.getexif().get(274, 1) or 1) if form != "GIF" else 1
+    movie = form == "GIF" and getattr(picture, "n_frames", 1) > 1
+    depth, color_type = _png_header(stamp) if form == "PNG" else (8, 0)
+    mode = _mode(path, picture, movie)
+    dtype = np.dtype(DTYPES.get(mode, "uint8"))
+    if form == "PPM" and mode == "I":
+        dtype = np.dtype("uint16")  # its greatest value is 65535
+    samples = SAMPLES.get(mode, 0)
+    if depth == 16 and color_type != PNG_GREY:
+        mode, dtype = PNG16, np.dtype("uint16")
+        if color_type == PNG_GREY_ALPHA:
+            samples = 0 if _opaque(stamp) else 4
+        elif "transparency" in picture.info:
+            samples = 4
+    height, width = picture.height, picture.width
+    size = (width, height) if orientation in TURNED else (height, width)
+    shape = (*size, samples) if samples else size
+    if movie:
+        shape = (picture.n_frames, *shape)  # type: ignore[attr-defined]
+    return Picture(stamp, FORMATS, mode, shape, dtype, orientation, movie)
+
+
+def _png_header(stamp: Stamp) -> tuple[int, int]:
+    """Return the bit depth and the colour type."""
+    with stamp.open() as file:
+        header = file.read(26)
+    return header[24], header[25]
+
+
+def _opaque(stamp: Stamp) -> bool:
+    """Whether the alpha of a 16-bit PNG, its last sample, is full everywhere."""
+    with stamp.open() as file:
+        return bool((imagecodecs.png_decode(file.read())[..., -1] == 65535).all())
+
+
+def _mode(path: str, picture: PIL.Image.Image, movie: bool) -> str:
+    if movie:
+        return "RGB"
+    mode = picture.mode
+    if mode == "LA":
+        low, _ = picture.getchannel("A").getextrema()
+        return "L" if low == 255 else "RGBA"
+    if "transparency" in picture.info and mode in ("P", "L", "RGB"):
+        return "RGBA"
+    if mode == "P":
+        palette = np.array(picture.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
+        return "L" if (palette == palette[:, :1]).all() else "RGB"
+    if mode not in EXPANDED:
+        raise failure(
+            path, f"pixels are {mode}, neither grey nor RGB", "Convert it to grey or RGB first"
+        )
+    return EXPANDED[mode]
+
+
+def _as_rgba(pixels: np.ndarray) -> np.ndarray:
+    """Repeat the grey of grey with alpha."""
+    return pixels[..., [0, 0, 0, 1]] if pixels.shape[-1] == 2 else pixels

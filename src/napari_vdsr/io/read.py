@@ -1,0 +1,149 @@
+"""Which reader a file belongs to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.io.failure import failure, reading
+from napari_vdsr.io.raster import picture_provenance, read_picture
+from napari_vdsr.io.tiff import read_tiff, tiff_provenance
+
+if TYPE_CHECKING:
+    from napari_vdsr.errors import ImageFileError
+    from napari_vdsr.image import Image
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs")
+PICTURE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pgm", ".ppm", ".pnm", ".webp",
+    ".jp2",
+)  # fmt: skip
+IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PICTURE_MAGIC = (
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", b"P1", b"P2", b"P3", b"P4", b"P5",
+    b"P6", b"Pf", b"Py", b"RIFF", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+)  # fmt: skip
+
+
+def is_image_file(path: str | Path) -> bool:
+    """Say whether a file's suffix is one that `read_image` knows."""
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) -> Image:
+    """Read an image file lazily.
+
+    No file stays open: a chunk opens the file when it is computed. The array can be
+    pickled, and a file that changed in the meantime is noticed.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
+        PGM, PPM, WebP or JPEG 2000, recognised by content.
+    axes : str, optional
+        Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
+        default is what the file says.
+    series : int, optional
+        Which of several images in a TIFF file; of a pyramid the full resolution is read.
+
+    Returns
+    -------
+    Image
+        With a dask array in chunks of about 16 MiB where the file's layout allows, of
+        one plane at most. ``metadata["axes_rule"]`` says how ambiguous axes were read.
+
+    Raises
+    ------
+    ImageFileError
+        If the file cannot be read as an image; computing a chunk can raise it, too.
+    AxesError
+        If `axes` does not fit the file's dimensions.
+    UsageError
+        If the file has no such series.
+
+    Notes
+    -----
+    Y and X come last, before colour samples. Samples that are neither RGB nor RGBA are
+    channels. A stack that the file does not name is read as frames (T), a second one as
+    depth (Z); in ImageJ files the first is depth, as in ImageJ.
+
+    The pixel size is what OME-XML, ImageJ, tifffile's JSON or a microscope's own metadata
+    state. The resolution tags of other TIFF files count only if they are in inches or
+    centimetres and no usual print or screen resolution. A PNG or JPEG never has one.
+
+    Indices of a palette are kept as intensities if its luminance rises or falls all
+    along, as a display's does; other palettes are replaced by their colours.
+    """
+    file = os.fspath(path)
+    head = _head(file)
+    name = _stem(Path(file).name)
+    if head.startswith(TIFF_MAGIC):
+        return read_tiff(file, axes=axes, series=series, name=name)
+    if head.startswith(PICTURE_MAGIC):
+        return read_picture(file, axes=axes, name=name)
+    raise _unknown(file, head)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """Return what ``write_image(..., provenance=...)`` recorded in a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; only its metadata is read.
+
+    Returns
+    -------
+    dict or None
+        None if this package did not write the file.
+
+    Raises
+    ------
+    ImageFileError
+        If the file cannot be read.
+    """
+    file = os.fspath(path)
+    head = _head(file)
+    if head.startswith(TIFF_MAGIC):
+        return tiff_provenance(file)
+    if head.startswith(PICTURE_MAGIC):
+        return picture_provenance(file)
+    return None
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a regular file; anything else is refused unopened."""
+    with reading(path):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise _folder(path)
+        if not stat.S_ISREG(mode):
+            # Opening a pipe would wait for ever.
+            raise failure(path, "is a pipe or a device, not a file", "Copy it to a file first")
+        with open(path, "rb") as file:
+            return file.read(16)
+
+
+def _folder(path: str) -> ImageFileError:
+    if path.rstrip("/\\").lower().endswith(".zarr"):
+        return failure(path, "OME-Zarr cannot be read", "Convert it to OME-TIFF")
+    return failure(path, "is a folder", "Give the files in it")
+
+
+def _unknown(path: str, head: bytes) -> ImageFileError:
+    if not head:
+        return failure(path, "is empty", "Export or copy it again")
+    return failure(
+        path,
+        f"is no image of a known format (it begins with {head[:8]!r})",
+        "Convert it to TIFF or PNG",
+    )
+
+
+def _stem(name: str) -> str:
+    stem = Path(name).stem
+    return stem[:-4] if stem.lower().endswith(".ome") else stem

@@ -1,0 +1,78 @@
+"""The last few decoded arrays, for readers that come back for the next rows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import Future
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    import numpy as np
+
+RECENT_BYTES = 2**26
+
+
+class RecentArrays:
+    """A bounded memory of decoded arrays; it is never pickled along.
+
+    A strip, a tile or a whole PNG can only be decoded as one, but is asked for piece by
+    piece. The latest array is kept whatever its size, since decoding it took its memory
+    anyway; more are kept as long as they fit into 64 MiB together.
+    """
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[Hashable, Future[np.ndarray]] = OrderedDict()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[RecentArrays], tuple[()]]:
+        return RecentArrays, ()
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the array of a key; threads that want the same one wait for one to make it.
+
+        Parameters
+        ----------
+        key : hashable
+            What is wanted.
+        make : callable
+            Makes it, if it is not at hand.
+
+        Returns
+        -------
+        numpy.ndarray
+            Not to be written to.
+        """
+        with self._lock:
+            found = self._items.get(key)
+            if found is not None:
+                self._items.move_to_end(key)
+            else:
+                mine: Future[np.ndarray] = Future()
+                self._items[key] = mine
+        if found is not None:
+            return found.result()
+        try:
+            array = make()
+        except BaseException as error:
+            with self._lock:
+                self._items.pop(key, None)
+            mine.set_exception(error)
+            raise
+        mine.set_result(array)
+        self._forget()
+        return array
+
+    def _forget(self) -> None:
+        with self._lock:
+            done: list[tuple[Any, int]] = [
+                (key, item.result().nbytes) for key, item in self._items.items() if item.done()
+            ]
+            size = sum(nbytes for _, nbytes in done)
+            for key, nbytes in done[:-1]:
+                if size <= RECENT_BYTES:
+                    break
+                del self._items[key]
+                size -= nbytes

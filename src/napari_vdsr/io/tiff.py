@@ -1,0 +1,209 @@
+"""TIFF files of every kind tifffile knows, as lazy images."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.image import Channel, Image
+from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
+from napari_vdsr.io.checks import check_directories, check_kind
+from napari_vdsr.io.facts import Facts
+from napari_vdsr.io.failure import damaged, reading
+from napari_vdsr.io.imagej import imagej_facts
+from napari_vdsr.io.lazy import as_dask, chunk_shape
+from napari_vdsr.io.ome import check_ome, ome_facts, ome_provenance
+from napari_vdsr.io.palette import color_table, full_map, is_display_map, look_up
+from napari_vdsr.io.plain import shaped_facts
+from napari_vdsr.io.provenance import KEY, from_lines
+from napari_vdsr.io.raster import pillow_tiff
+from napari_vdsr.io.resolution import measured_pixel_size
+from napari_vdsr.io.series import stack_of
+from napari_vdsr.io.vendor import vendor_pixel_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dask.array as da
+    from tifffile import TiffPage, TiffPageSeries
+
+# tifffile logs what it tolerates. Without a handler of its own Python would print that on
+# the terminal; programs that set up logging still get it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+def read_tiff(path: str, *, axes: str | None, series: int, name: str) -> Image:
+    """Read one series of a TIFF file, lazily.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    axes : str or None
+        Letters for the stored dimensions, instead of the file's own.
+    series : int
+        Which of several images in the file.
+    name : str
+        Name of the resulting image.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is damaged, hostile, or holds no intensities.
+    AxesError
+        If `axes` does not fit.
+    UsageError
+        If there is no such series.
+    """
+    with _opened(path) as tif:
+        chosen = _choose(path, tif, series)
+        page = chosen.keyframe
+        check_kind(path, page)
+        facts = _facts(tif, chosen, series)
+        if _needs_pillow(page):
+            data, stored = pillow_tiff(path, chosen.shape), chosen.axes
+        else:
+            stack = stack_of(path, chosen)
+            data, stored = as_dask(stack, chunk_shape(stack)), chosen.axes
+        return _assemble(path, data, stored, page, chosen.kind, facts, axes, name)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TiffFile]:
+    """Open a TIFF file, after a look at what could keep tifffile busy for ever."""
+    with reading(path):
+        check_directories(path)
+        with TiffFile(path) as tif:
+            if tif.ome_metadata:
+                check_ome(path, tif.ome_metadata)
+            yield tif
+
+
+def _choose(path: str, tif: TiffFile, series: int) -> TiffPageSeries:
+    found = [s for s in tif.series if 0 not in s.shape or len(tif.series) == 1]
+    if not found or not found[0].shape or 0 in found[0].shape:
+        raise damaged(path, "holds no image")
+    if not 0 <= series < len(found):
+        raise UsageError(
+            f"{path}: has {len(found)} image series, so series must be 0 to {len(found) - 1}, "
+            f"not {series}."
+        )
+    return found[series]
+
+
+def _needs_pillow(page: TiffPage) -> bool:
+    """Whether tifffile cannot decode these YCbCr pixels, though Pillow perhaps can."""
+    if page.photometric != PHOTOMETRIC.YCBCR:
+        return False
+    return page.compression == 6 or page.compression in (1, 5, 8, 32773, 32946)
+
+
+def _facts(tif: TiffFile, series: TiffPageSeries, index: int) -> Facts:
+    """Gather the metadata that the kind of file offers."""
+    page = series.keyframe
+    in_ome = ome_facts(tif.ome_metadata, index, series.name) if tif.ome_metadata else None
+    if in_ome is not None:
+        facts = in_ome
+    elif series.kind == "imagej":
+        facts = imagej_facts(tif.imagej_metadata, page)
+    elif series.kind == "shaped":
+        found = tif.shaped_metadata or ()
+        facts = shaped_facts(found[index] if index < len(found) else {}, page)
+    else:
+        facts = Facts(pixel_size=vendor_pixel_size(tif) or measured_pixel_size(page))
+        if page.description:
+            facts.metadata["description"] = page.description
+    if page.software:
+        facts.metadata["software"] = page.software
+    if isinstance(page.tags.valueof(306), str):
+        facts.metadata["datetime"] = page.tags.valueof(306)
+    if len(tif.series) > 1:
+        facts.metadata["series_count"] = len(tif.series)
+    return facts
+
+
+def _assemble(
+    path: str,
+    data: da.Array,
+    stored: str,
+    page: TiffPage,
+    kind: str,
+    facts: Facts,
+    axes: str | None,
+    name: str,
+) -> Image:
+    """Bring stored pixels into the order and form of an `Image`."""
+    color = page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
+    if axes is None:
+        named = name_axes(
+            stored, data.shape, color=color, stack="ZTC" if kind == "imagej" else "TZC"
+        )
+    else:
+        named = override_axes(path, axes, data.shape, stored)
+    if named.rule:
+        facts.metadata["axes_rule"] = named.rule
+    letters = plane_last(named.letters)
+    data = data.transpose(tuple(named.letters.index(letter) for letter in letters))
+    orientation = int(page.tags.valueof(274, default=1) or 1)
+    data = upright(data, letters, orientation)
+    if orientation in TURNED:
+        swapped = {"X": "Y", "Y": "X"}
+        facts.pixel_size = {swapped.get(a, a): s for a, s in facts.pixel_size.items()}
+    if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags:
+        facts.metadata["photometric"] = "miniswhite"
+    if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
+        data, letters = _apply_palette(data, letters, page, kind, facts)
+    if "S" in letters and page.extrasamples:
+        facts.metadata["extrasamples"] = tuple(int(e) for e in page.extrasamples)
+    image = Image(
+        data=data,
+        axes=letters,
+        pixel_size=facts.pixel_size,
+        time_step=facts.time_step,
+        name=name,
+        metadata=facts.metadata,
+    )
+    known = any(channel != Channel() for channel in facts.channels)
+    if known and len(facts.channels) == image.size("C") and not image.is_rgb:
+        image = image.with_(channels=facts.channels)
+    return image
+
+
+def _apply_palette(
+    data: da.Array, letters: str, page: TiffPage, kind: str, facts: Facts
+) -> tuple[da.Array, str]:
+    """Keep indices that are intensities; replace others by their colours."""
+    colormap = np.asarray(page.colormap)
+    if data.dtype.kind != "u" or "S" in letters or data.dtype.itemsize > 2:
+        return data, letters
+    if kind == "imagej" or is_display_map(colormap):
+        facts.metadata["colormap"] = full_map(colormap, data.dtype)
+        return data, letters
+    table = color_table(colormap)
+    colors = data.map_blocks(
+        look_up,
+        table,
+        dtype=table.dtype,
+        new_axis=data.ndim,
+        chunks=(*data.chunks, (3,)),
+        meta=np.empty((0,) * (data.ndim + 1), table.dtype),
+    )
+    return colors, letters + "S"
+
+
+def tiff_provenance(path: str) -> dict[str, Any] | None:
+    """Return what `write_image` recorded in a TIFF file; None if it is not ours."""
+    with _opened(path) as tif:
+        if tif.ome_metadata:
+            return ome_provenance(tif.ome_metadata)
+        if tif.is_imagej:
+            return from_lines(str((tif.imagej_metadata or {}).get("Info", "")))
+        for metadata in tif.shaped_metadata or ():
+            if isinstance(metadata.get(KEY), dict):
+                return dict(metadata[KEY])
+    return None

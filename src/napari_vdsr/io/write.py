@@ -1,0 +1,203 @@
+"""Writing an image, in the format that its name or its reader asks for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io.atomic import unwritable, whole_file
+from napari_vdsr.io.axes import plane_last
+from napari_vdsr.io.bands import Bands
+from napari_vdsr.io.failure import failure
+from napari_vdsr.io.imagej import AXES, imagej_metadata, imagej_refusal
+from napari_vdsr.io.ome_write import TYPES, ome_xml
+from napari_vdsr.io.plain import shaped_description
+from napari_vdsr.io.png import encode_png, png_texts
+from napari_vdsr.io.provenance import plain_values, software_tag
+from napari_vdsr.io.tiff_write import TiffForm, common_tags, write_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_vdsr.image import Image
+
+Format = Literal["ome-tiff", "imagej", "tiff", "png"]
+FORMATS = get_args(Format)
+
+
+def write_image(
+    image: Image,
+    path: str | Path,
+    *,
+    format: Format | None = None,  # noqa: A002  the word users know
+    compression: Literal["zlib", "zstd"] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write an image while it is computed; the file appears whole or not at all.
+
+    Planes are written one after the other, in bands of dask chunks, each chunk computed
+    exactly once. At most one row of chunks, and 255 rows besides, are in memory. (A PNG
+    is in memory whole. Compressed or tiled output of chunks that span several planes
+    goes through a temporary file in the same folder.) Pixels and dtype are never changed.
+
+    Parameters
+    ----------
+    image : Image
+        What to write.
+    path : str or Path
+        The file.
+    format : {"ome-tiff", "imagej", "tiff", "png"}, optional
+        By default the suffix decides: ``.ome.tif`` and ``.ome.tiff`` are OME-TIFF,
+        ``.png`` is PNG; ``.tif`` and ``.tiff`` are ImageJ TIFF if the image came from
+        one and ImageJ can hold it, else plain TIFF.
+    compression : {"zlib", "zstd"}, optional
+        For OME-TIFF and plain TIFF, lossless.
+    provenance : mapping, optional
+        How the image was made; `read_provenance` gives it back. ``"software"`` goes into
+        the Software tag, too.
+    overwrite : bool
+        Whether an existing file is replaced.
+    on_progress : callable, optional
+        Called with (bands done, bands in all). What it raises stops the writing, removes
+        what was written, and comes out of this function.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists, or appears while this one is being written.
+    ImageFileError
+        If the format cannot hold the image, or the file cannot be written.
+    UsageError
+        If the format cannot be told, or the compression does not go with it.
+
+    Notes
+    -----
+    OME-TIFF and ImageJ know the axes T, Z and C only: others take whichever of these is
+    free, in this order. Planes beyond 1 MiB are stored in tiles of 256 x 256, files
+    beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one uncompressed block.
+    """
+    target = Path(os.fspath(path))
+    kind = format or _format_of(target, image, compression)
+    if kind not in FORMATS:
+        raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
+    _check_compression(kind, compression)
+    ready = _arranged(target, image, kind)
+    provenance = plain_values(provenance)
+    software = software_tag(provenance)
+    bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress)
+    if kind == "png":
+        form = None
+        texts = png_texts(ready.metadata.get("description"), provenance, software)
+    else:
+        form = _tiff_form(target, ready, kind, provenance, software)
+        form.compression = compression
+    with whole_file(target, overwrite=overwrite) as temporary:
+        try:
+            if form is None:
+                _write_png(temporary, bands, texts)
+            else:
+                write_tiff(temporary, bands, form)
+        except OSError as error:
+            if error is bands.failure:
+                raise
+            raise unwritable(target, error) from error
+
+
+def _format_of(target: Path, image: Image, compression: str | None) -> Format:
+    name = target.name.lower()
+    if name.endswith((".ome.tif", ".ome.tiff")):
+        return "ome-tiff"
+    if name.endswith(".png"):
+        return "png"
+    if name.endswith((".tif", ".tiff")):
+        keeps = "imagej" in image.metadata and compression is None
+        return "imagej" if keeps and imagej_refusal(image) is None else "tiff"
+    raise UsageError(
+        f"{target}: no image format is written under the suffix {target.suffix!r}. "
+        "Use .ome.tif, .tif or .png, or say which format."
+    )
+
+
+def _check_compression(kind: str, compression: str | None) -> None:
+    if compression not in (None, "zlib", "zstd"):
+        raise UsageError(f"compression {compression!r} is not known. Choose zlib or zstd.")
+    if compression and kind == "imagej":
+        raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
+
+
+def _arranged(target: Path, image: Image, kind: str) -> Image:
+    """Return the image with its axes, lazily, in an order that the format can hold."""
+    axes = image.axes
+    if "S" in axes and not image.is_rgb:
+        axes = axes.replace("S", "C" if "C" not in axes else "Q")
+    if kind in ("ome-tiff", "imagej"):
+        axes = _onto_tzc(target, axes, kind)
+    order = plane_last(axes)
+    if kind == "imagej":
+        order = "".join(a for a in AXES if a in axes)
+    data: Any = image.data
+    data = data.transpose([axes.index(a) for a in order])
+    _check_holds(target, image, kind, order)
+    return image.with_(data=data, axes=order)
+
+
+def _onto_tzc(target: Path, axes: str, kind: str) -> str:
+    """Rename axes of unknown meaning to whichever of T, Z, C are free, in this order."""
+    for letter in axes:
+        if letter in "TZCYXS":
+            continue
+        free = [a for a in "TZC" if a not in axes]
+        if not free:
+            name = "ImageJ" if kind == "imagej" else "OME-TIFF"
+            raise failure(
+                target, f"{name} cannot hold the axes {axes}", "Write a plain TIFF (format 'tiff')"
+            )
+        axes = axes.replace(letter, free[0])
+    return axes
+
+
+def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
+    name = image.dtype.name
+    if kind == "ome-tiff" and name not in TYPES:
+        raise failure(target, f"OME-TIFF has no {name}", "Write a plain TIFF (format 'tiff')")
+    refusal = imagej_refusal(image) if kind == "imagej" else None
+    if refusal:
+        raise failure(target, refusal, "Write an OME-TIFF or a plain TIFF (format 'tiff')")
+    if kind == "png" and name not in ("uint8", "uint16"):
+        raise failure(target, f"PNG holds uint8 and uint16, not {name}", "Write a TIFF")
+    planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
+    if kind == "png" and planes != 1:
+        raise failure(
+            target, f"PNG holds one plane, not the {planes} of axes {order}", "Write a TIFF"
+        )
+
+
+def _tiff_form(
+    target: Path, image: Image, kind: str, provenance: Mapping[str, Any] | None, software: str
+) -> TiffForm:
+    tags = common_tags(image, software)
+    if kind == "ome-tiff":
+        text = ome_xml(image, provenance, software)
+    elif kind == "imagej":
+        tags, metadata = imagej_metadata(image, tags, provenance)
+        return TiffForm(
+            {**tags, "metadata": metadata},
+            contiguous=True,
+            shape=tuple(image.size(axis) for axis in AXES),
+            writer={"imagej": True},
+        )
+    else:
+        text = shaped_description(image, provenance)
+    return TiffForm({**tags, "description": text, "metadata": None}, writer={"shaped": False})
+
+
+def _write_png(path: Path, bands: Bands, texts: Mapping[str, str]) -> None:
+    pixels = np.concatenate([band.pixels for band in bands])
+    with open(path, "r+b") as file:
+        file.write(encode_png(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), texts))

@@ -1,0 +1,189 @@
+"""Intensity ranges: from a file's units to the network's [0, 1] and back.
+
+A range is fixed once for a whole image (for each of its channels), never for a tile.
+Values outside it are not clipped: the map is affine and exactly inverted on output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_vdsr.errors import NonFiniteError, UsageError
+from napari_vdsr.image import Image
+
+if TYPE_CHECKING:
+    from napari_vdsr.image import Array
+
+MODES = ("auto", "dtype", "minmax", "percentile")
+PERCENTILES = (0.1, 99.9)
+# Percentiles of values with more than 16 bits are taken from about this many pixels.
+SAMPLE = 2**22
+
+
+@dataclass(frozen=True)
+class Range:
+    """Intensities that map to 0 and 1.
+
+    Attributes
+    ----------
+    low, high : float
+        In the image's units; ``high > low``.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How an image was normalised.
+
+    Attributes
+    ----------
+    mode : str
+        One of ``MODES`` after resolving "auto", or "fixed".
+    ranges : tuple of Range
+        One for each index of the C axis; a single one if there is no such axis.
+    """
+
+    mode: str
+    ranges: tuple[Range, ...]
+
+
+def measure(image: Image, mode: str | tuple[float, float] = "auto") -> Normalization:
+    """Find the intensity ranges of an image, in one pass and bounded memory.
+
+    Parameters
+    ----------
+    image : Image
+        Lazy or not.
+    mode : str or (float, float)
+        "dtype": the integer type's whole range ([0, 1] for floats); "minmax";
+        "percentile": the 0.1 and 99.9 percentiles, or minmax where these coincide, as
+        in sparse images; "auto": "dtype" for 8 bits, else "percentile"; or the two
+        intensities that shall become 0 and 1.
+
+    Raises
+    ------
+    UsageError
+        If `mode` is unknown or a fixed range is empty.
+    NonFiniteError
+        If the pass over the pixels meets NaN or infinity.
+    """
+    channels = image.size("C")
+    if not isinstance(mode, str):
+        low, high = map(float, mode)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(f"normalisation range {low}, {high} is empty. Pass LOW,HIGH.")
+        return Normalization("fixed", (Range(low, high),) * channels)
+    if mode not in MODES:
+        raise UsageError(f"normalisation {mode!r} is unknown; allowed are {', '.join(MODES)}.")
+    if mode == "auto":
+        mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
+    if mode == "dtype":
+        return Normalization(mode, (dtype_range(image.dtype),) * channels)
+    return Normalization(mode, tuple(_measure_channel(image, c, mode) for c in range(channels)))
+
+
+def dtype_range(dtype: np.dtype[Any]) -> Range:
+    """Range of an integer type; [0, 1] for floats."""
+    if dtype.kind == "f":
+        return Range(0.0, 1.0)
+    info = np.iinfo(dtype)
+    return Range(float(info.min), float(info.max))
+
+
+def to_dtype(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Turn float64 intensities into a dtype: integers are rounded and clipped.
+
+    Halves are rounded up, as MATLAB does for positive values.
+    """
+    if dtype.kind == "f":
+        limit = float(np.finfo(dtype).max)
+        # Overshoot past a narrow float's largest value would become infinite.
+        return np.clip(values, -limit, limit).astype(dtype)
+    info = np.iinfo(dtype)
+    high = float(info.max)
+    if high > info.max:  # 2**64 - 1 is no float64: the next one below is the limit
+        high = math.nextafter(high, 0)
+    return np.clip(np.floor(values + 0.5), float(info.min), high).astype(dtype)
+
+
+def check_finite(values: NDArray[Any], name: str) -> None:
+    """Raise ``NonFiniteError`` if any value is NaN or infinite."""
+    if values.dtype.kind != "f":
+        return
+    bad = values.size - int(np.isfinite(values).sum())
+    if bad:
+        raise NonFiniteError(
+            f"image {name!r} contains NaN or infinity ({bad} of {values.size} pixels where first "
+            "met), which the network would spread. Pass a value to put there: --fill-nan 0."
+        )
+
+
+def _measure_channel(image: Image, channel: int, mode: str) -> Range:
+    data = image.data
+    if "C" in image.axes:
+        data = data[(slice(None),) * image.axes.index("C") + (slice(channel, channel + 1),)]
+    if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":
+        low, high, minimum, maximum = _exact_percentiles(data)
+    else:
+        low, high, minimum, maximum = _sampled_percentiles(data, image.axes, image.name)
+    if mode == "minmax" or not low < high:
+        low, high = minimum, maximum
+    # A constant image has no range: any width will do, since nothing can be sharpened.
+    return Range(low, high) if low < high else Range(low, low + 1.0)
+
+
+def _exact_percentiles(data: Array) -> tuple[float, float, float, float]:
+    """Percentiles, minimum and maximum of 8 and 16-bit integers, by counting."""
+    first = int(np.iinfo(data.dtype).min)
+    counts = np.zeros(2 ** (8 * data.dtype.itemsize), np.int64)
+    for _, block in iter_blocks(data):
+        counts += np.bincount(block.ravel().astype(np.int64) - first, minlength=counts.size)
+    present = np.flatnonzero(counts)
+    cumulative = np.cumsum(counts)
+    ranks = np.array(PERCENTILES) / 100 * (cumulative[-1] - 1)
+    low, high = np.searchsorted(cumulative, ranks, side="right") + first
+    return float(low), float(high), float(present[0] + first), float(present[-1] + first)
+
+
+def _sampled_percentiles(
+    data: Array, axes: str, name: str
+) -> tuple[float, float, float, float]:
+    """Percentiles of a regular grid of pixels; minimum and maximum of all of them."""
+    step = max(1, math.ceil(math.sqrt(data.size / SAMPLE)))
+    minimum, maximum, sample = math.inf, -math.inf, []
+    for start, block in iter_blocks(data):
+        check_finite(block, name)
+        minimum, maximum = min(minimum, float(block.min())), max(maximum, float(block.max()))
+        # Positions count from the whole image, so that chunks do not change the sample.
+        grid = tuple(
+            slice(-s % step, None, step) if axis in "YX" else slice(None)
+            for s, axis in zip(start, axes)
+        )
+        sample.append(block[grid].ravel())
+    low, high = np.percentile(np.concatenate(sample).astype(np.float64), PERCENTILES)
+    return float(low), float(high), minimum, maximum
+
+
+def iter_blocks(data: Array) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Chunks of an array one by one, each with the index of its first element."""
+    if isinstance(data, np.ndarray):
+        yield (0,) * data.ndim, data
+        return
+    starts = [np.cumsum((0, *sizes[:-1])) for sizes in data.chunks]
+    for index in itertools.product(*(range(n) for n in data.numblocks)):
+        start = tuple(int(s[i]) for s, i in zip(starts, index))
+        yield start, data.blocks[index].compute(scheduler="synchronous")

@@ -1,0 +1,43 @@
+"""Made-up pictures, and the optional folder of published data."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up import save_png, texture
+
+# Read when torch is loaded. Spinning threads are several times slower on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The optional folder of test sets and published weights: $VDSR_SHARED, or ../shared."""
+    if not (SHARED / "reference").is_dir():
+        pytest.skip("no folder of published data (set VDSR_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def published(shared):
+    """Figures measured by the published protocol: (PSNR, SSIM) by (method, set, scale)."""
+    figures = {}
+    for line in (shared / "reference" / "published.tsv").read_text("utf-8").splitlines():
+        method, dataset, scale, psnr, ssim, status, _ = line.split("\t")
+        if status == "measured":
+            figures[method, dataset, int(scale)] = float(psnr), float(ssim)
+    return figures
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of three made-up pictures, one of them in colour."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed, (height, width) in enumerate([(70, 81), (64, 90)]):
+        save_png(folder / f"grey-{seed}.png", texture(height, width, seed))
+    save_png(folder / "colour.png", np.dstack([texture(75, 66, seed) for seed in (5, 6, 7)]))
+    return folder

@@ -1,0 +1,336 @@
+"""Round trips, and what other readers make of our files."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import dask.array as da
+import numpy as np
+import ome_types
+import PIL.Image
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_vdsr.errors import ImageFileError, UsageError
+from napari_vdsr.image import Channel, Image
+from napari_vdsr.io import read_image, tiff_write, write_image
+
+RANDOM = np.random.default_rng(0)
+DTYPES = [
+    "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+    "float16", "float32", "float64",
+]  # fmt: skip
+OME = {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"}
+IMAGEJ = {"uint8", "uint16", "float32"}
+
+
+def pixels(shape, dtype="uint8"):
+    return RANDOM.integers(0, 120, shape).astype(dtype)
+
+
+def canonical(image):
+    """Pixels with the axes in a fixed order and none of length 1 except Y and X."""
+    order = [a for a in "QRPTZCYXS" if a in image.axes]
+    data = np.asarray(image.data).transpose([image.axes.index(a) for a in order])
+    keep = [i for i, a in enumerate(order) if a in "YX" or data.shape[i] > 1]
+    return "".join(order[i] for i in keep), data.reshape([data.shape[i] for i in keep])
+
+
+@st.composite
+def images(draw):
+    lead = draw(st.permutations(draw(st.sampled_from(["", "T", "C", "TZ", "CZ", "TZC"]))))
+    color = draw(st.sampled_from(["", "", "S"]))
+    axes = "".join(lead) + "YX" + color
+    shape = [draw(st.integers(1, 3)) for _ in lead] + [draw(st.integers(1, 40)) for _ in "YX"]
+    shape += [draw(st.sampled_from([3, 4]))] if color else []
+    data = pixels(shape, draw(st.sampled_from(DTYPES)))
+    if draw(st.booleans()):
+        data = da.from_array(data, chunks=tuple(draw(st.integers(1, n)) for n in shape))
+    size = st.floats(1e-3, 1e3)
+    return Image(
+        data=data, axes=axes, time_step=draw(st.none() | size),
+        pixel_size={a: draw(size) for a in draw(st.sampled_from(["", "YX", "ZYX", "Z"]))},
+        channels=tuple(
+            Channel(name=f"dye {i}", color=draw(st.integers(0, 0xFFFFFF)), contrast=(i, i + 9.5))
+            for i in range(shape[axes.index("C")])
+        ) if "C" in axes and not color else (),
+    )  # fmt: skip
+
+
+def fits(image, kind):
+    name = image.dtype.name
+    if kind == "ome-tiff":
+        return name in OME
+    if kind == "imagej":
+        return name in IMAGEJ and (name == "uint8" or not image.is_rgb)
+    return True
+
+
+@given(
+    images(),
+    st.sampled_from(["ome-tiff", "imagej", "tiff"]),
+    st.sampled_from([None, "zlib", "zstd"]),
+    st.sampled_from([100, 2**20]),
+)
+@settings(max_examples=150, deadline=None)
+def test_round_trip(tmp_path_factory, image, kind, compression, untiled):
+    path = tmp_path_factory.getbasetemp() / "round.tif"
+    if not fits(image, kind):
+        with pytest.raises(ImageFileError, match="Write "):
+            write_image(image, path, format=kind, overwrite=True)
+        return
+    if kind == "imagej":
+        compression = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiff_write, "UNTILED_BYTES", untiled)
+        patch.setattr(tiff_write, "TILE", 16)
+        write_image(
+            image, path, format=kind, compression=compression, overwrite=True,
+            provenance={"scale": 2},
+        )  # fmt: skip
+    found = read_image(path)
+    assert found.dtype == image.dtype
+    axes, data = canonical(image)
+    assert canonical(found)[0] == axes
+    np.testing.assert_array_equal(canonical(found)[1], data)
+    assert found.pixel_size == pytest.approx(image.pixel_size, rel=1e-6)
+    assert found.time_step == image.time_step
+    if "C" in axes:
+        nameless = tuple(replace(channel, name=None) for channel in image.channels)
+        assert found.channels == (nameless if kind == "imagej" else image.channels)
+
+
+LARGE = [("YX", (700, 900)), ("CYX", (2, 600, 1000)), ("YXS", (500, 900, 3))]
+
+
+@pytest.mark.parametrize(("axes", "shape"), LARGE)
+@pytest.mark.parametrize("compression", [None, "zlib", "zstd"])
+@pytest.mark.parametrize("kind", ["ome-tiff", "tiff"])
+def test_large_planes_are_tiled(tmp_path, kind, compression, axes, shape):
+    data = pixels(shape, "uint16")
+    chunks = tuple(n if a == "S" else 170 for n, a in zip(shape, axes, strict=True))
+    image = Image(data=da.from_array(data, chunks=chunks), axes=axes)
+    write_image(image, tmp_path / "a.tif", format=kind, compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.pages[0].tile == (256, 256)
+        np.testing.assert_array_equal(tif.asarray(), data)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif").data), data)
+
+
+def test_files_beyond_the_reach_of_32_bits_are_bigtiff(tmp_path, monkeypatch):
+    image = Image(data=pixels((40, 50)), axes="YX")
+    write_image(image, tmp_path / "a.tif")
+    monkeypatch.setattr(tiff_write, "CLASSIC_BYTES", 2000)
+    write_image(image, tmp_path / "b.tif")
+    assert (tmp_path / "a.tif").read_bytes()[2] == 42
+    assert (tmp_path / "b.tif").read_bytes()[2] == 43
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "b.tif").data), image.data)
+
+
+def test_imagej_stacks_beyond_4_gib_keep_one_directory(tmp_path, monkeypatch):
+    # A sparse file: nothing but the layout is written.
+    data = da.zeros((5, 30000, 30000), chunks=(1, 30000, 30000), dtype="u1")
+    monkeypatch.setattr(tiff_write, "_fill", lambda *_: None)
+    write_image(Image(data=data, axes="ZYX"), tmp_path / "a.tif", format="imagej")
+    found = read_image(tmp_path / "a.tif")
+    assert (found.axes, found.shape) == ("ZYX", (5, 30000, 30000))
+    assert not found.data[4, -1, -9:].compute().any()
+
+
+def test_ome_types_reads_our_ome_xml(tmp_path):
+    image = Image(
+        data=pixels((2, 3, 4, 20, 30), "uint16"), axes="TCZYX", time_step=1.5, name="cells",
+        pixel_size={"X": 0.1, "Y": 0.2, "Z": 0.5},
+        channels=(Channel(name="DAPI", color=0x0000FF), Channel(name="µ <&>", contrast=(0, 9)),
+                  Channel(color=0xFF0000)),
+        metadata={"description": "Zellen ü\nline 2", "acquired": "2024-05-06T07:08:09"},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.ome.tif", provenance={"software": "0.3", "scale": 2.5})
+    ome = ome_types.from_tiff(tmp_path / "a.ome.tif", validate=bool(find_spec("lxml")))
+    found = ome.images[0]
+    assert (found.name, found.description) == ("cells", "Zellen ü\nline 2")
+    assert found.acquisition_date.isoformat() == "2024-05-06T07:08:09"
+    assert found.pixels.dimension_order.value == "XYZCT"
+    assert (found.pixels.size_t, found.pixels.size_c, found.pixels.size_z) == (2, 3, 4)
+    assert (found.pixels.physical_size_x, found.pixels.physical_size_x_unit.value) == (0.1, "µm")
+    assert found.pixels.time_increment == 1.5
+    assert [c.name for c in found.pixels.channels] == ["DAPI", "µ <&>", None]
+    assert found.pixels.channels[0].color.as_hex(format="long") == "#0000ff"
+    note = ome.structured_annotations.map_annotations[0]
+    assert note.namespace == "napari-vdsr/provenance"
+    assert {m.k: m.value for m in note.value.ms} == {"software": '"0.3"', "scale": "2.5"}
+    back = read_image(tmp_path / "a.ome.tif")
+    assert back.channels == image.channels
+    assert back.metadata["acquired"] == image.metadata["acquired"]
+
+
+@pytest.mark.parametrize("axes", ["QYX", "QCYX", "TPCYX"])
+def test_axes_that_a_format_does_not_know_take_a_free_letter(tmp_path, axes):
+    shape = (*range(2, len(axes)), 9, 8)
+    image = Image(data=pixels(shape), axes=axes)
+    for kind in ("ome-tiff", "imagej"):
+        write_image(image, tmp_path / "a.tif", format=kind, overwrite=True)
+        found = read_image(tmp_path / "a.tif")
+        assert set(found.axes) <= set("TZCYX")
+        assert sorted(found.shape) == sorted(shape)
+    write_image(image, tmp_path / "b.tif", format="tiff")
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "b.tif").data), image.data)
+
+
+def test_too_many_axes_are_refused_up_front(tmp_path):
+    image = Image(data=pixels((2, 2, 2, 2, 9, 8)), axes="TZCPYX")
+    with pytest.raises(ImageFileError, match=r"cannot hold the axes TZCPYX. Write a plain TIFF"):
+        write_image(image, tmp_path / "a.ome.tif")
+    write_image(image, tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").axes == "TZCPYX"
+
+
+@pytest.mark.parametrize("axes", ["YXT", "XYC", "YCX"])
+def test_axes_in_any_order_are_written(tmp_path, axes):
+    image = Image(data=pixels((7, 8, 9)), axes=axes)
+    for kind in ("ome-tiff", "imagej", "tiff"):
+        write_image(image, tmp_path / "a.tif", format=kind, overwrite=True)
+        assert canonical(read_image(tmp_path / "a.tif"))[0] == canonical(image)[0]
+        np.testing.assert_array_equal(
+            canonical(read_image(tmp_path / "a.tif"))[1], canonical(image)[1]
+        )
+
+
+def test_imagej_reads_what_it_needs(tmp_path):
+    image = Image(
+        data=pixels((2, 3, 4, 20, 30), "uint16"), axes="CTZYX", time_step=1.5,
+        pixel_size={"X": 0.1, "Y": 0.2, "Z": 0.5},
+        channels=(
+            Channel(color=0x00FF00, contrast=(1, 99)), Channel(color=0xFF00FF, contrast=(2, 88)),
+        ),
+        metadata={
+            "imagej": {"Labels": [f"slice {i}" for i in range(24)], "ROI": b"Iout", "loop": True}
+        },
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.tif", provenance={"model": "vdsr"})
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        metadata = tif.imagej_metadata
+        assert tif.series[0].axes == "TZCYX"
+        assert (metadata["frames"], metadata["slices"], metadata["channels"]) == (3, 4, 2)
+        assert (metadata["unit"], metadata["spacing"], metadata["finterval"]) == ("um", 0.5, 1.5)
+        assert (metadata["mode"], metadata["loop"]) == ("composite", True)
+        assert metadata["Ranges"] == (1, 99, 2, 88)
+        assert "model = vdsr" in metadata["Info"]
+        assert metadata["Labels"] == image.metadata["imagej"]["Labels"]
+        assert "ROI" not in metadata  # its coordinates are the source's
+        assert metadata["LUTs"][1][:, 255].tolist() == [255, 0, 255]
+        assert tif.pages[0].tags["XResolution"].value == (10, 1)
+        expected = np.asarray(image.data).transpose(1, 2, 0, 3, 4)
+        np.testing.assert_array_equal(tif.asarray(), expected)
+
+
+def test_colour_maps_survive(tmp_path):
+    ramp = np.arange(256, dtype="u2") * 257
+    colormap = np.stack([0 * ramp, ramp, ramp])
+    image = Image(data=pixels((20, 30)), axes="YX", metadata={"colormap": colormap})
+    for kind in ("ome-tiff", "tiff"):
+        write_image(image, tmp_path / "a.tif", format=kind, overwrite=True)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").metadata["colormap"], colormap)
+    write_image(image, tmp_path / "b.tif", format="imagej")
+    found = read_image(tmp_path / "b.tif")
+    np.testing.assert_array_equal(found.metadata["imagej"]["LUTs"], colormap >> 8)
+    assert found.channels == (Channel(color=0x00FFFF),)
+    write_image(found, tmp_path / "d.tif")
+    again = read_image(tmp_path / "d.tif")
+    np.testing.assert_array_equal(again.metadata["imagej"]["LUTs"], colormap >> 8)
+    large = image.with_(data=pixels((20, 30), "float32"))
+    write_image(large, tmp_path / "c.tif")
+    assert "colormap" not in read_image(tmp_path / "c.tif").metadata
+
+
+def test_what_a_plain_tiff_keeps(tmp_path):
+    image = Image(
+        data=pixels((20, 30)), axes="YX", pixel_size={"X": 0.1, "Y": 0.3},
+        metadata={"photometric": "miniswhite", "datetime": "2024:05:06 07:08:09"},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.tif")
+    found = read_image(tmp_path / "a.tif")
+    assert found.metadata["photometric"] == "miniswhite"
+    assert found.metadata["datetime"] == "2024:05:06 07:08:09"
+    assert found.pixel_size == image.pixel_size
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.pages[0].tags["ResolutionUnit"].value == 3
+        assert tif.pages[0].get_resolution("micrometer") == pytest.approx((10, 1 / 0.3))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("samples", [(), (3,), (4,)])
+def test_png(tmp_path, dtype, samples):
+    data = pixels((20, 30, *samples), dtype) * (200 if dtype == "uint16" else 1)
+    data = data.astype(">u2" if dtype == "uint16" else dtype)
+    image = Image(data=da.from_array(data, chunks=7), axes="YXS"[: data.ndim])
+    write_image(image, tmp_path / "a.png", provenance={"scale": 2})
+    found = read_image(tmp_path / "a.png")
+    assert found.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(np.asarray(found.data), data)
+    with PIL.Image.open(tmp_path / "a.png") as opened:
+        opened.load()
+        assert opened.info["Software"].startswith("napari-vdsr")
+
+
+@pytest.mark.parametrize(
+    ("data", "axes", "words"),
+    [
+        (pixels((3, 9, 8)), "ZYX", "one plane, not the 3"),
+        (pixels((9, 8), "float32"), "YX", "uint8 and uint16, not float32"),
+    ],
+)
+def test_what_png_cannot_hold(tmp_path, data, axes, words):
+    with pytest.raises(ImageFileError, match=words):
+        write_image(Image(data=data, axes=axes), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "dtype", "kind"),
+    [
+        ("a.ome.tif", {}, "uint8", "is_ome"),
+        ("a.OME.TIFF", {"imagej": {}}, "uint8", "is_ome"),
+        ("a.tif", {}, "uint8", "is_shaped"),
+        ("a.tif", {"imagej": {}}, "uint8", "is_imagej"),
+        ("a.tif", {"imagej": {}}, "int32", "is_shaped"),
+    ],
+)
+def test_the_suffix_and_the_source_choose_the_format(tmp_path, name, metadata, dtype, kind):
+    image = Image(data=pixels((9, 8), dtype), axes="YX", metadata=metadata)
+    write_image(image, tmp_path / name)
+    with tifffile.TiffFile(tmp_path / name) as tif:
+        assert getattr(tif, kind)
+
+
+def test_what_imagej_cannot_hold_becomes_a_plain_tiff(tmp_path):
+    path = tmp_path / "a.tif"
+    imagej = {"imagej": {"ImageJ": "1.54"}}
+    huge = da.zeros((50_000, 50_000), chunks=10_000, dtype="u1")
+    for data, axes in [(pixels((9, 8, 3), "uint16"), "YXS"), (huge, "YX"),
+                       (pixels((2, 2, 2, 2, 9, 8)), "TZCPYX")]:  # fmt: skip
+        image = Image(data=data, axes=axes, metadata=imagej)
+        with pytest.raises(ImageFileError, match=r"ImageJ .*Write an? "):
+            write_image(image, path, format="imagej")
+        if data is not huge:
+            write_image(image, path, overwrite=True)
+            with tifffile.TiffFile(path) as tif:
+                assert tif.is_shaped
+
+
+def test_options_that_cannot_be(tmp_path):
+    image = Image(data=pixels((9, 8)), axes="YX")
+    with pytest.raises(UsageError, match=r"'.jpg'. Use .ome.tif, .tif or .png"):
+        write_image(image, tmp_path / "a.jpg")
+    with pytest.raises(UsageError, match="Choose one of ome-tiff"):
+        write_image(image, tmp_path / "a.tif", format="jpeg")
+    with pytest.raises(UsageError, match="Choose zlib or zstd"):
+        write_image(image, tmp_path / "a.tif", compression="lzw")
+    with pytest.raises(UsageError, match="ImageJ TIFF is written uncompressed"):
+        write_image(image, tmp_path / "a.tif", format="imagej", compression="zlib")
+
+
+def test_uncompressible_alpha_keeps_its_kind(tmp_path):
+    image = Image(data=pixels((9, 8, 4)), axes="YXS", metadata={"extrasamples": (1,)})
+    write_image(image, tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").metadata["extrasamples"] == (1,)

@@ -1,0 +1,217 @@
+"""P1, exact tiling, and what the engine promises about dtype, units and ranges."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from napari_vdsr.color import luma
+from napari_vdsr.engine import upscale
+from napari_vdsr.errors import NonFiniteError, ScaleError, UsageError
+from napari_vdsr.image import Image
+from napari_vdsr.modelfile import Model, ModelCard, load_model
+from napari_vdsr.networks import VDSR
+from napari_vdsr.resize import resize
+
+BICUBIC = load_model("bicubic")
+
+
+def vdsr(depth=4, width=6, seed=0):
+    """A VDSR with random weights whose residual is large: it would show any seam."""
+    torch.manual_seed(seed)
+    network = VDSR(depth=depth, width=width)
+    for parameter in network.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return Model(network.eval(), ModelCard(name="random", architecture="vdsr", scales=(2, 3, 4)))
+
+
+SHALLOW, DEEP = vdsr(), vdsr(depth=9, width=4)
+
+
+def compute(image, *args, **kwargs):
+    return upscale(image, *args, device="cpu", precision="float32", **kwargs).data.compute(
+        scheduler="synchronous"
+    )
+
+
+def whole_image(model, plane, scale):
+    """The reference: bicubic, then the network on the whole image, in one piece."""
+    x = torch.from_numpy(resize(plane, scale)).float()[None, None]
+    with torch.inference_mode():
+        return model.network(x)[0, 0].numpy()
+
+
+scales = st.sampled_from([2, 3, 4, 1.5, 2.7, (2, 1), (1, 3.3), (1.25, 4), (3.7, 2)])
+images = npst.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    elements=st.floats(0, 1, width=16),
+    fill=st.nothing(),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    plane=images,
+    scale=scales,
+    tile=st.tuples(st.integers(3, 50), st.integers(3, 50)),
+    model=st.sampled_from([SHALLOW, DEEP, BICUBIC]),
+    chunk=st.integers(1, 30),
+)
+def test_tiled_equals_whole(plane, scale, tile, model, chunk):
+    lazy = Image(data=da.from_array(plane, chunk), axes="YX")
+    tiled = compute(lazy, model, scale, tile=tile, normalize=(0, 1))
+    whole = whole_image(model, plane, scale)
+    assert tiled.shape == whole.shape
+    full_scale = max(1.0, np.abs(whole).max())
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * full_scale)
+
+
+def test_a_halo_one_pixel_short_would_be_seen(monkeypatch):
+    plane = np.random.default_rng(0).random((40, 40))
+    monkeypatch.setattr(VDSR, "halo", lambda self, scale: 3)
+    tiled = compute(Image(data=plane, axes="YX"), SHALLOW, 2, tile=16, normalize=(0, 1))
+    assert np.abs(tiled - whole_image(SHALLOW, plane, 2)).max() > 1e-5
+
+
+def test_bicubic_is_matlab_bicubic_in_the_files_units():
+    data = np.random.default_rng(0).integers(100, 4000, (20, 30)).astype(np.uint16)
+    expected = np.floor(np.clip(resize(data, 3), 0, 65535) + 0.5)
+    np.testing.assert_array_equal(compute(Image(data=data, axes="YX"), BICUBIC, 3), expected)
+
+
+@pytest.mark.parametrize(
+    "dtype", "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split()
+)
+def test_dtype_is_kept_and_bicubic_exact(dtype):
+    dtype = np.dtype(dtype)
+    rng = np.random.default_rng(0)
+    if dtype.kind == "f":
+        data, limits = rng.normal(size=(9, 7)).astype(dtype), (-np.inf, np.inf)
+    else:
+        limits = (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        data = rng.integers(*limits, (9, 7), dtype, endpoint=True)
+    found = compute(Image(data=data, axes="YX"), BICUBIC, 2)
+    assert found.dtype == dtype
+    exact = np.clip(resize(data, 2), *map(float, limits))
+    step = 0.5 if dtype.kind != "f" else np.finfo(dtype).eps * 4
+    tolerance = max(step, float(np.spacing(np.abs(exact).max())))
+    assert np.abs(found.astype(np.longdouble) - exact).max() <= tolerance * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("axes", ["TCZYX", "CYX", "YX", "YXC", "YXS", "ZYXS", "TYXZ"])
+def test_every_plane_is_upscaled_alone_whatever_the_axes(axes):
+    sizes = {"T": 2, "C": 2, "Z": 3, "Y": 8, "X": 9, "S": 3}
+    data = np.random.default_rng(0).random([sizes[a] for a in axes]).astype(np.float32)
+    image = Image(data=data, axes=axes)
+    found = upscale(image, BICUBIC, (2, 3), device="cpu", normalize=(0, 1), tile=7)
+    assert found.axes == axes
+    assert found.dtype == np.float32
+    result = found.data.compute(scheduler="synchronous")
+    order = [axes.index(a) for a in axes if a not in "YX"] + [axes.index("Y"), axes.index("X")]
+    for source, target in zip(
+        data.transpose(order).reshape(-1, 8, 9), result.transpose(order).reshape(-1, 16, 27)
+    ):
+        np.testing.assert_allclose(target, resize(source, (2, 3)), atol=1e-6)
+
+
+def test_colour_goes_through_luma_and_alpha_is_bicubic():
+    rgba = np.random.default_rng(0).random((12, 10, 4))
+    found = compute(Image(data=rgba, axes="YXS"), SHALLOW, 2, normalize=(0, 1))
+    bicubic = resize(rgba, 2)
+    np.testing.assert_allclose(found[..., 3], bicubic[..., 3], atol=1e-12)
+    x = torch.from_numpy(luma(bicubic)).float()[None, None]
+    with torch.inference_mode():
+        y = SHALLOW.network(x)[0, 0].numpy()
+    # Luma is the network's, and chroma, here R - G and B - G, is bicubic's.
+    np.testing.assert_allclose(luma(found), y, atol=1e-5 * np.abs(y).max())
+    for a in (0, 2):
+        np.testing.assert_allclose(
+            found[..., a] - found[..., 1], bicubic[..., a] - bicubic[..., 1], atol=1e-9
+        )
+
+
+def test_normalization_is_inverted_and_clips_nothing():
+    """With offset and gain in the units, the result has the same offset and gain."""
+    plane = np.random.default_rng(0).random((16, 16))
+    plane[3, 3] = 40.0  # far outside the percentiles
+    base = compute(Image(data=plane, axes="YX"), SHALLOW, 2, normalize=(0, 1))
+    scaled = compute(Image(data=plane * 500 - 100, axes="YX"), SHALLOW, 2, normalize=(-100, 400))
+    np.testing.assert_allclose(scaled, base * 500 - 100, rtol=1e-4, atol=1e-2)
+    assert base.max() > 20
+
+
+def test_one_range_for_all_tiles():
+    data = np.zeros((64, 64), np.float32)
+    data[40:] = np.random.default_rng(0).random((24, 64)) * 1000
+    image = Image(data=data, axes="YX")
+    np.testing.assert_allclose(
+        compute(image, SHALLOW, 2, tile=16), compute(image, SHALLOW, 2, tile=500), atol=1e-2
+    )
+
+
+def test_pixel_size_is_divided_on_scaled_axes_only():
+    image = Image(
+        data=np.zeros((2, 4, 5), np.uint8), axes="ZYX", pixel_size={"Z": 2.0, "Y": 0.5, "X": 0.25}
+    )
+    found = upscale(image, BICUBIC, (2, 1), device="cpu")
+    assert found.pixel_size == {"Z": 2.0, "Y": 0.25, "X": 0.25}
+    assert found.metadata["provenance"]["scale_y"] == 2.0
+
+
+def test_result_is_lazy_and_reads_only_what_a_tile_needs():
+    read = []
+
+    def plane(block_info=None):
+        ((y0, y1), _) = block_info[None]["array-location"]
+        read.append((y0, y1))
+        return np.zeros((y1 - y0, 64), np.uint8)
+
+    lazy = da.map_blocks(plane, chunks=((8,) * 100, (64,)), dtype=np.uint8)
+    found = upscale(Image(data=lazy, axes="YX"), SHALLOW, 2, tile=16, device="cpu").data
+    assert read == []
+    found[:16].compute(scheduler="synchronous")
+    assert {y0 for y0, _ in read} == {0, 8}
+
+
+def test_equal_work_has_equal_names():
+    image = Image(data=da.zeros((8, 8), dtype=np.uint8), axes="YX")
+    first, second = (upscale(image, SHALLOW, 2, device="cpu").data.name for _ in range(2))
+    other = upscale(image, SHALLOW, 3, device="cpu").data.name
+    assert first == second != other
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_nan_is_an_error_or_filled(lazy):
+    data = np.ones((8, 8), np.float32)
+    data[2, 2] = np.nan
+    image = Image(data=da.from_array(data, 4) if lazy else data, axes="YX", name="cells")
+    with pytest.raises(NonFiniteError, match="cells"):
+        upscale(image, BICUBIC, 2, device="cpu")
+    with pytest.raises(NonFiniteError, match="cells"):
+        compute(image, BICUBIC, 2, normalize=(0, 1))
+    filled = compute(image, BICUBIC, 2, fill=1.0)
+    np.testing.assert_allclose(filled, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 5, 0.5, (1, 1), (2, 9), float("nan"), (2, 2, 2), -2])
+def test_scales_that_cannot_be_done_are_refused(scale):
+    with pytest.raises(ScaleError):
+        upscale(Image(data=np.zeros((4, 4), np.uint8), axes="YX"), SHALLOW, scale)
+
+
+def test_memory_budget_picks_the_tile():
+    image = Image(data=da.zeros((5000, 5000), dtype=np.uint8), axes="YX")
+    small = upscale(image, SHALLOW, 2, device="cpu", max_memory=100 * 2**20).data.chunksize
+    large = upscale(image, SHALLOW, 2, device="cpu").data.chunksize
+    assert small[0] * small[1] < large[0] * large[1]
+    with pytest.raises(UsageError, match="smallest tile needs"):
+        upscale(image, SHALLOW, 2, device="cpu", max_memory=1000)
+
+
+def test_one_pixel():
+    image = Image(data=np.array([[7]], np.uint16), axes="YX")
+    assert compute(image, BICUBIC, 3).tolist() == [[7] * 3] * 3

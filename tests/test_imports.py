@@ -1,0 +1,49 @@
+"""What importing the package costs: nothing heavy before it is needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+import napari_vdsr
+
+GUI = {"napari", "magicgui", "qtpy", "lightning"}
+
+
+def modules_after(code):
+    """Top-level modules that a fresh interpreter has loaded after some code."""
+    script = f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_package_loads_nothing_heavy():
+    heavy = {"torch", "dask", "numpy", "scipy", "skimage", "tifffile", "PIL", "typer"}
+    assert not modules_after("import napari_vdsr") & (heavy | GUI)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["errors", "image", "resize", "color", "metrics", "normalize", "tiling", "protocol", "io",
+     "truth", "tables"],
+)  # fmt: skip
+def test_numbers_and_files_need_no_torch(name):
+    loaded = modules_after(f"import napari_vdsr.{name}")
+    assert "napari_vdsr" in loaded
+    assert not loaded & {"torch", *GUI}
+
+
+def test_engine_needs_no_gui_and_no_trainer():
+    loaded = modules_after("import napari_vdsr.engine, napari_vdsr.evaluation, napari_vdsr.batch")
+    assert "torch" in loaded
+    assert not loaded & {"matplotlib", *GUI}
+
+
+def test_public_names_are_there():
+    assert napari_vdsr.__all__ == sorted(napari_vdsr.__all__)
+    for name in napari_vdsr.__all__:
+        assert getattr(napari_vdsr, name) is not None
+    assert set(dir(napari_vdsr)) == set(napari_vdsr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'downscale'"):
+        _ = napari_vdsr.downscale

@@ -1,0 +1,121 @@
+"""Checkpoints: exact, whole, and never a pickle."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.networks import VDSR
+from napari_vdsr.training.checkpoint import (
+    KEY,
+    Checkpoint,
+    flatten_optimizer,
+    restore_optimizer,
+)
+from napari_vdsr.training.config import TrainConfig
+from napari_vdsr.training.optim import build_optimizer
+
+ADAM = TrainConfig()
+SGD = TrainConfig(optimizer="sgd", clip="adjustable", clip_value=1e-3, lr=0.1)
+
+
+def trained(config, steps):
+    """A small network after some steps, and its optimizer."""
+    torch.manual_seed(0)
+    network = VDSR(depth=3, width=3)
+    optimizer = build_optimizer(network, config)
+    go_on(network, optimizer, range(steps))
+    return network, optimizer
+
+
+def go_on(network, optimizer, steps):
+    for step in steps:
+        x = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        network(x).square().sum().backward()
+        optimizer.step()
+
+
+def checkpoint(network, optimizer, config):
+    tensors, groups = flatten_optimizer(optimizer)
+    return Checkpoint(
+        step=3, seconds=1.25, config=config.to_dict(), data={"files": 2, "sha256": "ab"},
+        network=network.state_dict(), ema={"n_averaged": torch.tensor(3)}, optimizer=tensors,
+        groups=groups, loss_sum=0.1, loss_count=2,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint(*trained(ADAM, 2), ADAM).save(path)
+    return path
+
+
+@pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
+def test_continuing_from_disk_equals_going_on(tmp_path, config):
+    network, optimizer = trained(config, 3)
+    checkpoint(network, optimizer, config).save(tmp_path / "c.safetensors")
+    saved = Checkpoint.load(tmp_path / "c.safetensors")
+    other, its_optimizer = trained(config, 0)
+    other.load_state_dict(saved.network)
+    restore_optimizer(its_optimizer, saved.optimizer, saved.groups)
+    go_on(network, optimizer, range(3, 6))
+    go_on(other, its_optimizer, range(3, 6))
+    for a, b in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_numbers_come_back_exactly(path):
+    saved = Checkpoint.load(path)
+    assert (saved.step, saved.seconds, saved.loss_sum, saved.loss_count) == (3, 1.25, 0.1, 2)
+    assert saved.config == ADAM.to_dict()
+    assert saved.data == {"files": 2, "sha256": "ab"}
+    assert saved.ema["n_averaged"] == 3
+    assert [group["lr"] for group in saved.groups] == [ADAM.lr, ADAM.lr]
+
+
+def test_checkpoints_of_before_the_loss_was_kept_can_be_read(path):
+    save_file({}, path, {KEY: json.dumps({"step": 1, "seconds": 0.0, "config": {}, "data": {},
+                                          "groups": []})})  # fmt: skip
+    assert Checkpoint.load(path).loss_count == 0
+
+
+def test_failed_save_leaves_the_old_one(path, monkeypatch):
+    before = path.read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint(*trained(ADAM, 1), ADAM).save(path)
+    assert path.read_bytes() == before
+
+
+def test_missing(tmp_path):
+    with pytest.raises(TrainingError, match="no checkpoint to resume"):
+        Checkpoint.load(tmp_path / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-10]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"text" * 100),
+        lambda path: torch.save({}, path),
+        lambda path: save_file({"network/x": torch.zeros(1)}, path),
+        lambda path: save_file({"x": torch.zeros(1)}, path, {KEY: "{}"}),
+        lambda path: save_file({"other/x": torch.zeros(1)}, path, {KEY: "{}"}),
+        lambda path: save_file({}, path, {KEY: "{}"}),
+        lambda path: save_file({}, path, {KEY: "[]"}),
+        lambda path: save_file({}, path, {KEY: '{"step": 1, "colour": "blue"}'}),
+    ],
+    ids=["cut", "empty", "text", "pickle", "keyless", "no-part", "odd-part", "no-step", "list",
+         "unknown"],
+)  # fmt: skip
+def test_damaged(path, damage):
+    damage(path)
+    with pytest.raises(TrainingError, match="not a readable checkpoint") as caught:
+        Checkpoint.load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)

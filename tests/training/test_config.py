@@ -1,0 +1,122 @@
+"""Settings of a run: presets, overrides, schedules, and refusals in one line."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.training.config import PRESETS, TrainConfig, config_from, load_config
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_presets_name_every_setting_that_matters(preset):
+    config = load_config(preset)
+    assert (config.depth, config.width, config.scales) == (20, 64, (2, 3, 4))
+    assert config.lr_factor(0) > 0
+
+
+def test_paper_preset_is_the_papers_recipe():
+    config = load_config("paper")
+    assert (config.batch_size, config.patch_size, config.momentum) == (64, 41, 0.9)
+    assert (config.optimizer, config.lr, config.weight_decay) == ("sgd", 0.1, 1e-4)
+    assert (config.clip, config.ema, config.warmup) == ("adjustable", 0, 0)
+    assert config.steps == 4 * config.drop_every
+
+
+def test_fast_preset_is_the_default():
+    assert load_config("fast") == TrainConfig()
+
+
+def test_file_and_overrides(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("scales = [2]\nlr = 1e-4\nweight_decay = 0\n", encoding="utf-8")
+    config = load_config(path, steps=7)
+    assert (config.scales, config.lr, config.steps, config.depth) == ((2,), 1e-4, 7, 20)
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_survives_json(preset):
+    config = load_config(preset)
+    assert config_from(json.loads(json.dumps(config.to_dict()))) == config
+
+
+class TestSchedule:
+    @staticmethod
+    def factors(**settings):
+        config = TrainConfig(**settings)
+        return [config.lr_factor(step) for step in range(config.steps)]
+
+    def test_warmup_is_linear(self):
+        assert self.factors(warmup=4, steps=100)[:5] == [0.25, 0.5, 0.75, 1, 1]
+
+    def test_stable_decay(self):
+        factors = self.factors(schedule="stable-decay", warmup=0, steps=100, decay=0.25)
+        assert set(factors[:76]) == {1}
+        assert factors[84] == pytest.approx(1 - math.sqrt(9 / 25))
+        assert factors == sorted(factors, reverse=True)
+        assert 0 < factors[-1] < 0.03
+
+    def test_stable_part_does_not_depend_on_the_length(self):
+        short, long = self.factors(steps=1000, warmup=9), self.factors(steps=4000, warmup=9)
+        assert short[:750] == long[:750]
+        assert TrainConfig(steps=1000).decay_start == 750
+
+    def test_cosine(self):
+        factors = self.factors(schedule="cosine", warmup=10, steps=110)
+        assert factors[10] == 1
+        assert factors[60] == pytest.approx(0.5)
+        assert factors[-1] < 0.001
+
+    def test_step(self):
+        factors = self.factors(schedule="step", drop_every=10, warmup=0, steps=40)
+        assert factors[9] == 1
+        assert [factors[i] for i in (10, 20, 30)] == pytest.approx([0.1, 0.01, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"architecture": "edsr"}, "architecture is 'edsr'; allowed are vdsr"),
+        ({"architecture": "bicubic"}, "allowed are vdsr"),
+        ({"optimizer": "lion"}, "allowed are adamw, sgd"),
+        ({"scales": []}, "scales are"),
+        ({"scales": [1, 2]}, "scales are"),
+        ({"scales": [2.5]}, "must be a list of numbers"),
+        ({"scales": 2}, "must be a list of numbers"),
+        ({"batch_size": 0}, "batch_size is 0; allowed is at least 1"),
+        ({"depth": 1}, "depth is 1; allowed is at least 2"),
+        ({"steps": "many"}, "steps is 'many'; it must be a whole number"),
+        ({"steps": 1.5}, "must be a whole number"),
+        ({"lr": "fast"}, "lr is 'fast'; it must be a number"),
+        ({"lr": True}, "must be a number"),
+        ({"lr": -1}, "at least 0"),
+        ({"lr": math.nan}, "at least 0"),
+        ({"decay": 1.5}, "allowed is 0 to 1"),
+        ({"drop_every": 0}, "at least 1"),
+        ({"seed": -1}, "at least 0"),
+        ({"clip": "adjustable"}, 'belongs to optimizer = "sgd"'),
+        ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'; allowed are arch"),
+    ],
+)
+def test_refused_settings(settings, says):
+    with pytest.raises(UsageError, match=says):
+        config_from(settings)
+
+
+def test_refused_files(tmp_path):
+    with pytest.raises(UsageError, match=r"neither a preset \(fast, paper\) nor a TOML file"):
+        load_config("quick")
+    for content in (b"lr = = 1", b"\xff\xfe\x00"):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(UsageError, match=r"bad\.toml: not a TOML file"):
+            load_config(tmp_path / "bad.toml")
+
+
+def test_presets_explain_their_settings():
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    for path in PRESETS.glob("*.toml"):
+        lines = path.read_text("utf-8").splitlines()
+        assert {line.split(" = ")[0] for line in lines if " = " in line.split("#")[0]} <= known
+        assert sum("#" in line for line in lines) >= 8

@@ -1,0 +1,397 @@
+"""The training loop on made-up pictures: exact continuation above all."""
+
+import csv
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from made_up import save_png, texture
+from PIL import Image
+
+from napari_vdsr.errors import CollapseError, DivergenceError, TrainingError
+from napari_vdsr.modelfile import load_model
+from napari_vdsr.networks import VDSR
+from napari_vdsr.training import loop
+from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
+from napari_vdsr.training.config import load_config
+from napari_vdsr.training.loop import fabric_precision, train
+from napari_vdsr.training.validation import Validation
+
+TINY = {
+    "depth": 3, "width": 8, "batch_size": 4, "patch_size": 17, "warmup": 4, "ema": 0.9,
+    "steps": 40, "validate_every": 40, "precision": "float32",
+}  # fmt: skip
+
+
+def config(preset="fast", **settings):
+    return load_config(preset, **{**TINY, **settings})
+
+
+def run(settings, sources, output, **options):
+    return train(settings, [sources], output, accelerator="cpu", **options)
+
+
+def weights(path):
+    return load_model(path).network.state_dict()
+
+
+def assert_same_weights(a, b):
+    for name, tensor in weights(a).items():
+        assert torch.equal(tensor, weights(b)[name]), name
+
+
+def read_log(folder, *columns):
+    with (folder / "log.csv").open(encoding="utf-8") as file:
+        return [
+            tuple(row[c] for c in columns or ("step", "loss", "lr")) for row in csv.DictReader(file)
+        ]
+
+
+def stop_at(step, exception=KeyboardInterrupt):
+    def on_progress(progress):
+        if progress.step == step:
+            raise exception
+
+    return on_progress
+
+
+@pytest.fixture(autouse=True, scope="module")
+def often_and_alone():
+    """Report every ten steps; one thread, since tiny tensors gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT_EVERY", 10)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    for seed in range(3):
+        save_png(folder / f"{seed}.png", texture(50, 60, seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("held-out")
+    save_png(folder / "a.png", texture(40, 44, 10))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(images, tmp_path_factory):
+    """The run that every interrupted one must equal."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(config(), images, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planned(images, tmp_path_factory):
+    """The run that every one made longer must equal."""
+    folder = tmp_path_factory.mktemp("planned")
+    run(config(steps=60), images, folder)
+    return folder
+
+
+class TestResult:
+    def test_what_a_run_leaves(self, images, held_out, tmp_path):
+        seen = []
+        path = run(config(), images, tmp_path / "run", validation=held_out, name="mine",
+                   on_progress=seen.append)  # fmt: skip
+        assert path == tmp_path / "run" / "mine.safetensors"
+        assert {p.name for p in path.parent.iterdir()} == {
+            "mine.safetensors", NAME, STABLE_NAME, "log.csv", "curve.png",
+        }  # fmt: skip
+        assert [p.step for p in seen] == [10, 20, 30, 40]
+        assert set(seen[-1].psnr) == set(seen[-1].gains) == {2, 3, 4}
+        assert all(p.patches_per_second > 0 and p.steps == 40 for p in seen)
+        with Image.open(tmp_path / "run" / "curve.png") as curve:
+            assert curve.format == "PNG"
+
+    def test_model_and_its_card(self, images, held_out, tmp_path):
+        settings = config()
+        path = run(settings, images, tmp_path, validation=held_out, exclude=["2.png"])
+        model = load_model(path)
+        assert model.name == "vdsr"
+        assert model.card.hyperparameters == {"depth": 3, "width": 8, "last_init": 0.1}
+        assert model.card.scales == (2, 3, 4)
+        training = model.card.training
+        assert training["config"] == settings.to_dict()
+        assert training["data"]["files"] == 2
+        assert training["data"]["excluded"] == ["2.png"]
+        assert training["validation"] == held_out.name
+        assert training["sources"] == [images.name]
+        assert str(images.parent) not in str(model.card)
+
+    def test_network_learns(self, images, held_out, tmp_path):
+        settings = config(scales=(2,), steps=150, validate_every=150, lr=5e-3)
+        run(settings, images, tmp_path, validation=held_out)
+        rows = read_log(tmp_path, "loss", "gain_x2")
+        assert float(rows[-1][0]) < 0.9 * float(rows[0][0])
+        assert float(rows[-1][1]) > 0.2
+
+    def test_same_seed_same_weights(self, images, uninterrupted, tmp_path):
+        torch.manual_seed(99)
+        run(config(), images, tmp_path)
+        assert_same_weights(tmp_path / "vdsr.safetensors", uninterrupted / "vdsr.safetensors")
+
+    def test_result_is_the_running_mean(self, uninterrupted):
+        checkpoint = Checkpoint.load(uninterrupted / NAME)
+        for name, tensor in weights(uninterrupted / "vdsr.safetensors").items():
+            assert torch.equal(tensor, checkpoint.ema[f"module.{name}"])
+            assert not torch.equal(tensor, checkpoint.network[name])
+
+    def test_paper_recipe(self, images, tmp_path):
+        path = run(config("paper", warmup=0, ema=0.0), images, tmp_path)
+        checkpoint = Checkpoint.load(tmp_path / NAME)
+        assert checkpoint.ema == {}
+        assert all(torch.equal(t, checkpoint.network[n]) for n, t in weights(path).items())
+        assert len(checkpoint.groups) == 2
+
+    def test_16_bit_images(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        for seed in range(2):
+            tifffile.imwrite(tmp_path / "in" / f"{seed}.tif", texture(50, 50, seed) * np.uint16(16))
+        run(config(steps=5), tmp_path / "in", tmp_path / "out", validation=tmp_path / "in")
+        ((loss,),) = read_log(tmp_path / "out", "loss")
+        assert float(loss) < 20
+
+
+class TestContinuation:
+    def check(self, uninterrupted, folder):
+        assert_same_weights(uninterrupted / "vdsr.safetensors", folder / "vdsr.safetensors")
+        assert read_log(folder) == read_log(uninterrupted)
+
+    @pytest.mark.parametrize("step", [10, 30, 40])
+    def test_interrupted_by_the_caller(self, images, uninterrupted, tmp_path, step):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(step))
+        assert Checkpoint.load(tmp_path / NAME).step == step
+        assert not (tmp_path / "vdsr.safetensors").exists()
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_signal_in_the_middle_of_a_step(
+        self, images, uninterrupted, tmp_path, monkeypatch, number
+    ):
+        """Weights half stepped, step not counted: nothing of that may reach the checkpoint."""
+        step = torch.optim.AdamW.step
+        calls = []
+
+        def interrupted_step(self, *args, **kwargs):
+            result = step(self, *args, **kwargs)
+            calls.append(1)
+            if len(calls) == 23:
+                signal.raise_signal(number)
+            return result
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path)
+        assert Checkpoint.load(tmp_path / NAME).step == 23
+        monkeypatch.undo()
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_forced_in_the_middle_of_a_step(self, images, uninterrupted, tmp_path, monkeypatch):
+        step = torch.optim.AdamW.step
+        calls = []
+
+        def broken_step(self, *args, **kwargs):
+            result = step(self, *args, **kwargs)
+            calls.append(1)
+            if len(calls) == 23:
+                raise KeyboardInterrupt
+            return result
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", broken_step)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, checkpoint_minutes=0)
+        assert Checkpoint.load(tmp_path / NAME).step == 22
+        monkeypatch.undo()
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_killed(self, images, uninterrupted, tmp_path):
+        script = f"""
+import os, signal, torch
+from pathlib import Path
+from napari_vdsr.training import loop
+from napari_vdsr.training.config import load_config
+
+torch.set_num_threads(1)
+loop.REPORT_EVERY = 10
+
+def die(progress):
+    if progress.step == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+loop.train(load_config("fast", **{TINY!r}), [Path({str(images)!r})], Path({str(tmp_path)!r}),
+      accelerator="cpu", checkpoint_minutes=0, on_progress=die)
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=os.environ)
+        assert done.returncode == -signal.SIGKILL
+        assert Checkpoint.load(tmp_path / NAME).step == 19
+        assert len(read_log(tmp_path)) == 2  # the row of step 20 is ahead of the checkpoint
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_with_momentum_and_adjustable_clipping(self, images, tmp_path):
+        settings = config("paper", drop_every=10, ema=0.9)
+        run(settings, images, tmp_path / "whole")
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "parts", on_progress=stop_at(20))
+        run(settings, images, tmp_path / "parts", resume=True)
+        self.check(tmp_path / "whole", tmp_path / "parts")
+
+    def test_resuming_what_is_done_changes_nothing(self, images, uninterrupted, tmp_path):
+        run(config(), images, tmp_path)
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_time_adds_up_over_sessions(self, images, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(20))
+        before = Checkpoint.load(tmp_path / NAME).seconds
+        run(config(), images, tmp_path, resume=True)
+        assert Checkpoint.load(tmp_path / NAME).seconds > before > 0
+
+
+class TestLonger:
+    """A finished "stable-decay" run is made longer: as if it had been planned so."""
+
+    @pytest.mark.parametrize("step", [10, 30, 36, 40])
+    def test_equals_a_run_of_that_length(self, images, planned, tmp_path, monkeypatch, step):
+        monkeypatch.setattr(loop, "REPORT_EVERY", 2)
+        if step == 40:
+            run(config(), images, tmp_path)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run(config(), images, tmp_path, on_progress=stop_at(step))
+        run(config(steps=60), images, tmp_path, resume=True)
+        assert_same_weights(planned / "vdsr.safetensors", tmp_path / "vdsr.safetensors")
+        assert Checkpoint.load(tmp_path / STABLE_NAME).step == 45
+
+    def test_twice(self, images, planned, tmp_path):
+        for steps in (32, 40, 60):
+            run(config(steps=steps), images, tmp_path, resume=steps > 32)
+        assert_same_weights(planned / "vdsr.safetensors", tmp_path / "vdsr.safetensors")
+
+    def test_a_run_that_was_stopped_where_its_lr_began_to_fall(self, images, planned, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(30))
+        run(config(), images, tmp_path, resume=True)
+        run(config(steps=60), images, tmp_path, resume=True)
+        assert_same_weights(planned / "vdsr.safetensors", tmp_path / "vdsr.safetensors")
+
+    def test_a_little_longer_is_not_possible(self, images, uninterrupted, tmp_path):
+        run(config(), images, tmp_path)
+        with pytest.raises(TrainingError, match=r"fall from step 15, but 30 .* Pass more --steps"):
+            run(config(steps=20), images, tmp_path, resume=True)
+
+    def test_other_schedules_cannot_be_made_longer(self, images, tmp_path):
+        run(config(schedule="cosine"), images, tmp_path)
+        with pytest.raises(TrainingError, match="made with steps = 40, now it is 60"):
+            run(config(schedule="cosine", steps=60), images, tmp_path, resume=True)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("change", [{"lr": 1e-3}, {"scales": (2,)}, {"seed": 1}, {"width": 4}])
+    def test_other_settings(self, images, tmp_path, change):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(10))
+        (name,) = change
+        with pytest.raises(TrainingError, match=f"made with {name} = .*, now it is"):
+            run(config(**change), images, tmp_path, resume=True)
+
+    def test_other_images(self, images, held_out, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(10))
+        with pytest.raises(TrainingError, match=r"made from other images \(3 files, now 1\)"):
+            run(config(), held_out, tmp_path, resume=True)
+
+    def test_folder_that_holds_a_run(self, images, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(10))
+        before = (tmp_path / NAME).read_bytes()
+        with pytest.raises(TrainingError, match=r"holds a run already. Pass --resume"):
+            run(config(), images, tmp_path)
+        assert (tmp_path / NAME).read_bytes() == before
+
+    def test_nothing_to_resume(self, images, tmp_path):
+        with pytest.raises(TrainingError, match="no checkpoint to resume from"):
+            run(config(), images, tmp_path / "new", resume=True)
+
+    def test_images_that_are_too_small(self, tmp_path, caplog, images):
+        save_png(tmp_path / "in" / "small.png", texture(20, 80))
+        with pytest.raises(TrainingError, match="no image is at least 21 pixels"):
+            run(config(), tmp_path / "in", tmp_path / "out")
+        save_png(tmp_path / "in" / "large.png", texture(60, 80))
+        with caplog.at_level(logging.WARNING):
+            run(config(steps=2), tmp_path / "in", tmp_path / "out")
+        assert "1 images are smaller than a patch" in caplog.text
+
+    def test_divergence(self, images, tmp_path):
+        settings = config(optimizer="sgd", clip="none", lr=1e4, warmup=0)
+        with pytest.raises(DivergenceError, match="by step 10: training diverged"):
+            run(settings, images, tmp_path)
+        assert not (tmp_path / "vdsr.safetensors").exists()
+
+    def test_collapse(self, images, tmp_path):
+        settings = config(depth=2, width=1, batch_size=1, patch_size=8, last_init=0.0, lr=1e-12,
+                          steps=600, validate_every=600)  # fmt: skip
+        with pytest.raises(CollapseError, match=r"after 500 steps .* collapsed to bicubic"):
+            run(settings, images, tmp_path)
+
+    def test_batch_that_does_not_divide(self, images, tmp_path, monkeypatch):
+        monkeypatch.setattr("lightning.fabric.Fabric.world_size", 3)
+        with pytest.raises(TrainingError, match="batch_size 4 does not divide among 3 devices"):
+            run(config(), images, tmp_path)
+
+
+class TestValidation:
+    def test_bicubic_is_what_it_is_over(self, held_out):
+        validation = Validation(held_out, (2, 3), torch.device("cpu"))
+        network = VDSR(depth=2, width=2, last_init=0.0)
+        assert validation.psnr(network) == pytest.approx(validation.bicubic, abs=1e-3)
+
+    def test_every_kind_of_image(self, tmp_path, held_out):
+        tifffile.imwrite(tmp_path / "a.tif", texture(40, 44, 10))
+        folders = (tmp_path, held_out)
+        a, b = (Validation(folder, (2,), torch.device("cpu")).bicubic for folder in folders)
+        assert a == b
+
+    @pytest.mark.parametrize("size", [None, 11])
+    def test_nothing_to_measure(self, tmp_path, size):
+        if size:
+            save_png(tmp_path / "a.png", texture(size, 50))
+        with pytest.raises(TrainingError, match="no images to validate on, or one below 12 x 12"):
+            Validation(tmp_path, (2, 3), torch.device("cpu"))
+
+    def test_missing_folder(self, images, tmp_path):
+        with pytest.raises(TrainingError, match="no such file or folder"):
+            run(config(), images, tmp_path, validation=tmp_path / "gone")
+
+    def test_only_reads_as_published(self, shared):
+        validation = Validation(Path(shared) / "data" / "test" / "Set5", (3,), torch.device("cpu"))
+        assert validation.bicubic[3] == pytest.approx(30.392, abs=0.002)
+
+
+def test_precision_of_this_machine(monkeypatch):
+    monkeypatch.setattr("napari_vdsr.training.loop.cpu_has_bf16", lambda: True)
+    assert fabric_precision(config(precision="auto"), "cpu") == "bf16-mixed"
+    monkeypatch.setattr("napari_vdsr.training.loop.cpu_has_bf16", lambda: False)
+    assert fabric_precision(config(precision="auto"), "cpu") == "32-true"
+    assert fabric_precision(config(precision="fp16"), "cuda") == "16-mixed"

@@ -1,0 +1,233 @@
+"""Adjustable gradient clipping: the bound theta, whatever the learning rate does."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from napari_vdsr.networks import VDSR
+from napari_vdsr.training.config import TrainConfig
+from napari_vdsr.training.optim import AdjustableClipSGD, build_optimizer, set_lr, warmed_ema
+
+
+def parameter(*values):
+    return nn.Parameter(torch.tensor(values, dtype=torch.float64))
+
+
+def take_step(optimizer, *gradients):
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [p.detach().clone() for p in parameters]
+    for p, gradient in zip(parameters, gradients, strict=True):
+        p.grad = torch.tensor(gradient, dtype=p.dtype)
+    optimizer.step()
+    return [(p.detach() - b).tolist() for p, b in zip(parameters, before, strict=True)]
+
+
+class TestBound:
+    def test_largest_change_is_theta(self):
+        optimizer = AdjustableClipSGD([parameter(0, 0, 0)], lr=0.1, theta=0.01)
+        # Bound on the gradient: theta / lr = 0.1.
+        assert take_step(optimizer, [5, -5, 0.05])[0] == pytest.approx([-0.01, 0.01, -0.005])
+
+    @given(st.floats(1e-6, 10), st.floats(1e-6, 1), st.floats(-1e6, 1e6))
+    def test_any_lr_and_gradient(self, lr, theta, gradient):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=lr, theta=theta)
+        ((change,),) = take_step(optimizer, [gradient])
+        assert abs(change) <= theta * (1 + 1e-9)
+        if abs(gradient) <= theta / lr:
+            assert change == pytest.approx(-lr * gradient, abs=1e-15)
+
+    def test_bound_follows_the_lr(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=0.1, theta=0.01)
+        for lr in (0.1, 0.01, 0.001):
+            optimizer.param_groups[0]["lr"] = lr
+            assert take_step(optimizer, [100.0])[0] == pytest.approx([-0.01])
+
+    def test_groups_have_their_own_lr_and_theta(self):
+        groups = [
+            {"params": [parameter(0.0)], "theta": 0.5},
+            {"params": [parameter(0.0)], "lr": 0.01},
+        ]
+        optimizer = AdjustableClipSGD(groups, lr=0.1, theta=0.02)
+        assert take_step(optimizer, [9.0], [9.0]) == [[pytest.approx(-0.5)], [pytest.approx(-0.02)]]
+        optimizer.add_param_group({"params": [parameter(0.0)], "theta": 0.3})
+        assert optimizer.param_groups[2]["theta"] == 0.3
+
+    def test_a_group_added_later_takes_the_default(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], theta=0.03)
+        optimizer.add_param_group({"params": [parameter(0.0)]})
+        assert optimizer.param_groups[1]["theta"] == 0.03
+
+    def test_with_momentum_changes_stay_below_the_geometric_sum(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=0.1, theta=1e-3, momentum=0.9)
+        changes = [take_step(optimizer, [1e9])[0][0] for _ in range(200)]
+        assert max(map(abs, changes)) <= 1e-3 / (1 - 0.9) * (1 + 1e-9)
+
+    def test_parameters_without_gradient_are_left(self):
+        used, unused = parameter(1.0), parameter(1.0)
+        optimizer = AdjustableClipSGD([used, unused], lr=0.1, theta=0.01)
+        used.grad = torch.tensor([3.0], dtype=torch.float64)
+        optimizer.step()
+        assert (used.item(), unused.item()) == (pytest.approx(0.99), 1)
+
+    @pytest.mark.parametrize("theta", [0, -1e-4])
+    def test_theta_must_be_positive(self, theta):
+        with pytest.raises(ValueError, match=r"theta is .* must be positive"):
+            AdjustableClipSGD([parameter(0.0)], theta=theta)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.floats(0, 0.95),
+    st.floats(0, 0.1),
+    st.lists(st.floats(1e-4, 1), min_size=3, max_size=3).map(lambda v: sorted(v, reverse=True)),
+)
+def test_equals_torch_sgd_where_nothing_is_clipped(momentum, weight_decay, lrs):
+    options = {"momentum": momentum, "weight_decay": weight_decay}
+    ours = AdjustableClipSGD([parameter(1, -2)], lr=lrs[0], theta=1e12, **options)
+    theirs = torch.optim.SGD([parameter(1, -2)], lr=lrs[0], **options)
+    for lr, gradient in zip(lrs, ([3.0, 0.1], [-1.0, 50.0], [0.0, 2.0]), strict=True):
+        changes = []
+        for optimizer in (ours, theirs):
+            optimizer.param_groups[0]["lr"] = lr
+            changes.append(take_step(optimizer, gradient)[0])
+        assert changes[0] == changes[1]
+
+
+class TestRisingLr:
+    def test_the_change_in_flight_stays_as_it_was(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=0.001, theta=0.01, momentum=0.9)
+        take_step(optimizer, [1e6])  # gathers the wide bound 0.01 / 0.001 = 10
+        optimizer.param_groups[0]["lr"] = 0.1
+        # Momentum alone carries on 0.9 of the last change, not a hundred times as much.
+        assert take_step(optimizer, [0.0])[0] == pytest.approx([-0.009])
+
+    def test_falling_lr_keeps_torchs_buffer(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=0.1, theta=0.01, momentum=0.9)
+        take_step(optimizer, [1e6])
+        optimizer.param_groups[0]["lr"] = 0.01
+        assert take_step(optimizer, [0.0])[0] == pytest.approx([-0.0009])
+
+    def test_lr_zero_stands_still_and_leaves_nothing_in_flight(self):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=0.1, theta=0.01, momentum=0.9)
+        take_step(optimizer, [1.0])
+        optimizer.param_groups[0]["lr"] = 0.0
+        assert take_step(optimizer, [1e6]) == [[0]]
+        optimizer.param_groups[0]["lr"] = 0.1
+        assert take_step(optimizer, [1e6])[0] == pytest.approx([-0.01])
+
+    @given(st.lists(st.floats(1e-5, 1), min_size=2, max_size=30))
+    def test_no_path_of_the_lr_breaks_the_bound(self, lrs):
+        optimizer = AdjustableClipSGD([parameter(0.0)], lr=lrs[0], theta=1e-3, momentum=0.9)
+        for lr in lrs:
+            optimizer.param_groups[0]["lr"] = lr
+            ((change,),) = take_step(optimizer, [1e9])
+            assert abs(change) <= 1e-2 * (1 + 1e-6)
+
+
+def test_closure_is_called_with_gradients_enabled():
+    weight = parameter(2.0)
+    optimizer = AdjustableClipSGD([weight], lr=0.1, theta=1e9)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight**2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 4
+    assert weight.item() == pytest.approx(2 - 0.1 * 4)
+
+
+def test_state_dict_round_trip_continues_exactly():
+    gradients = [[3.0, -0.2], [-1.0, 0.5], [0.3, 40.0], [2.0, 2.0]]
+    lrs = [0.01, 0.1, 0.02, 0.05]
+
+    def fresh():
+        return AdjustableClipSGD([parameter(1, 1)], lr=0.01, theta=0.01, momentum=0.9)
+
+    def walk(optimizer, steps):
+        changes = []
+        for index in steps:
+            optimizer.param_groups[0]["lr"] = lrs[index]
+            changes += take_step(optimizer, gradients[index])
+        return changes
+
+    whole = fresh()
+    expected = walk(whole, range(4))
+    first, second = fresh(), fresh()
+    walk(first, range(2))
+    second.load_state_dict(first.state_dict())
+    assert walk(second, (2, 3)) == expected[2:]
+
+
+def test_clipping_is_what_keeps_a_high_lr_from_diverging():
+    """The paper's point: at lr 0.1 and this loss a deep plain network explodes without it."""
+
+    def train(theta):
+        torch.manual_seed(0)
+        network = VDSR(depth=6, width=8)
+        x = torch.rand(4, 1, 12, 12)
+        truth = x + 0.1 * torch.randn_like(x)
+        optimizer = AdjustableClipSGD(network.parameters(), lr=0.1, theta=theta, momentum=0.9)
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = (network(x) - truth).square().sum() / (2 * len(x))
+            if not loss.isfinite():
+                break
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    assert not math.isfinite(train(theta=1e9))
+    assert train(theta=1e-4) < 2
+
+
+class TestBuild:
+    def test_paper(self):
+        config = TrainConfig(
+            optimizer="sgd", clip="adjustable", clip_value=1e-4, lr=0.1, weight_decay=1e-4
+        )
+        optimizer = build_optimizer(VDSR(depth=3, width=2), config)
+        assert isinstance(optimizer, AdjustableClipSGD)
+        weights, biases = optimizer.param_groups
+        assert {p.ndim for p in weights["params"]} == {4}
+        assert {p.ndim for p in biases["params"]} == {1}
+        assert (weights["lr"], biases["lr"]) == (0.1, pytest.approx(0.01))
+        assert (weights["weight_decay"], biases["weight_decay"]) == (1e-4, 0)
+        assert weights["theta"] == biases["theta"] == 1e-4
+
+    def test_plain_sgd_and_adam(self):
+        network = VDSR(depth=3, width=2)
+        plain = build_optimizer(network, TrainConfig(optimizer="sgd", clip="none", momentum=0.8))
+        assert type(plain) is torch.optim.SGD
+        assert plain.param_groups[0]["momentum"] == 0.8
+        adam = build_optimizer(network, TrainConfig(betas=(0.8, 0.9)))
+        assert isinstance(adam, torch.optim.AdamW)
+        assert adam.param_groups[1]["betas"] == (0.8, 0.9)
+
+    def test_every_parameter_is_trained_once(self):
+        network = VDSR(depth=4, width=3)
+        for config in (TrainConfig(), TrainConfig(optimizer="sgd", clip="none")):
+            groups = build_optimizer(network, config).param_groups
+            trained = [id(p) for group in groups for p in group["params"]]
+            assert sorted(trained) == sorted(map(id, network.parameters()))
+
+    def test_lr_is_set_for_every_group(self):
+        config = TrainConfig(optimizer="sgd", clip="none", lr=0.2)
+        optimizer = build_optimizer(VDSR(depth=2, width=2), config)
+        set_lr(optimizer, 0.5)
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.01])
+
+
+def test_running_mean_forgets_the_start_and_then_is_slow():
+    mean, update = [torch.zeros(1)], warmed_ema(0.999)
+    for count in range(100):
+        update(mean, [torch.ones(1)], count)
+    assert mean[0].item() > 0.999
+    before = mean[0].item()
+    update(mean, [torch.zeros(1)], 10**6)
+    assert mean[0].item() == pytest.approx(0.999 * before)

@@ -1,0 +1,181 @@
+"""Training patches, found again pixel by pixel in the images that they came from."""
+
+import numpy as np
+import pytest
+import torch
+from made_up import texture
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.resize import resize
+from napari_vdsr.training.config import TrainConfig
+from napari_vdsr.training.patches import Patches
+
+CPU = torch.device("cpu")
+SIZE = 9
+SHAPES = [(23, 31), (14, 40), (26, 17)]
+
+
+def config(**settings):
+    defaults = {"patch_size": SIZE, "batch_size": 64, "flat_threshold": 0.0, "redraws": 0}
+    return TrainConfig(**{**defaults, **settings})
+
+
+def numbered_images():
+    """Images in which every pixel of all has a value of its own."""
+    counts = np.cumsum([0, *(height * width for height, width in SHAPES)])
+    values = np.random.default_rng(0).permutation(counts[-1]) / counts[-1]
+    return [
+        values[start : start + height * width].reshape(height, width).astype(np.float32)
+        for start, (height, width) in zip(counts, SHAPES, strict=False)
+    ]
+
+
+def turned(patch):
+    """The eight flips and transposes of a square patch."""
+    return [np.rot90(side, k) for side in (patch, patch.T) for k in range(4)]
+
+
+def locate(patch, images):
+    """Image, position and turn of a patch of `numbered_images`."""
+    for turn, candidate in enumerate(turned(patch)):
+        for index, image in enumerate(images):
+            for y, x in np.argwhere(image == candidate[0, 0]):
+                if np.array_equal(image[y : y + SIZE, x : x + SIZE], candidate):
+                    return index, int(y), int(x), turn
+    raise AssertionError("a patch that is in no image")
+
+
+def as_arrays(batch):
+    return [tensor.squeeze(1).numpy() for tensor in batch]
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    images = numbered_images()
+    first, second = Patches(images, config(), CPU), Patches(images, config(), CPU)
+    first.batch(3)  # what was drawn before plays no part
+    for step in (0, 7, 10**9):
+        for a, b in zip(first.batch(step), second.batch(step), strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(first.batch(0)[1], first.batch(1)[1])
+    other = Patches(images, config(seed=1), CPU)
+    assert not torch.equal(first.batch(0)[1], other.batch(0)[1])
+
+
+def test_global_random_state_plays_no_part():
+    patches = Patches(numbered_images(), config(), CPU)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    expected = patches.batch(5)[1]
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert torch.equal(patches.batch(5)[1], expected)
+
+
+@pytest.mark.parametrize("scales", [(2,), (3,), (4,), (2, 3, 4)])
+def test_patches_are_turned_crops_of_whole_images(scales):
+    """HR is a crop that crosses no border; ILR is the same crop of the whole image's ILR."""
+    images = numbered_images()
+    enlarged = {}
+    for scale in scales:
+        for index, image in enumerate(images):
+            height, width = (length // scale * scale for length in image.shape)
+            enlarged[scale, index] = resize(resize(image[:height, :width], 1 / scale), scale)
+    batch = Patches(images, config(scales=scales), CPU).batch(0)
+    seen = set()
+    for ilr, hr in zip(*as_arrays(batch), strict=True):
+        index, y, x, turn = locate(hr, images)
+        seen.add((index, turn))
+        errors = {}
+        for scale in scales:
+            crop = enlarged[scale, index][y : y + SIZE, x : x + SIZE]
+            if crop.shape == hr.shape:
+                errors[scale] = np.abs(turned(ilr)[turn] - crop).max()
+        assert min(errors.values()) < 1e-6
+    assert {index for index, _ in seen} == {0, 1, 2}
+    assert {turn for _, turn in seen} == set(range(8))
+
+
+def test_every_position_of_every_image_occurs():
+    images = [np.arange(13 * 14, dtype=np.float32).reshape(13, 14) / 182]
+    patches = Patches(images, config(scales=(2,), batch_size=512), CPU)
+    assert patches.positions == (12 - SIZE + 1) * (14 - SIZE + 1)
+    found = {
+        locate(hr, images)[1:3] for step in range(2) for hr in as_arrays(patches.batch(step))[1]
+    }
+    assert found == {(y, x) for y in range(12 - SIZE + 1) for x in range(14 - SIZE + 1)}
+
+
+def test_every_position_is_equally_likely():
+    dark, bright = np.zeros((16, 16)), np.ones((60, 60))
+    patches = Patches([dark, bright], config(scales=(2,), batch_size=2000), CPU)
+    count = sum(hr.mean() == 0 for hr in as_arrays(patches.batch(0))[1])
+    expected = 2000 * 8**2 / (8**2 + 52**2)
+    assert abs(count - expected) < 5 * expected**0.5
+
+
+def test_scales_are_mixed_in_a_batch():
+    image = texture(60, 60) / 255
+    patches = Patches([image], config(scales=(2, 3, 4), batch_size=600), CPU)
+    ilr, _ = as_arrays(patches.batch(0))
+    counts = []
+    for scale in (2, 3, 4):
+        whole = resize(resize(image, 1 / scale), scale).astype(np.float32)
+        counts.append(np.isin(ilr[:, 4, 4], whole).sum())
+    assert sum(counts) == 600
+    assert all(150 < count < 250 for count in counts)
+
+
+def test_flat_patches_are_drawn_again():
+    image = np.full((60, 120), 0.5, np.float32)
+    image[:, 80:] = texture(60, 40) / 255
+    shares = []
+    for redraws in (0, 1, 4):
+        settings = {"flat_threshold": 1e-4, "redraws": redraws, "batch_size": 1000}
+        ilr, hr = as_arrays(Patches([image], config(**settings), CPU).batch(0))
+        shares.append((np.square(hr - ilr).mean((1, 2)) < 1e-4).mean())
+    # Each new draw is flat with the same chance.
+    assert shares[0] > 0.5
+    assert shares[1] == pytest.approx(shares[0] ** 2, abs=0.06)
+    assert shares[2] == pytest.approx(shares[0] ** 5, abs=0.06)
+
+
+def test_an_all_flat_image_still_gives_patches():
+    settings = {"flat_threshold": 1e-4, "redraws": 4}
+    ilr, hr = Patches([np.full((30, 30), 0.25)], config(**settings), CPU).batch(0)
+    assert hr.shape == (64, 1, SIZE, SIZE)
+    assert torch.allclose(ilr, hr)
+
+
+def test_processes_share_a_batch_and_see_different_patches():
+    patches = Patches(numbered_images(), config(), CPU)
+    first, second = (patches.batch(0, rank, 2)[1] for rank in range(2))
+    assert first.shape == second.shape == (32, 1, SIZE, SIZE)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, patches.batch(0, 0, 2)[1])
+
+
+def test_form_of_a_batch():
+    ilr, hr = Patches(numbered_images(), config(batch_size=5), CPU).batch(0)
+    assert ilr.shape == hr.shape == (5, 1, SIZE, SIZE)
+    assert ilr.dtype == hr.dtype == torch.float32
+
+
+def test_small_images_are_left_out():
+    images = [*numbered_images(), np.ones((12, 50), np.float32)]
+    patches = Patches(images, config(), CPU)
+    assert patches.image_count == 3
+    assert not (patches.batch(0)[1] == 1).any()
+
+
+@pytest.mark.parametrize("shape", [(12, 50), (50, 12), (3, 3)])
+def test_only_small_images(shape):
+    with pytest.raises(TrainingError, match="no image is at least 13 pixels high and wide"):
+        Patches([np.ones(shape)], config(scales=(2, 4)), CPU)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_that_are_not_finite(value):
+    image = np.ones((30, 30))
+    image[3, 4] = value
+    with pytest.raises(TrainingError, match="NaN or infinity"):
+        Patches([image], config(), CPU)
