@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from made_up import save_png, texture
 
 # Read when torch is loaded. Spinning threads are several times slower on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
+# How long an example takes depends on the machine's other work, too.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -70,7 +70,7 @@ def test_ssim_is_the_published_one():
     assert ssim(truth, image, data_range=255) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_ssim_is_symmetric_and_at_most_one(seed):
     rng = np.random.default_rng(seed)

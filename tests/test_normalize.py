@@ -1,7 +1,7 @@
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -82,6 +82,7 @@ def test_wrong_modes_are_refused(mode):
         measure(image(np.ones((4, 4), np.uint16)), mode)
 
 
+@settings(deadline=None)
 @given(
     npst.arrays(np.float64, 20, elements=st.floats(-1e25, 1e25)),
     st.sampled_from("int8 uint8 int16 uint16 int32 uint32 int64 uint64".split()),

@@ -70,7 +70,7 @@ class TestMatlab:
         expected = [0, 0, -3, 29, 111, -9, 0, 0]
         np.testing.assert_allclose(resize(impulse, (1, 0.5))[0], expected, atol=1e-12)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(images, scales, st.booleans())
     def test_equals_the_documented_algorithm(self, image, scale, antialias):
         expected = imresize(image, scale, antialias)
@@ -86,7 +86,7 @@ class TestMatlab:
 
 
 class TestWindows:
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(st.data(), images, scales, scales)
     def test_window_equals_crop_of_whole(self, data, image, scale_y, scale_x):
         whole = resize(image, (scale_y, scale_x))

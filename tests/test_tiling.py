@@ -1,9 +1,10 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_vdsr.tiling import spans
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 300), tile=st.integers(1, 400), halo=st.integers(0, 40))
 def test_tiles_cover_each_pixel_once_and_know_their_surroundings(length, tile, halo):
     tiles = spans(length, tile, halo)

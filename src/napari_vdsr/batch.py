@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 
@@ -29,9 +29,12 @@ from napari_vdsr import __version__
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale, output_shape, upscale
 from napari_vdsr.errors import ImageFileError, OutputExistsError, UsageError, VdsrError
-from napari_vdsr.image import Image
 from napari_vdsr.io import is_image_file, read_image, read_provenance, write_image
-from napari_vdsr.modelfile import Model
+
+if TYPE_CHECKING:
+    from napari_vdsr.image import Image
+    from napari_vdsr.io.write import Compression, Format
+    from napari_vdsr.modelfile import Model
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +63,8 @@ class Settings:
     scale: float | tuple[float, float] = 2
     axes: str | None = None
     series: int = 0
-    format: str | None = None
-    compression: str | None = None
+    format: Format | None = None
+    compression: Compression | None = None
     if_exists: str = "error"
     tile: int | None = None
     device: str = "auto"
@@ -129,7 +132,7 @@ def plan(
     *,
     recursive: bool = False,
     pattern: str = "*",
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     template: str = "{stem}",
     model_name: str = "vdsr",
     scale: float | tuple[float, float] = 2,
@@ -210,9 +213,7 @@ def _find(
                 yield path, relative
 
 
-def _expand(
-    text: str, output: Path, recursive: bool, pattern: str
-) -> Iterator[tuple[Path, Path]]:
+def _expand(text: str, output: Path, recursive: bool, pattern: str) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
     if path.is_dir():
         inside = output.resolve()
@@ -308,9 +309,7 @@ def run(
     return results
 
 
-def _run_one(
-    job: Job, settings: Settings, dry_run: bool, on_progress: OnProgress | None
-) -> Result:
+def _run_one(job: Job, settings: Settings, dry_run: bool, on_progress: OnProgress | None) -> Result:
     result = Result(str(job.source), str(job.target))
     started = time.monotonic()
     try:

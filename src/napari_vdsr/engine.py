@@ -5,26 +5,30 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
-from numpy.typing import NDArray
 
 from napari_vdsr import __version__
 from napari_vdsr.color import RGB_PER_LUMA, luma
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.errors import ScaleError, UsageError
 from napari_vdsr.execute import Executor
-from napari_vdsr.image import Image
-from napari_vdsr.modelfile import Model
 from napari_vdsr.normalize import Normalization, check_finite, measure, to_dtype
 from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, output_length, scale_pair
 from napari_vdsr.tiling import Span, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.image import Image
+    from napari_vdsr.modelfile import Model
 
 logger = logging.getLogger(__name__)
 
@@ -355,8 +359,8 @@ def upscale_tile(
     else:
         planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
         planes = (planes - unit.low) / unit.width
-    planes = planes.astype(np.float32)  # (N, Y, X)
-    change = (plan.executor.run(planes) - planes)[:, *core]
+    network_input = planes.astype(np.float32)  # (N, Y, X)
+    change = (plan.executor.run(network_input) - network_input)[:, *core]
     result = bicubic[core]
     if is_rgb:
         result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)

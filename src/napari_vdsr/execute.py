@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 import threading
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_vdsr.errors import DeviceMemoryError
-from napari_vdsr.networks import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.networks import Network
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 BAND_PIXELS = 16 * 1024
 # Rows and columns below which a block on a GPU is not halved any more.
 LEAST_BLOCK = 64
+
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Executor:
@@ -133,7 +138,7 @@ class _Stream:
 
     def __init__(self, chain: nn.Sequential, precision: torch.dtype) -> None:
         self.precision = precision
-        chain = copy.deepcopy(chain).to(dtype=precision, memory_format=torch.channels_last)
+        chain = _channels_last(chain).to(dtype=precision)
         self.stages: list[_Stage] = []
         for layer in chain.eval():
             if isinstance(layer, nn.Conv2d):
@@ -160,9 +165,9 @@ class _Stream:
             x: Tensor | None = plane[None, None, start : start + band].to(self.precision)
             last = start + band >= height
             for index, stage in enumerate(self.stages):
-                x, kept[index] = _advance(stage, kept[index], x, last)
                 if x is None:
                     break
+                x, kept[index] = _advance(stage, kept[index], x, last)
             if x is not None:
                 yield x.float()
 
@@ -203,19 +208,18 @@ class _Blocks:
         self.device = device
         self.precision = precision
         self.halo = network.halo(1)
-        self.network = copy.deepcopy(network).eval().to(device)
-        self.reduced: nn.Sequential | None = None
-        if network.chain is not None:
-            self.network.to(memory_format=torch.channels_last)
-            self.reduced = copy.deepcopy(self.network.chain)
-            self.reduced.to(dtype=precision)
+        self.network = _channels_last(network).to(device)
+        chain = self.network.chain
+        self.reduced: nn.Module | None = None
+        if chain is not None and precision != torch.float32:
+            self.reduced = copy.deepcopy(chain).to(dtype=precision)
         self.most_pixels: float = float("inf")
-        self._warned: set[str] = set()
+        self._warned = False
 
     def run(self, planes: Tensor) -> Tensor:
         count, height, width = planes.shape
         fitting = max(1, int(min(count, self.most_pixels // (height * width))))
-        pieces = planes.split(fitting)
+        pieces = [planes[start : start + fitting] for start in range(0, count, fitting)]
         return torch.cat([self._fit(piece) for piece in pieces])
 
     def working_bytes(self, height: int, width: int) -> int:
@@ -226,10 +230,10 @@ class _Blocks:
         return 3 * channels * height * width * self.precision.itemsize
 
     def _fit(self, planes: Tensor) -> Tensor:
-        """Result for planes, in as many blocks as it takes."""
+        """Compute planes in as many blocks as it takes."""
         if planes.numel() <= self.most_pixels:
             try:
-                return self._checked(planes)
+                return self._compute(planes)
             except torch.OutOfMemoryError as error:
                 self._shrink(planes, error)
         if len(planes) > 1:
@@ -238,30 +242,49 @@ class _Blocks:
         return self._halved(planes)
 
     def _shrink(self, planes: Tensor, error: Exception) -> None:
+        """Remember that a block was too large, or give up if it was the smallest."""
         count, height, width = planes.shape
-        if count == 1 and max(height, width) // 2 + self.halo < LEAST_BLOCK:
-            raise DeviceMemoryError(str(error)) from error
+        if count == 1 and max(height, width) <= max(LEAST_BLOCK, 4 * self.halo):
+            raise DeviceMemoryError(
+                f"{self.device} has too little free memory even for a block of {height} x {width} "
+                "pixels. Close other programs that use it, or pass --device cpu."
+            ) from error
         self.most_pixels = planes.numel() // 2
+        logger.warning("%s is out of memory: going on with blocks half as large.", self.device)
 
     def _halved(self, plane: Tensor) -> Tensor:
-        """Result for one plane from its two halves along the longer side."""
+        """Compute one plane as two halves along its longer side, each with its halo."""
         axis = 1 if plane.shape[1] >= plane.shape[2] else 2
         length = plane.shape[axis]
         middle = length // 2
         first = self._fit(plane.narrow(axis, 0, min(length, middle + self.halo)))
         start = max(0, middle - self.halo)
         second = self._fit(plane.narrow(axis, start, length - start))
-        return torch.cat(
-            [
-                first.narrow(axis, 0, middle),
-                second.narrow(axis, middle - start, length - middle),
-            ],
-            dim=axis,
+        kept = (
+            first.narrow(axis, 0, middle),
+            second.narrow(axis, middle - start, length - middle),
         )
+        return torch.cat(kept, dim=axis)
 
-    def _checked(self, planes: Tensor) -> Tensor:
-        return self._compute(planes, self.precision)
+    def _compute(self, planes: Tensor) -> Tensor:
+        x = planes[:, None].to(self.device).contiguous(memory_format=torch.channels_last)
+        if self.reduced is not None:
+            residual = self.reduced(x.to(self.precision)).float()
+            if residual.isfinite().all() and residual.any():
+                summed: Tensor = x + residual
+                return summed[:, 0].cpu()
+            # Half precision overflows to infinity or vanishes on some images.
+            if not self._warned:
+                self._warned = True
+                logger.warning("%s gave no usable numbers: using float32.", self.precision)
+        result: Tensor = self.network(x)
+        return result[:, 0].cpu()
 
-    def _compute(self, planes: Tensor, precision: torch.dtype) -> Tensor:
-        x = planes[:, None].to(self.device)
-        return self.network(x)[:, 0].cpu()
+
+def _channels_last(module: Module) -> Module:
+    """Copy in the memory layout in which convolutions are fastest."""
+    copied = copy.deepcopy(module).eval()
+    for parameter in copied.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return copied

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     import dask.array as da
 
-    Array = np.ndarray[Any, np.dtype[Any]] | da.Array
-
-SPATIAL = "ZYX"
+    # dask carries no types that mypy could read, so the alias is given by its numpy half.
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]] | da.Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,8 @@ class Image:
         Further metadata of the source, kept to be written out again. Reserved keys:
         ``"description"`` (str), ``"software"`` (str), ``"imagej"`` (dict as tifffile
         gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
-        ``"acquired"`` (ISO 8601 str), ``"axes_rule"`` (str: how ambiguous axes were read).
+        ``"acquired"`` (ISO 8601 str), ``"axes_rule"`` (str: how ambiguous axes were read),
+        ``"photometric"``, ``"extrasamples"``, ``"series_count"`` (as in TIFF).
 
     Raises
     ------

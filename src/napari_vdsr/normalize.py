@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_vdsr.errors import NonFiniteError, UsageError
-from napari_vdsr.image import Image
 
 if TYPE_CHECKING:
-    from napari_vdsr.image import Array
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.image import Array, Image
 
 MODES = ("auto", "dtype", "minmax", "percentile")
 PERCENTILES = (0.1, 99.9)
@@ -159,9 +160,7 @@ def _exact_percentiles(data: Array) -> tuple[float, float, float, float]:
     return float(low), float(high), float(present[0] + first), float(present[-1] + first)
 
 
-def _sampled_percentiles(
-    data: Array, axes: str, name: str
-) -> tuple[float, float, float, float]:
+def _sampled_percentiles(data: Array, axes: str, name: str) -> tuple[float, float, float, float]:
     """Percentiles of a regular grid of pixels; minimum and maximum of all of them."""
     step = max(1, math.ceil(math.sqrt(data.size / SAMPLE)))
     minimum, maximum, sample = math.inf, -math.inf, []

@@ -79,7 +79,7 @@ class TestBound:
             AdjustableClipSGD([parameter(0.0)], theta=theta)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.floats(0, 0.95),
     st.floats(0, 0.1),

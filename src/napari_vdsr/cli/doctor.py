@@ -21,7 +21,7 @@ PACKAGES = (
 
 def command(debug: options.Debug = False) -> int:
     """Say which device, precision, versions and models are found and used."""
-    problems = []
+    problems: list[str] = []
     for line in _lines(problems):
         typer.echo(line)
     for problem in problems:

@@ -41,7 +41,7 @@ def parse_scales(text: str) -> tuple[int, ...]:
 
 
 def parse_normalize(text: str) -> str | tuple[float, float]:
-    """A mode's name, or ``"LOW,HIGH"``."""
+    """Read a mode's name, or ``"LOW,HIGH"``."""
     if text.isalpha():
         return text
     values = _numbers(text, "--normalize", "auto, dtype, minmax, percentile or LOW,HIGH")

@@ -64,7 +64,7 @@ class BatchProgress:
         self._bars.update(self._current, completed=done, total=of)
 
     def finish(self) -> None:
-        """The current file is through."""
+        """Count the current file as through."""
         if self._current is not None:
             self._bars.remove_task(self._current)
             self._current = None

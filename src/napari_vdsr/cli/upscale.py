@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from napari_vdsr.cli.progress import BatchProgress
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Result
+    from napari_vdsr.io.write import Compression, Format
 
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
 
@@ -42,11 +43,15 @@ def command(
     ] = "auto",
     fill_nan: Annotated[
         float | None,
-        typer.Option(help="Put this value where pixels are NaN or infinite.", rich_help_panel=PIXELS),
+        typer.Option(
+            help="Put this value where pixels are NaN or infinite.", rich_help_panel=PIXELS
+        ),
     ] = None,
     axes: Annotated[
         str | None,
-        typer.Option(help="Axes of the files, e.g. ZYX, if they say it wrong.", rich_help_panel=PIXELS),
+        typer.Option(
+            help="Axes of the files, e.g. ZYX, if they say it wrong.", rich_help_panel=PIXELS
+        ),
     ] = None,
     series: Annotated[
         int, typer.Option(help="Which image of a file that holds several.", rich_help_panel=PIXELS)
@@ -69,9 +74,7 @@ def command(
     ] = None,
     name_template: Annotated[
         str,
-        typer.Option(
-            help="Output name: {stem}, {ext}, {model}, {scale}.", rich_help_panel=FILES
-        ),
+        typer.Option(help="Output name: {stem}, {ext}, {model}, {scale}.", rich_help_panel=FILES),
     ] = "{stem}",
     if_exists: Annotated[
         str,
@@ -152,8 +155,8 @@ def command(
         scale=factor,
         axes=axes,
         series=series,
-        format=format,
-        compression=compression,
+        format=cast("Format | None", format),
+        compression=cast("Compression | None", compression),
         if_exists=if_exists,
         tile=tile,
         device=device,
@@ -194,9 +197,7 @@ def describe(result: Result) -> str:
     """One line about one file."""
     if result.status == "failed":
         return f"failed: {result.reason}"
-    sizes = [
-        f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)
-    ]
+    sizes = [f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)]
     line = f"{result.status}: {result.source} -> {result.target}  {' -> '.join(sizes)}"
     line += f" {result.dtype}"
     if result.status == "done":

@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tifffile import TiffWriter
@@ -132,7 +132,7 @@ def _tiles(bands: Iterator[Any], rows: int, columns: int) -> Iterator[np.ndarray
             yield pixels[:, start : start + TILE]
 
 
-def _fill(path: Path, bands: Bands, offset: int, order: str) -> None:
+def _fill(path: Path, bands: Bands, offset: int, order: Literal["<", ">"]) -> None:
     """Write bands into the space that was left for them, in any order."""
     rows = bands.plane_shape[0]
     dtype = bands.data.dtype.newbyteorder(order)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Image
 
 Format = Literal["ome-tiff", "imagej", "tiff", "png"]
+Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
 
 
@@ -34,7 +35,7 @@ def write_image(
     path: str | Path,
     *,
     format: Format | None = None,  # noqa: A002  the word users know
-    compression: Literal["zlib", "zstd"] | None = None,
+    compression: Compression | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
