@@ -1,0 +1,188 @@
+"""Many files: what is refused before work, what fails alone, and what a rerun does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.modelfile import load_model
+
+BICUBIC = load_model("bicubic")
+SETTINGS = Settings(model=BICUBIC)
+
+
+def picture(path: Path, seed=0, shape=(12, 10)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.random.default_rng(seed).integers(0, 4000, shape).astype(np.uint16)
+    tifffile.imwrite(path, data)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    picture(tmp_path / "in/a.tif", 1)
+    picture(tmp_path / "in/sub/b.tif", 2)
+    picture(tmp_path / "in/c.tif", 3)
+    return tmp_path / "in"
+
+
+def statuses(results):
+    return [result.status for result in results]
+
+
+def test_tree_is_mirrored(folder, tmp_path):
+    jobs = plan([str(folder)], tmp_path / "out", recursive=True)
+    assert [job.target.relative_to(tmp_path / "out").as_posix() for job in jobs] == [
+        "a.tif",
+        "c.tif",
+        "sub/b.tif",
+    ]
+    assert statuses(run(jobs, SETTINGS)) == ["done"] * 3
+    assert read_image(tmp_path / "out/sub/b.tif").shape == (24, 20)
+
+
+def test_subfolders_and_other_files_are_left_out_unless_asked(folder, tmp_path):
+    (folder / "notes.txt").write_text("not an image")
+    assert len(plan([str(folder)], tmp_path / "out")) == 2
+    assert len(plan([str(folder)], tmp_path / "out", pattern="a*")) == 1
+    assert len(plan([str(folder / "*.tif"), str(folder / "a.tif")], tmp_path / "out")) == 2
+
+
+def test_results_inside_the_input_folder_are_not_inputs(folder):
+    out = folder / "out"
+    for _ in range(2):
+        jobs = plan([str(folder)], out, recursive=True)
+        assert len(jobs) == 3
+        run(jobs, SETTINGS)
+
+
+def test_two_inputs_for_one_output_are_refused(tmp_path):
+    picture(tmp_path / "one/a.tif")
+    picture(tmp_path / "two/a.tif")
+    inputs = [str(tmp_path / "one"), str(tmp_path / "two")]
+    with pytest.raises(UsageError, match="would both become"):
+        plan(inputs, tmp_path / "out")
+
+
+def test_template_tells_suffixes_apart(tmp_path):
+    picture(tmp_path / "a.tif")
+    picture(tmp_path / "a.tiff")
+    jobs = plan([str(tmp_path)], tmp_path / "out", template="{stem}_{ext}_x{scale}", scale=3)
+    assert [job.target.name for job in jobs] == ["a_tif_x3.tif", "a_tiff_x3.tiff"]
+    with pytest.raises(UsageError, match="unknown field"):
+        plan([str(tmp_path)], tmp_path / "out", template="{nonsense}")
+
+
+def test_outputs_never_replace_inputs(folder):
+    with pytest.raises(UsageError, match="would be overwritten"):
+        plan([str(folder / "a.tif")], folder)
+
+
+@pytest.mark.parametrize("text", ["nothing-here", "*.nothing"])
+def test_inputs_that_match_nothing_are_refused(tmp_path, text):
+    with pytest.raises(UsageError, match="no "):
+        plan([str(tmp_path / text)], tmp_path / "out")
+
+
+def test_one_bad_file_never_stops_the_others(folder, tmp_path):
+    (folder / "bad.tif").write_bytes(b"II*\0 not really")
+    report = tmp_path / "report.json"
+    results = run(plan([str(folder)], tmp_path / "out"), SETTINGS, report=report)
+    assert statuses(results) == ["done", "failed", "done"]
+    assert "bad.tif" in results[1].reason
+    assert "\n" not in results[1].reason
+    written = json.loads(report.read_text("utf-8"))
+    assert written["counts"] == {"done": 2, "failed": 1}
+    assert written["files"][0]["output_shape"] == [24, 20]
+    stopped = run(plan([str(folder)], tmp_path / "other"), SETTINGS, fail_fast=True)
+    assert statuses(stopped) == ["done", "failed"]
+
+
+def test_a_rerun_does_only_what_is_missing_or_changed(folder, tmp_path):
+    jobs = plan([str(folder)], tmp_path / "out")
+    run(jobs, SETTINGS)
+    (tmp_path / "out/a.tif").unlink()
+    assert statuses(run(jobs, SETTINGS)) == ["done", "already done"]
+    # Other pixels under the same name, or other parameters, are not taken for done.
+    picture(folder / "a.tif", 9)
+    assert statuses(run(jobs, SETTINGS)) == ["failed", "already done"]
+    other = Settings(model=BICUBIC, scale=3)
+    results = run(jobs, other)
+    assert statuses(results) == ["failed"] * 2
+    assert "--if-exists" in results[0].reason
+    skip = Settings(model=BICUBIC, scale=3, if_exists="skip")
+    assert statuses(run(jobs, skip)) == ["skipped"] * 2
+    overwrite = Settings(model=BICUBIC, scale=3, if_exists="overwrite")
+    assert statuses(run(jobs, overwrite)) == ["done"] * 2
+    assert read_image(tmp_path / "out/a.tif").shape == (36, 30)
+
+
+def test_a_file_of_someone_else_is_never_overwritten(folder, tmp_path):
+    mine = picture(tmp_path / "out/a.tif", 7)
+    before = mine.read_bytes()
+    (result,) = run(plan([str(folder / "a.tif")], tmp_path / "out"), SETTINGS)
+    assert result.status == "failed"
+    assert mine.read_bytes() == before
+
+
+def test_dry_run_writes_nothing(folder, tmp_path):
+    results = run(plan([str(folder)], tmp_path / "out"), SETTINGS, dry_run=True)
+    assert statuses(results) == ["planned"] * 2
+    assert results[0].output_shape == [24, 20]
+    assert not (tmp_path / "out").exists()
+
+
+def test_inputs_are_not_changed_and_outputs_say_where_they_come_from(folder, tmp_path):
+    source = folder / "a.tif"
+    before, time_before = source.read_bytes(), source.stat().st_mtime_ns
+    run(plan([str(source)], tmp_path / "out"), SETTINGS)
+    assert source.read_bytes() == before
+    assert source.stat().st_mtime_ns == time_before
+    record = read_provenance(tmp_path / "out/a.tif")
+    assert record["model"] == "bicubic"
+    assert record["input"] == "a.tif"
+    assert float(record["scale_y"]) == 2
+
+
+def test_no_room_is_said_before_work(folder, tmp_path, monkeypatch):
+    class Usage:
+        free = 10
+
+    monkeypatch.setattr("napari_vdsr.batch.shutil.disk_usage", lambda path: Usage)
+    (result,) = run(plan([str(folder / "a.tif")], tmp_path / "out"), SETTINGS)
+    assert result.status == "failed"
+    assert "are free" in result.reason
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_killed_batch_leaves_no_partial_output_and_is_finished_by_the_same_command(tmp_path):
+    picture(tmp_path / "in/a.tif", 1, (60, 50))
+    picture(tmp_path / "in/b.tif", 2, (3000, 3000))
+    command = [sys.executable, "-c", "from napari_vdsr.cli import main; main()", "upscale"]
+    command += [str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "bicubic"]
+    command += ["--compression", "zlib", "--scale", "4"]
+    batch = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not any((tmp_path / "out").glob(".b.tif*")):
+            assert time.monotonic() < deadline
+            assert batch.poll() is None, "finished before it could be killed"
+            time.sleep(0.01)
+    finally:
+        os.kill(batch.pid, signal.SIGKILL)
+        batch.wait()
+    assert not (tmp_path / "out/b.tif").exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "already done" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
+    assert read_image(tmp_path / "out/b.tif").shape == (12000, 12000)
