@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
-SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ TIFF = (".tif", ".tiff", ".svs")
 
 def sample_folder() -> Path | None:
     """The optional folder of real-world files: $VDSR_SHARED, or `shared` beside the repository."""
-    shared = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[3] / "shared"))
+    shared = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[3] / "shared")).resolve()
     folder = shared / "data" / "samples"
     return folder if folder.is_dir() else None
 
