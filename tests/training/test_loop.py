@@ -21,7 +21,7 @@ from napari_vdsr.networks import VDSR
 from napari_vdsr.training import loop
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
-from napari_vdsr.training.loop import fabric_precision, train
+from napari_vdsr.training.loop import train
 from napari_vdsr.training.validation import Validation
 
 TINY = {
@@ -387,11 +387,3 @@ class TestValidation:
     def test_only_reads_as_published(self, shared):
         validation = Validation(Path(shared) / "data" / "test" / "Set5", (3,), torch.device("cpu"))
         assert validation.bicubic[3] == pytest.approx(30.392, abs=0.002)
-
-
-def test_precision_of_this_machine(monkeypatch):
-    monkeypatch.setattr("napari_vdsr.training.loop.cpu_has_bf16", lambda: True)
-    assert fabric_precision(config(precision="auto"), "cpu") == "bf16-mixed"
-    monkeypatch.setattr("napari_vdsr.training.loop.cpu_has_bf16", lambda: False)
-    assert fabric_precision(config(precision="auto"), "cpu") == "32-true"
-    assert fabric_precision(config(precision="fp16"), "cuda") == "16-mixed"

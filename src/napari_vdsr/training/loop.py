@@ -13,7 +13,6 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.modelfile import ModelCard, save_model
 from napari_vdsr.networks import NETWORKS, Network
@@ -37,6 +36,7 @@ from napari_vdsr.training.monitor import (
 )
 from napari_vdsr.training.optim import build_optimizer, set_lr, warmed_ema
 from napari_vdsr.training.patches import Patches
+from napari_vdsr.training.precision import fabric_precision
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def train(
         After the checkpoint of an interrupted run is written.
     """
     fabric = Fabric(
-        accelerator=accelerator, devices=devices, precision=fabric_precision(config, accelerator)
+        accelerator=accelerator, devices=devices, plugins=fabric_precision(config, accelerator)
     )
     fabric.launch()
     if config.batch_size % fabric.world_size:
@@ -251,15 +251,6 @@ def train(
         )
         save_model(output / f"{name}.safetensors", result, card)
     return output / f"{name}.safetensors"
-
-
-def fabric_precision(config: TrainConfig, accelerator: str) -> Any:
-    """Fabric's name for a config's precision on this machine."""
-    gpu = accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
-    wanted = config.precision
-    if wanted == "auto":
-        wanted = "bf16" if gpu or cpu_has_bf16() else "float32"
-    return {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[wanted]
 
 
 def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
