@@ -80,9 +80,10 @@ def available_cores():
 
 
 def measure(names, arguments, folder):
-    workers = {name: start_worker(name, arguments, folder) for name in names}
-    for name, worker in workers.items():
-        answer(worker)  # warmed up
+    workers = {}
+    for name in names:
+        workers[name] = start_worker(name, arguments, folder)
+        answer(workers[name])  # warmed up
         print(f"ready: {name}", flush=True)
     seconds = {name: [] for name in names}
     for repeat in range(arguments.repeats):
@@ -121,12 +122,9 @@ def start_worker(name, arguments, folder):
     command += ["--threads", str(arguments.threads), "--result", str(folder / f"{name}.npy")]
     if arguments.model:
         command += ["--model", arguments.model]
-    # One at a time: a warm-up beside others would take longer than all in turn.
-    worker = subprocess.Popen(
+    return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
-    print("warm up", file=worker.stdin, flush=True)
-    return worker
 
 
 def answer(worker):
@@ -180,7 +178,6 @@ def markdown(report):
 
 
 def work(arguments):
-    sys.stdin.readline()
     precision, _ = VARIANTS[arguments.worker]
     image = np.random.default_rng(0).random((arguments.size, arguments.size), np.float32)
     run, baseline = prepare(arguments.worker, precision, image, arguments)
@@ -195,7 +192,7 @@ def work(arguments):
 
 
 def prepare(name, precision, image, arguments):
-    """Function that runs the variant, and the memory before anything is built for it."""
+    """Build the function that runs a variant, and tell the memory taken before."""
     import torch
 
     from napari_vdsr.execute import Executor

@@ -1,134 +1,367 @@
-"""One tile: row streaming equals the whole network, and blocks shrink until they fit."""
+"""The executor gives what the network gives on the whole plane, however it is run."""
 
-import logging
 import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from napari_vdsr import execute
 from napari_vdsr.errors import DeviceMemoryError
-from napari_vdsr.execute import Executor, _Blocks
-from napari_vdsr.networks import VDSR, Bicubic
+from napari_vdsr.execute import Executor, executor, stream
+from napari_vdsr.networks import VDSR, Bicubic, Network
 
 CPU = torch.device("cpu")
 
 
-def network(depth=5, width=6):
-    torch.manual_seed(0)
-    return VDSR(depth=depth, width=width).eval()
+@pytest.fixture(autouse=True)
+def threads():
+    """Three threads, so that planes are cut into strips on any machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
 
 
-def whole(net, planes):
+@pytest.fixture
+def blocks(monkeypatch):
+    """Blocks, as on a GPU, although the device is the CPU."""
+    monkeypatch.setattr(executor, "can_stream", lambda chain: False)
+
+
+class Chain(Network):
+    """Any chain, on top of the bicubic image."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    @property
+    def chain(self):
+        return self.layers
+
+    def halo(self, scale):
+        return 16
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def vdsr(depth=5, width=4, seed=0):
+    torch.manual_seed(seed)
+    network = VDSR(depth=depth, width=width)
+    for parameter in network.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def planes(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def whole(network, x):
     with torch.inference_mode():
-        return net(torch.from_numpy(planes)[:, None])[:, 0].numpy()
+        return network(torch.from_numpy(x)[:, None])[:, 0].numpy()
 
 
-def planes(*shape):
-    return np.random.default_rng(0).random(shape, np.float32)
+def run(network, x, precision=torch.float32):
+    return Executor(network, CPU, precision).run(x)
 
 
+def assert_close(result, expected, atol=1e-6):
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=0, atol=atol)
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    depth=st.integers(2, 12),
-    count=st.integers(1, 3),
-    height=st.integers(1, 40),
-    width=st.integers(1, 40),
-    band=st.integers(1, 500),
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 90), st.integers(1, 30)),
+    depth=st.sampled_from([2, 3, 8]),
+    band=st.integers(4, 40),
+    strip=st.integers(1, 40),
 )
-def test_row_streaming_equals_the_whole_network(depth, count, height, width, band):
-    net, x = network(depth), planes(count, height, width)
-    original, execute.BAND_PIXELS = execute.BAND_PIXELS, band
-    try:
-        found = Executor(net, CPU, torch.float32).run(x)
-    finally:
-        execute.BAND_PIXELS = original
-    np.testing.assert_allclose(
-        found, whole(net, x), rtol=0, atol=2e-6 * max(1, np.abs(found).max())
-    )
+def test_streaming_equals_the_whole_plane(shape, depth, band, strip):
+    network = vdsr(depth=depth)
+    x = planes(*shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "BAND_PIXELS", band * shape[2])
+        patch.setattr(stream, "STRIP_ROWS", strip)
+        assert_close(run(network, x), whole(network, x))
 
 
-class Dilated(VDSR):
-    """A chain whose layers need different numbers of rows."""
-
-    def __init__(self):
-        super().__init__(depth=4, width=3)
-        sizes = [(5, 1), (3, 2), (1, 1), (3, 4)]
-        for layer, (kernel, dilation) in zip(self.layers[::2], sizes):
-            weight = torch.randn(layer.out_channels, layer.in_channels, kernel, kernel) / 5
-            layer.weight = nn.Parameter(weight)
-            layer.kernel_size, layer.dilation = (kernel, kernel), (dilation, dilation)
-            layer.padding = (dilation * (kernel // 2),) * 2
-
-
-def test_rows_kept_follow_kernel_and_dilation(monkeypatch):
-    monkeypatch.setattr(execute, "BAND_PIXELS", 60)
-    net, x = Dilated().eval(), planes(1, 33, 20)
-    found = Executor(net, CPU, torch.float32).run(x)
-    np.testing.assert_allclose(found, whole(net, x), atol=1e-5)
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("shape", [(1, 300, 70), (2, 129, 33), (1, 5, 500), (1, 700, 9)])
+def test_full_depth_equals_the_whole_plane(shape, threads, monkeypatch):
+    monkeypatch.setattr(stream, "STRIP_ROWS", 40)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    network = VDSR(depth=20, width=16, last_init=0.3).eval()
+    x = planes(*shape)
+    result = run(network, x)
+    assert torch.get_num_threads() == threads
+    torch.set_num_threads(3)
+    expected = whole(network, x)
+    assert np.abs(expected - x).max() > 1e-3
+    assert_close(result, expected)
 
 
-def test_bf16_is_close_and_leaves_the_network_alone():
-    net, x = network(), planes(1, 50, 40)
-    found = Executor(net, CPU, torch.bfloat16).run(x)
-    residual = whole(net, x) - x
-    assert 0 < np.abs(found - x - residual).max() < 0.02 * np.abs(residual).max() + 1e-3
-    assert {p.dtype for p in net.parameters()} == {torch.float32}
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(1, 4, (5, 3), padding=(2, 1)), nn.PReLU(), nn.Conv2d(4, 1, 3, padding=1)),
+        (nn.Conv2d(1, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 1, 5, padding=2)),
+        (nn.Conv2d(1, 4, 3, padding="same", dilation=(3, 1)), nn.Conv2d(4, 1, 1)),
+        (
+            nn.Conv2d(1, 4, 1),
+            nn.LeakyReLU(0.1),
+            nn.Sigmoid(),
+            nn.Conv2d(4, 1, (1, 7), padding=(0, 3)),
+        ),
+        (nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, (9, 1), padding=(4, 0), groups=4), nn.Conv2d(4, 1, 1)),
+        (nn.Conv2d(1, 1, 1, bias=False),),
+        # What cannot stream runs as a whole.
+        (nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), nn.Conv2d(2, 1, 1)),
+        (nn.Tanh(), nn.Conv2d(1, 1, 3, padding=1)),
+    ],
+)
+@pytest.mark.parametrize("band", [4, 1000])
+@pytest.mark.parametrize("fused", [True, False])
+def test_any_chain_equals_the_whole_plane(layers, band, fused, monkeypatch):
+    if not fused:  # as where torch has no oneDNN
+        monkeypatch.setattr(stream, "fused_convolution", lambda *_, **__: None)
+    monkeypatch.setattr(stream, "BAND_PIXELS", band * 21)
+    monkeypatch.setattr(stream, "STRIP_ROWS", 10)
+    network = Chain(*layers)
+    x = planes(2, 77, 21)
+    assert_close(run(network, x), whole(network, x))
+
+
+def test_bfloat16_is_near_and_adds_the_residual_in_float32(monkeypatch):
+    monkeypatch.setattr(stream, "STRIP_ROWS", 20)
+    network = vdsr()
+    x = planes(2, 100, 40)
+    residual = whole(network, x) - x
+    result = run(network, x, torch.bfloat16)
+    assert np.abs(result - x - residual).max() < 0.03 * np.abs(residual).max()
+    # Sums of a float32 image are not rounded to the 8 bits of bfloat16.
+    rounded = torch.from_numpy(result).bfloat16().float().numpy()
+    assert np.count_nonzero(result != rounded) > 0.9 * x.size
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_network_and_input_stay_as_they_are(precision):
+    network = vdsr().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    x = planes(1, 20, 20)
+    x.flags.writeable = False
+    copy = x.copy()
+    result = run(network, x, precision)
+    result += 1  # belongs to the caller
+    assert network.training
+    assert np.array_equal(x, copy)
+    for key, value in network.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, before[key])
+        assert value.stride() == before[key].stride()
+
+
+def test_calls_from_many_threads(monkeypatch):
+    monkeypatch.setattr(stream, "STRIP_ROWS", 12)
+    network = vdsr()
+    executor = Executor(network, CPU, torch.float32)
+    inputs = [planes(1, 40 + 3 * i, 30, seed=i) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(executor.run, inputs))
+    for x, result in zip(inputs, results, strict=True):
+        assert_close(result, whole(network, x))
+
+
+def test_pickled_executor_works():
+    network = vdsr()
+    executor = pickle.loads(pickle.dumps(Executor(network, CPU, torch.float32)))
+    x = planes(1, 30, 30)
+    assert_close(executor.run(x), whole(network, x))
 
 
 def test_bicubic_changes_nothing():
     x = planes(2, 9, 8)
-    np.testing.assert_array_equal(Executor(Bicubic(), CPU, torch.float32).run(x), x)
+    assert np.array_equal(run(Bicubic(), x), x)
+    assert np.array_equal(run(Bicubic(), x, torch.bfloat16), x)
 
 
-def test_executor_travels_to_other_processes():
-    executor, x = Executor(network(), CPU, torch.float32), planes(1, 9, 8)
-    travelled = pickle.loads(pickle.dumps(executor))
-    np.testing.assert_array_equal(travelled.run(x), executor.run(x))
+def test_no_planes():
+    assert run(vdsr(), planes(0, 5, 5)).shape == (0, 5, 5)
 
 
-class Greedy(VDSR):
-    """Runs out of memory above some number of pixels."""
+class FailsInBands(nn.Module):
+    def forward(self, x):
+        if x.shape[2] < 20 and threading.current_thread() is not threading.main_thread():
+            raise ValueError("no")
+        return x
 
-    limit = 3000
+
+def test_error_in_a_strip_ends_the_call(monkeypatch):
+    monkeypatch.setattr(stream, "STRIP_ROWS", 20)
+    monkeypatch.setattr(stream, "BAND_PIXELS", 1)
+    network = Chain(nn.Conv2d(1, 1, 3, padding=1), FailsInBands())
+    with pytest.raises(ValueError, match="no"):
+        run(network, planes(1, 100, 20))
+
+
+# Memory.
+
+PEAK = """
+import numpy as np, torch, sys
+from napari_vdsr.execute import Executor
+from napari_vdsr.networks import VDSR
+
+def status(name):
+    line = next(line for line in open("/proc/self/status") if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+height, width = map(int, sys.argv[1:])
+torch.set_num_threads(2)
+executor = Executor(VDSR(depth=12, width=32), torch.device("cpu"), torch.float32)
+executor.run(np.zeros((1, 24, 24), np.float32))
+x = np.zeros((1, height, width), np.float32)
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+executor.run(x)
+print(status("VmHWM") - before - x.nbytes, executor.working_bytes(height, width))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("shape", [(600, 400), (300, 2000)])
+def test_peak_memory_is_within_the_estimate(shape):
+    command = [sys.executable, "-c", PEAK, *map(str, shape)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    peak, estimate = map(int, output.split())
+    assert peak < estimate
+
+
+def test_estimate_does_not_grow_with_the_feature_maps_of_all_rows():
+    executor = Executor(VDSR(), CPU, torch.float32)
+    grown = executor.working_bytes(20_000, 1000) - executor.working_bytes(2000, 1000)
+    assert grown <= 18_000 * 1000 * 8  # two float32 images; a feature map has 64
+
+
+# Blocks on a device: its memory.
+
+
+class LittleMemory(Network):
+    """A network on a device that holds only so many pixels."""
+
+    def __init__(self, limit, message=None):
+        super().__init__()
+        self.inside = vdsr()
+        self.limit = limit
+        self.message = message
+        self.shapes = []
+
+    def __deepcopy__(self, memo):
+        return self  # so that the test sees the calls
+
+    def halo(self, scale):
+        return self.inside.halo(scale)
 
     def forward(self, x):
+        self.shapes.append(tuple(x.shape))
         if x.numel() > self.limit:
-            raise torch.OutOfMemoryError("out of memory")
-        return super().forward(x)
+            if self.message:
+                raise RuntimeError(self.message)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.inside(x)
 
 
-@pytest.mark.parametrize("shape", [(1, 90, 80), (5, 50, 40), (3, 30, 300)])
-def test_out_of_memory_shrinks_blocks_and_stays_exact(shape, caplog):
-    torch.manual_seed(0)
-    net = Greedy(depth=4, width=5).eval()
-    blocks, x = _Blocks(net, CPU, torch.float32), planes(*shape)
-    with torch.inference_mode(), caplog.at_level(logging.WARNING):
-        found = blocks.run(torch.from_numpy(x)).numpy()
-    assert "half as large" in caplog.text
-    assert blocks.most_pixels <= 3000 * 2
-    net.limit = 10**9
-    np.testing.assert_allclose(found, whole(net, x), atol=2e-6)
+@pytest.mark.parametrize("shape", [(1, 300, 200), (1, 150, 401), (3, 90, 110), (1, 1000, 7)])
+@pytest.mark.parametrize("limit", [5_000, 12_000])
+def test_blocks_shrink_until_they_fit(shape, limit, caplog):
+    network = LittleMemory(limit)
+    x = planes(*shape)
+    assert_close(run(network, x), whole(network.inside, x))
+    assert len(caplog.records) == (np.prod(shape) > limit)
 
 
-def test_no_memory_at_all_is_an_error_that_says_what_to_do():
-    net = Greedy(depth=4, width=5).eval()
-    net.limit = 0
-    with pytest.raises(DeviceMemoryError, match="--device cpu"):
-        _Blocks(net, CPU, torch.float32).run(torch.rand(2, 300, 200))
+def test_planes_are_separated_before_they_are_halved():
+    network = LittleMemory(100 * 100)
+    run(network, planes(4, 100, 100))
+    assert {shape[2:] for shape in network.shapes} == {(100, 100)}
 
 
-@pytest.mark.parametrize("broken", [float("nan"), 0.0])
-def test_unusable_half_precision_is_done_again_in_float32(broken, caplog):
-    net, x = network(), planes(1, 20, 20)
-    blocks = _Blocks(net, CPU, torch.bfloat16)
-    for parameter in blocks.reduced.parameters():
-        parameter.data.fill_(broken)
-    with torch.inference_mode(), caplog.at_level(logging.WARNING):
-        first = blocks.run(torch.from_numpy(x)).numpy()
-        blocks.run(torch.from_numpy(x))
-    np.testing.assert_allclose(first, whole(net, x), atol=2e-6)
-    assert caplog.text.count("using float32") == 1
+def test_smaller_blocks_are_remembered(caplog):
+    network = LittleMemory(5_000)
+    executor = Executor(network, CPU, torch.float32)
+    x = planes(1, 200, 200)
+    executor.run(x)
+    network.shapes.clear()
+    executor.run(x)
+    assert max(np.prod(shape) for shape in network.shapes) <= 5_000
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("message", [None, "MPS backend out of memory (MPS allocated: 1 GB)"])
+def test_smallest_block_that_does_not_fit_is_an_error(message):
+    network = LittleMemory(100, message)
+    with pytest.raises(DeviceMemoryError, match="cpu"):
+        run(network, planes(1, 200, 300))
+    network.limit = 10_000  # other programs have ended
+    assert_close(run(network, planes(1, 60, 60)), whole(network.inside, planes(1, 60, 60)))
+
+
+def test_other_errors_are_not_taken_for_memory():
+    with pytest.raises(RuntimeError, match="misaligned"):
+        run(LittleMemory(0, "CUDA error: misaligned address"), planes(1, 20, 20))
+
+
+# Blocks on a device: its precision.
+
+
+def scaling(first, second):
+    """A network of two convolutions that multiply by these numbers."""
+    network = Chain(nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False))
+    for layer, factor in zip(network.layers, (first, second), strict=True):
+        nn.init.constant_(layer.weight, factor)
+    return network
+
+
+@pytest.mark.usefixtures("blocks")
+def test_blocks_in_half_precision_are_near():
+    network = vdsr()
+    x = planes(2, 40, 50)
+    residual = whole(network, x) - x
+    result = run(network, x, torch.float16)
+    assert 0 < np.abs(result - x - residual).max() < 0.01 * np.abs(residual).max()
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("factors", [(3e5, 1e-6), (1e-9, 3e8)], ids=["overflows", "vanishes"])
+def test_what_half_precision_cannot_hold_runs_in_float32(factors, caplog):
+    network = scaling(*factors)
+    executor = Executor(network, CPU, torch.float16)
+    for seed in range(2):
+        x = planes(1, 20, 20, seed=seed)
+        assert np.array_equal(executor.run(x), whole(network, x))
+    assert len(caplog.records) == 1
+    assert "float16" in caplog.text
+
+
+@pytest.mark.usefixtures("blocks")
+def test_residual_that_is_truly_zero_is_no_failure(caplog):
+    x = planes(1, 20, 20)
+    assert np.array_equal(run(scaling(0, 1), x, torch.float16), x)
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("blocks")
+def test_blocks_in_float32_equal_the_network():
+    network = vdsr()
+    x = planes(3, 40, 50)
+    assert_close(run(network, x), whole(network, x))

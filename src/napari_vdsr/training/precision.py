@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
 
 
-class InnerPrecision(MixedPrecision):
+class InnerPrecision(MixedPrecision):  # type: ignore[misc]  # lightning is not typed
     """Autocast of the layers alone.
 
     Fabric also rounds the network's input. For a residual network that input is most of

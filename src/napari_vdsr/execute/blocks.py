@@ -1,0 +1,126 @@
+"""Blocks: any network on any device, in pieces that fit in its memory."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from napari_vdsr.errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    from napari_vdsr.networks import Network
+
+logger = logging.getLogger(__name__)
+
+# Blocks on a device are not halved below this many rows and columns, or four halos.
+LEAST_BLOCK = 64
+
+
+class Blocks:
+    """A network that runs on blocks, which shrink until they fit in the device's memory.
+
+    Blocks overlap by the network's halo, so that the result does not depend on them.
+    """
+
+    def __init__(self, network: Network, device: torch.device, precision: torch.dtype) -> None:
+        self.device = device
+        self.precision = precision
+        self.halo = network.halo(1)
+        self.network = copy.deepcopy(network).eval().to(device)
+        chain = self.network.chain
+        self.inner = None if chain is None else copy.deepcopy(chain).to(precision)
+        for layer in [*self.network.modules(), *(self.inner or ())]:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+        self.too_many: float = math.inf  # pixels that once did not fit
+        self.warned = False
+
+    def run(self, planes: Tensor) -> Tensor:
+        """Compute planes (N, H, W) in the largest blocks that fit."""
+        count, height, width = planes.shape
+        is_least = count == 1 and max(height, width) <= max(LEAST_BLOCK, 4 * self.halo)
+        if is_least or planes.numel() < self.too_many:
+            try:
+                return self._compute_checked(planes)
+            except RuntimeError as error:
+                if not is_memory_error(error):
+                    raise
+                if is_least:
+                    raise DeviceMemoryError(
+                        f"{self.device} has too little free memory even for a block of "
+                        f"{height} x {width} pixels. Close what else uses it, or pass "
+                        "--device cpu."
+                    ) from error
+            # Only here, past the handler, is the failed call's memory free again.
+            self._shrink(planes)
+        return self._run_halves(planes)
+
+    def working_bytes(self, height: int, width: int) -> int:
+        convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
+        channels = max((max(c.in_channels, c.out_channels) for c in convolutions), default=1)
+        return 3 * channels * height * width * self.precision.itemsize
+
+    def _run_halves(self, planes: Tensor) -> Tensor:
+        """Compute half of the planes at a time, or of a single plane's longer side."""
+        count, height, width = planes.shape
+        if count > 1:
+            return torch.cat([self.run(planes[: count // 2]), self.run(planes[count // 2 :])])
+        axis, length = (1, height) if height >= width else (2, width)
+        middle = length // 2
+        start = middle - self.halo
+        first = self.run(planes.narrow(axis, 0, middle + self.halo))
+        second = self.run(planes.narrow(axis, start, length - start))
+        cores = [first.narrow(axis, 0, middle), second.narrow(axis, self.halo, length - middle)]
+        return torch.cat(cores, dim=axis)
+
+    def _shrink(self, planes: Tensor) -> None:
+        if self.too_many == math.inf:
+            size = " x ".join(map(str, planes.shape))
+            logger.warning("%s is out of memory with %s pixels: halving.", self.device, size)
+        self.too_many = planes.numel()
+        empty_cache = getattr(getattr(torch, self.device.type), "empty_cache", None)
+        if empty_cache is not None:
+            empty_cache()
+
+    def _compute_checked(self, planes: Tensor) -> Tensor:
+        """Compute planes, in float32 where the precision's range does not suffice."""
+        result = self._compute(planes, self.precision)
+        if self.precision == torch.float32 or (
+            bool(result.isfinite().all()) and not torch.equal(result, planes)
+        ):
+            return result
+        exact = self._compute(planes, torch.float32)
+        if not self.warned and not torch.equal(exact, result):
+            self.warned = True
+            logger.warning(
+                "%s overflows or vanishes in this network: such blocks run in float32.",
+                str(self.precision).removeprefix("torch."),
+            )
+        return exact
+
+    def _compute(self, planes: Tensor, precision: torch.dtype) -> Tensor:
+        x = planes[:, None].to(self.device)  # (N, 1, H, W)
+        if precision == torch.float32:
+            # cuDNN's default, TF32, has the mantissa of fp16.
+            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            with exact if self.device.type == "cuda" else nullcontext():
+                y: Tensor = self.network(x)
+        elif self.inner is not None:
+            y = x + self.inner(x.to(precision)).float()
+        else:
+            with torch.autocast(self.device.type, precision):
+                y = self.network(x)
+        return y[:, 0].float().cpu()
+
+
+def is_memory_error(error: RuntimeError) -> bool:
+    """Whether an error means that a device's memory is full."""
+    # Only CUDA has a class for it; the others say it in words.
+    words = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(w in str(error) for w in words)

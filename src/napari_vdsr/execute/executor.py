@@ -1,0 +1,92 @@
+"""How one tile runs on a device."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_vdsr.execute.blocks import Blocks
+from napari_vdsr.execute.stream import Stream, can_stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_vdsr.networks import Network
+
+
+class Executor:
+    """Runs a network on tiles, on one device and in one precision.
+
+    Parameters
+    ----------
+    network : Network
+        Left as it is: the executor works on a copy of its weights.
+    device : torch.device
+        What computes.
+    precision : torch.dtype
+        Of the inner layers; input, output and the residual's addition are float32.
+
+    Notes
+    -----
+    Calls from several threads take turns, since one call uses the whole device. On the
+    CPU that is as many cores as ``torch.get_num_threads()`` says.
+    """
+
+    def __init__(self, network: Network, device: torch.device, precision: torch.dtype) -> None:
+        self._arguments = (network, device, precision)
+        self._lock = threading.Lock()
+        self._runner: Stream | Blocks
+        if device.type == "cpu" and network.chain is not None and can_stream(network.chain):
+            self._runner = Stream(network.chain, precision)
+        else:
+            self._runner = Blocks(network, device, precision)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Locks do not travel to worker processes: each builds its own executor.
+        return Executor, self._arguments
+
+    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Super-resolve planes that carry their halo already.
+
+        Parameters
+        ----------
+        planes : numpy.ndarray
+            (N, H, W), bicubic-enlarged, normalised to [0, 1].
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, H, W), float32: what the network makes of each whole plane.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the device has too little memory even for the smallest block.
+        """
+        x = torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
+        with self._lock, torch.inference_mode():
+            result: NDArray[np.float32] = (self._runner.run(x) if x.numel() else x).numpy()
+        return result
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Estimate the peak memory of one call on a (1, height, width) tile.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the tile, halo included.
+
+        Returns
+        -------
+        int
+            Bytes that the call needs beyond the tile and its result.
+
+        Notes
+        -----
+        Counted from the feature maps alive at one time, plus what the measured peak of
+        the process showed beyond them.
+        """
+        return self._runner.working_bytes(height, width)
