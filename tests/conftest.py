@@ -1,4 +1,4 @@
-"""Made-up pictures, and the optional folder of published data."""
+"""Made-up pictures, and the optional folder of published data and real-world files."""
 
 import os
 from pathlib import Path
@@ -15,6 +15,7 @@ settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+TIFF = (".tif", ".tiff", ".svs")
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,28 @@ def pictures(tmp_path_factory):
         save_png(folder / f"grey-{seed}.png", texture(height, width, seed))
     save_png(folder / "colour.png", np.dstack([texture(75, 66, seed) for seed in (5, 6, 7)]))
     return folder
+
+
+def sample_files() -> list[Path]:
+    """The optional real-world files, good and broken."""
+    return sorted(
+        path
+        for path in (SHARED / "data" / "samples").glob("*/*")
+        if path.suffix not in (".tsv", ".md", ".zarr") and path.parent.name != "zarr"
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test once for each sample file of the kind that its argument names."""
+    kinds = {
+        "sample": lambda path: True,
+        "valid_tiff": lambda path: path.parent.name != "broken" and path.suffix.lower() in TIFF,
+        "picture": lambda path: path.parent.name == "png_jpg_bmp",
+    }
+    for argument in kinds.keys() & set(metafunc.fixturenames):
+        files = [path for path in sample_files() if kinds[argument](path)]
+        metafunc.parametrize(
+            argument,
+            files or [pytest.param(None, marks=pytest.mark.skip(reason="no sample files"))],
+            ids=[f"{path.parent.name}/{path.name}" for path in files] or ["none"],
+        )

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, NamedTuple
 
+import dask
+import dask.array as da
 import numpy as np
+from dask.base import compute_as_if_collection
+from dask.optimization import cull
 
 from napari_vdsr.io.lazy import CHUNK_BYTES
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_vdsr.image import Array
+
+    # Computes the band at a number and a place along each axis before the columns.
+    Compute = Callable[[tuple[int, ...], tuple[slice, ...]], np.ndarray]
 
 
 class Band(NamedTuple):
@@ -61,8 +68,11 @@ class Bands:
         """Yield all bands, in the order in which the chunks are computed."""
         rows, lead = self._spans()
         total = len(rows) * math.prod(len(spans) for spans in lead)
-        for done, (*place, span) in enumerate(product(*lead, rows)):
-            block = self._compute((*place, span))
+        compute = self._chunk_rows() if isinstance(self.data, da.Array) else self._slice
+        for done, numbered in enumerate(product(*map(enumerate, [*lead, rows]))):
+            number = tuple(at for at, _ in numbered)
+            *place, span = (spans for _, spans in numbered)
+            block = self._computed(compute, number, (*place, span))
             for index in np.ndindex(block.shape[: len(place)]):
                 at = tuple(i + s.start for i, s in zip(index, place, strict=True))
                 plane = int(np.ravel_multi_index(at, self.lead_shape)) if at else 0
@@ -113,9 +123,36 @@ class Bands:
         spans = [_ranges(sizes) for sizes in chunks[: len(self.lead_shape) + 1]]
         return spans[-1], spans[:-1]
 
-    def _compute(self, place: tuple[slice, ...]) -> np.ndarray:
+    def _slice(self, number: tuple[int, ...], place: tuple[slice, ...]) -> np.ndarray:
+        return np.asarray(self.data[place])
+
+    def _chunk_rows(self) -> Compute:
+        """Return a function that computes a row of chunks, given its number along each axis.
+
+        Slicing the array would have dask optimize the graph of the whole image for each
+        band: in time that is quadratic in the number of chunks.
+        """
+        (data,) = dask.optimize(self.data)
+        graph = dict(data.__dask_graph__())
+        across = data.numblocks[len(self.lead_shape) + 1 :]
+
+        def compute(number: tuple[int, ...], _: tuple[slice, ...]) -> np.ndarray:
+            keys = [(data.name, *number, *rest) for rest in np.ndindex(*across)]
+            needed, _ = cull(graph, keys)
+            chunks = compute_as_if_collection(da.Array, needed, keys)
+            for axis, count in zip((-1, -2), reversed(across)):
+                starts = range(0, len(chunks), count)
+                chunks = [np.concatenate(chunks[i : i + count], axis) for i in starts]
+            (band,) = chunks
+            return np.asarray(band)
+
+        return compute
+
+    def _computed(
+        self, compute: Compute, number: tuple[int, ...], place: tuple[slice, ...]
+    ) -> np.ndarray:
         try:
-            return np.asarray(self.data[place])
+            return compute(number, place)
         except BaseException as error:
             self.failure = error
             raise
