@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_vdsr.errors import TrainingError
+from napari_vdsr.training.config import TrainConfig, config_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +123,33 @@ def restore_optimizer(
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
+    """Last checkpoint of a run, or, to make the run longer, the one before its lr fell."""
+    last = Checkpoint.load(output / NAME)
+    if last.config["steps"] == config.steps or config.schedule != "stable-decay":
+        return last
+    fell = last.step > config_from(last.config).decay_start
+    saved = Checkpoint.load(output / STABLE_NAME) if fell else last
+    if saved.step > config.decay_start:
+        raise TrainingError(
+            f"{config.steps} steps would let the learning rate fall from step "
+            f"{config.decay_start}, but {saved.step} steps are done already. Pass more --steps."
+        )
+    return replace(saved, config=saved.config | {"steps": config.steps})
+
+
+def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any]) -> None:
+    """Raise ``TrainingError`` if a checkpoint belongs to another config or other data."""
+    for key, value in config.to_dict().items():
+        if saved.config.get(key) != value:
+            raise TrainingError(
+                f"the checkpoint was made with {key} = {json.dumps(saved.config.get(key))}, now it "
+                f"is {json.dumps(value)}. Resume with the same settings, or start in a new folder."
+            )
+    if saved.data["sha256"] != data["sha256"]:
+        raise TrainingError(
+            f"the checkpoint was made from other images ({saved.data['files']} files, now "
+            f"{data['files']}). Resume with the same images, or start in a new folder."
+        )
