@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -14,13 +13,13 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
 from napari_vdsr import __version__
-from napari_vdsr.color import RGB_PER_LUMA, luma
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.errors import ScaleError, UsageError
 from napari_vdsr.execute import Executor
-from napari_vdsr.normalize import Normalization, check_finite, measure, to_dtype
-from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, output_length, scale_pair
-from napari_vdsr.tiling import Span, spans
+from napari_vdsr.normalize import measure
+from napari_vdsr.resize import axis_window, output_length, scale_pair
+from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
+from napari_vdsr.tiling import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,56 +37,6 @@ TILE = (1024, 2048)
 TILE_STEP = 256
 # float64 bicubic image, its temporaries, float32 planes: bytes per output pixel and sample.
 BYTES_PER_SAMPLE = 48
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How an image will be upscaled; ``upscale`` carries it out.
-
-    Attributes
-    ----------
-    model : Model
-        The network and its card.
-    scale : (float, float)
-        Along Y and X.
-    tile : (int, int)
-        Rows and columns of the output that one task computes.
-    normalization : Normalization
-        Intensity ranges, one for each channel.
-    device, precision : str
-        What computes, for the record.
-    fill : float or None
-        What replaces NaN and infinity; None where they are an error.
-    executor : Executor
-        Runs the network.
-    name : str
-        The image's, for error messages.
-    """
-
-    model: Model
-    scale: tuple[float, float]
-    tile: tuple[int, int]
-    normalization: Normalization
-    device: str
-    precision: str
-    fill: float | None
-    executor: Executor
-    name: str
-
-    def provenance(self) -> dict[str, Any]:
-        """Record of the run, to be stored in the output (strings and numbers only)."""
-        ranges = [[r.low, r.high] for r in self.normalization.ranges]
-        return {
-            "software": f"napari-vdsr {__version__}",
-            "model": self.model.name,
-            "model_sha256": self.model.card.sha256,
-            "scale_y": self.scale[0],
-            "scale_x": self.scale[1],
-            "precision": self.precision,
-            "device": self.device,
-            "normalization": self.normalization.mode,
-            "normalization_ranges": str(ranges),
-        }
 
 
 def upscale(
@@ -163,10 +112,11 @@ def upscale(
         name=image.name,
     )
     sizes = {"Y": scale_y, "X": scale_x}
+    provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
     return image.with_(
         data=_lazy_result(image, plan),
         pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
-        metadata={**image.metadata, "provenance": plan.provenance()},
+        metadata={**image.metadata, "provenance": provenance},
     )
 
 
@@ -298,22 +248,6 @@ def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
     return tile[(None,) * leading]
 
 
-@dataclass(frozen=True)
-class TileAxis:
-    """One tile along one axis: what it reads, how it is resized, what it keeps."""
-
-    span: Span
-    window: AxisWindow
-
-    @property
-    def source(self) -> slice:
-        return slice(self.window.start, self.window.stop)
-
-    @property
-    def length(self) -> int:
-        return self.span.stop - self.span.start
-
-
 def _tile_windows(
     length: int, out_length: int, tile: int, scale: float, halo: Callable[[float], int]
 ) -> list[TileAxis]:
@@ -321,49 +255,3 @@ def _tile_windows(
         TileAxis(span, axis_window(length, scale, span.padded_start, span.padded_stop))
         for span in spans(out_length, tile, halo(scale))
     ]
-
-
-def upscale_tile(
-    pixels: NDArray[Any], row: TileAxis, column: TileAxis, channel: int, plan: Plan
-) -> NDArray[Any]:
-    """Compute one tile of the output.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (y, x) or (y, x, S): the source pixels that the two windows read.
-    row, column : TileAxis
-        The tile along Y and X.
-    channel : int
-        Index on the C axis, which picks the intensity range.
-    plan : Plan
-        The run.
-
-    Returns
-    -------
-    numpy.ndarray
-        (Y, X) or (Y, X, S), of the dtype of `pixels`.
-
-    Notes
-    -----
-    The result is the bicubic image, kept in float64 and the file's own units, plus what
-    the network changed. So integers of any width are as exact as bicubic makes them.
-    """
-    check_finite(pixels, plan.name)
-    unit = plan.normalization.ranges[channel]
-    bicubic = apply_windows(pixels, row.window, column.window)
-    core = (row.span.core, column.span.core)
-    is_rgb = bicubic.ndim == 3 and bicubic.shape[-1] in (3, 4)
-    if is_rgb:
-        planes = luma((bicubic[..., :3] - unit.low) / unit.width)[None]
-    else:
-        planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
-        planes = (planes - unit.low) / unit.width
-    network_input = planes.astype(np.float32)  # (N, Y, X)
-    change = (plan.executor.run(network_input) - network_input)[:, *core]
-    result = bicubic[core]
-    if is_rgb:
-        result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
-    else:
-        result += unit.width * np.moveaxis(change, 0, -1).reshape(result.shape).astype(np.float64)
-    return to_dtype(result, pixels.dtype)
