@@ -27,10 +27,12 @@ import numpy as np
 VARIANTS = {
     "plain": ("float32", "PyTorch, `network(x)`, whole image"),
     "channels_last": ("float32", "PyTorch, channels_last, whole image"),
-    "executor": ("float32", "**napari-vdsr** (`Executor`)"),
+    "executor": ("float32", "**napari-vdsr**, network only"),
+    "upscale": ("float32", "**napari-vdsr**, `upscale`: bicubic, network, dtype"),
     "openvino": ("float32", "OpenVINO, whole image"),
     "plain-bf16": ("bf16", "PyTorch, `network.bfloat16()(x)`, whole image"),
-    "executor-bf16": ("bf16", "**napari-vdsr** (`Executor`)"),
+    "executor-bf16": ("bf16", "**napari-vdsr**, network only"),
+    "upscale-bf16": ("bf16", "**napari-vdsr**, `upscale`: bicubic, network, dtype"),
     "openvino-bf16": ("bf16", "OpenVINO, whole image"),
 }
 
@@ -58,7 +60,7 @@ def parse_arguments():
     parser.add_argument("--size", type=int, default=1024, help="side of the image in pixels")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of every variant")
     parser.add_argument("--threads", type=int, default=available_cores(), help="for all variants")
-    parser.add_argument("--model", help="a model's name or file; random weights without it")
+    parser.add_argument("--model", default="vdsr", help="a model's name or file")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--markdown", type=Path, help="append the table to this file")
     parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
@@ -107,7 +109,7 @@ def measure(names, arguments, folder):
         "threads": arguments.threads,
         "size": arguments.size,
         "repeats": arguments.repeats,
-        "weights": arguments.model or "random",
+        "weights": arguments.model,
         "versions": {
             name: importlib.metadata.version(name)
             for name in ("torch", "openvino")
@@ -120,8 +122,7 @@ def measure(names, arguments, folder):
 def start_worker(name, arguments, folder):
     command = [sys.executable, __file__, "--worker", name, "--size", str(arguments.size)]
     command += ["--threads", str(arguments.threads), "--result", str(folder / f"{name}.npy")]
-    if arguments.model:
-        command += ["--model", arguments.model]
+    command += ["--model", arguments.model]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
@@ -157,7 +158,7 @@ def markdown(report):
         f"Instructions: {', '.join(machine['instructions']) or 'not known'}. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". {report['size']} x {report['size']} pixels, {report['threads']} threads, "
-        f"{report['weights']} weights, best (median) of {report['repeats']} interleaved runs.",
+        f"model {report['weights']}, best (median) of {report['repeats']} interleaved runs.",
         "",
         "| precision | way | Mpx/s | x plain | x OpenVINO | peak memory | max difference |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -179,8 +180,8 @@ def markdown(report):
 
 def work(arguments):
     precision, _ = VARIANTS[arguments.worker]
-    image = np.random.default_rng(0).random((arguments.size, arguments.size), np.float32)
-    run, baseline = prepare(arguments.worker, precision, image, arguments)
+    half = photograph(arguments.size // 2)
+    run, baseline = prepare(arguments.worker, precision, half, arguments)
     result = run()
     print(json.dumps({}), flush=True)
     while sys.stdin.readline().strip() == "run":
@@ -191,21 +192,36 @@ def work(arguments):
     print(json.dumps({"peak_bytes": peak_bytes() - baseline}), flush=True)
 
 
-def prepare(name, precision, image, arguments):
+def photograph(size):
+    """Return a photograph with (size, size) float32 pixels in [0, 1]."""
+    from skimage import data
+
+    camera = data.camera().astype(np.float32) / 255
+    more = max(0, size - len(camera))
+    return np.pad(camera, ((0, more), (0, more)), "reflect")[:size, :size]
+
+
+def prepare(name, precision, half, arguments):
     """Build the function that runs a variant, and tell the memory taken before."""
     import torch
 
+    from napari_vdsr.engine import upscale
     from napari_vdsr.execute import Executor
+    from napari_vdsr.image import Image
     from napari_vdsr.modelfile import load_model
-    from napari_vdsr.networks import VDSR
+    from napari_vdsr.resize import resize
 
     if name.startswith("openvino"):
         import openvino  # noqa: F401
     torch.set_num_threads(arguments.threads)
     baseline = peak_bytes()
-    torch.manual_seed(0)
-    network = load_model(arguments.model).network if arguments.model else VDSR(last_init=0.1)
-    network.eval()
+    model = load_model(arguments.model)
+    network = model.network
+    if name.startswith("upscale"):
+        options = {"device": "cpu", "precision": precision, "normalize": (0, 1)}
+        result = upscale(Image(data=half, axes="YX"), model, 2, **options)
+        return lambda: result.data.compute(num_workers=2), baseline
+    image = resize(half, 2).astype(np.float32)
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     if name.startswith("executor"):
         executor = Executor(network, torch.device("cpu"), dtype)

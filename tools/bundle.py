@@ -1,0 +1,89 @@
+"""Bundle a trained model: measure it, complete its card, and put log and curve beside the docs.
+
+python tools/bundle.py runs/vdsr/vdsr.safetensors Set5 Set14 --description "..." --hardware "..."
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+from pathlib import Path
+
+import torch
+
+from napari_vdsr.device import cpu_has_bf16
+from napari_vdsr.evaluation import evaluate
+from napari_vdsr.modelfile import Model, load_model, save_model
+from napari_vdsr.protocol import PROTOCOL
+
+ROOT = Path(__file__).parents[1]
+EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="written by `vdsr train`")
+    parser.add_argument("sets", type=Path, nargs="+", help="folders of test images")
+    parser.add_argument("--description", required=True)
+    parser.add_argument("--hardware", required=True, help="what it was trained on")
+    arguments = parser.parse_args()
+    model = load_model(str(arguments.model))
+    training = model.card.training
+    config = training["config"]
+    card = dataclasses.replace(
+        model.card,
+        description=arguments.description,
+        licence="BSD-3-Clause",
+        training={
+            "command": command(training, model.name),
+            "seed": config["seed"],
+            "patches": config["steps"] * config["batch_size"],
+            "hardware": arguments.hardware,
+            **training,
+            "excluded_because": {
+                name: EXCLUDED_BECAUSE.get(name, "") for name in training["data"]["excluded"]
+            },
+        },
+        measured=measure(model, arguments.sets),
+    )
+    target = ROOT / "src/napari_vdsr/models" / f"{model.name}.safetensors"
+    save_model(target, model.network, card)
+    run = arguments.model.parent
+    shutil.copyfile(run / "log.csv", ROOT / "docs/bundled-log.csv")
+    shutil.copyfile(run / "curve.png", ROOT / "docs/bundled-curve.png")
+    print(target, card.measured)
+
+
+def command(training: dict, name: str) -> str:
+    """Return the command line of the run, with the names of its folders alone."""
+    words = ["vdsr train", *training["sources"], f"-o runs/{name}"]
+    words += [f"--validation {training['validation']}"] if training["validation"] else []
+    words += [f"--exclude {pattern}" for pattern in training["data"]["excluded"]]
+    words += ["--preset fast", f"--steps {training['config']['steps']}"]
+    return " ".join(words)
+
+
+def measure(model: Model, sets: list[Path]) -> dict:
+    """Measure at all trained scales in float32, and what bf16 costs where it is at hand."""
+    scales = [int(scale) for scale in model.card.scales]
+    found: dict = {"protocol": PROTOCOL, "psnr_db": {}, "ssim": {}}
+    exact = results(model, sets, scales, torch.float32)
+    for (dataset, scale), row in exact.items():
+        found["psnr_db"].setdefault(dataset, {})[str(scale)] = round(row.psnr, 3)
+        found["ssim"].setdefault(dataset, {})[str(scale)] = round(row.ssim, 5)
+    if cpu_has_bf16():
+        found["bf16_loss_db"] = {}
+        for (dataset, scale), row in results(model, sets, scales, torch.bfloat16).items():
+            loss = exact[dataset, scale].psnr - row.psnr
+            found["bf16_loss_db"].setdefault(dataset, {})[str(scale)] = round(loss, 4)
+    return found
+
+
+def results(model: Model, sets: list[Path], scales: list[int], precision: torch.dtype) -> dict:
+    rows = evaluate([model], sets, scales, device=torch.device("cpu"), precision=precision)
+    return {(row.dataset, row.scale): row for row in rows if row.model == model.name}
+
+
+if __name__ == "__main__":
+    main()
