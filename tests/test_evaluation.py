@@ -178,3 +178,11 @@ def test_authors_weights_read_as_published(shared, published):
         assert row.psnr == pytest.approx(psnr, abs=0.002)
         assert row.ssim == pytest.approx(ssim, abs=0.00005)
     assert [round(row.psnr, 3) for row in rows[1::2]] == [37.527, 33.658, 31.343]
+
+
+def test_bundled_weights_read_as_their_card_says(shared):
+    bundled = load_model("vdsr")
+    rows = measure([bundled], [shared / "data" / "test" / "Set5"], [2, 3, 4])
+    for row in rows[1::2]:
+        psnr = bundled.card.measured["psnr_db"]["Set5"][str(row.scale)]
+        assert row.psnr == pytest.approx(psnr, abs=0.002)

@@ -1,0 +1,19 @@
+"""Draw the pictures of README and docs with the bundled model.
+
+The tissue is ``skimage.data.immunohistochemistry()``: colonic glands, from the Center for
+Microscopy and Molecular Imaging (CMMI), without known copyright restrictions.
+"""
+
+import tempfile
+from pathlib import Path
+
+import skimage.data
+import skimage.io
+
+from napari_vdsr.figures import compare
+from napari_vdsr.modelfile import load_model
+
+with tempfile.TemporaryDirectory() as folder:
+    tissue = Path(folder) / "tissue.png"
+    skimage.io.imsave(tissue, skimage.data.immunohistochemistry())
+    compare(tissue, [load_model("vdsr")], 3, Path(__file__).with_name("compare.png"))
