@@ -158,7 +158,7 @@ def test_no_room_is_said_before_work(folder, tmp_path, monkeypatch):
     class Usage:
         free = 10
 
-    monkeypatch.setattr("napari_vdsr.batch.shutil.disk_usage", lambda path: Usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage)
     (result,) = run(plan([str(folder / "a.tif")], tmp_path / "out"), SETTINGS)
     assert result.status == "failed"
     assert "are free" in result.reason

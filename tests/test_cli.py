@@ -1,6 +1,7 @@
 """The command: exit codes, one-line errors, and what it prints."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from napari_vdsr.cli import progress
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
 from napari_vdsr.errors import UsageError
@@ -58,6 +60,8 @@ def test_some_failed_is_exit_code_1(vdsr, image, tmp_path):
         (["--model", "nothing"], 3, "neither a bundled model"),
         (["--device", "tpu"], 3, "device 'tpu' cannot be used"),
         (["--precision", "int4"], 3, "precision 'int4' is unknown"),
+        (["--report", "no/such/folder/r.json"], 2, "there is no folder no/such/folder"),
+        (["--log-file", "."], 2, "--log-file . is a folder"),
     ],
 )
 def test_wrong_usage_is_one_line(vdsr, image, tmp_path, arguments, code, words):
@@ -73,6 +77,86 @@ def test_tracebacks_only_with_debug(vdsr, tmp_path):
     arguments = ("upscale", tmp_path / "none.tif", "-o", tmp_path / "out", "-m", "bicubic")
     assert isinstance(vdsr(*arguments).exception, SystemExit)
     assert isinstance(vdsr(*arguments, "--debug").exception, UsageError)
+
+
+def test_errors_that_nobody_foresaw_are_one_line_too(vdsr, image, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("napari_vdsr.modelfile.load_model", fail)
+    arguments = ("upscale", image, "-o", tmp_path / "out")
+    result = vdsr(*arguments)
+    assert result.exit_code == 3
+    assert result.stderr == "error: RuntimeError: two lines. Run again with --debug to see where.\n"
+    assert isinstance(vdsr(*arguments, "--debug").exception, RuntimeError)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "2.5", "1"])
+def test_scales_of_the_literature_are_whole(vdsr, pictures, text):
+    result = vdsr("evaluate", pictures, "-s", text, "-m", "bicubic")
+    assert result.exit_code == 2
+    assert "whole numbers from 2" in result.stderr
+
+
+def test_long_files_say_how_far_they_are(vdsr, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    other = tmp_path / "other.tif"
+    other.write_bytes(image.read_bytes())
+    arguments = ("upscale", image, other, "-m", "bicubic")
+    lines = vdsr(*arguments, "-o", tmp_path / "out").stderr.splitlines()
+    assert lines == [
+        "cells.tif: 100%, 0 s left (file 1 of 2)",
+        "other.tif: 100%, 0 s left (file 2 of 2)",
+    ]
+    assert vdsr(*arguments, "-o", tmp_path / "again", "--quiet").stderr == ""
+
+
+def test_evaluate_says_how_far_it_is(vdsr, pictures, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    result = vdsr("evaluate", pictures, "-s", "2", "-m", "bicubic")
+    assert result.exit_code == 0, result.output
+    assert [line.split(":")[1].split(",")[0] for line in result.stderr.splitlines()] == [
+        " 33%", " 67%", " 100%",
+    ]  # fmt: skip
+    assert "bicubic" in result.stdout
+    assert vdsr("evaluate", pictures, "-s", "2", "-m", "bicubic", "--quiet").stderr == ""
+
+
+def test_lines_are_not_many(capsys, monkeypatch):
+    clock = iter([0, 4, 9, 12, 15, 30])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    lines = progress.Lines()
+    for done in range(5):
+        lines.update("a.tif", done + 1, 10)
+    assert capsys.readouterr().err == "a.tif: 30%, 28 s left\na.tif: 50%, 30 s left\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5999, "100 min"), (9000, "2.5 h")],
+)
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text
+
+
+def test_compare_runs_where_it_is_told_to(vdsr, pictures, tmp_path):
+    arguments = ("compare", pictures / "grey-0.png", "-o", tmp_path / "figure.png", "-m", "bicubic")
+    assert vdsr(*arguments, "--device", "cpu", "--precision", "float32").exit_code == 0
+    result = vdsr(*arguments, "--device", "tpu")
+    assert result.exit_code == 3
+    assert "device 'tpu' cannot be used" in result.stderr
+
+
+def test_threads_wait_without_spinning():
+    code = (
+        "import os; from napari_vdsr.cli import main\n"
+        "try: main()\n"
+        "finally: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    command = [sys.executable, "-c", code, "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "passive"
 
 
 def test_models_and_doctor(vdsr):

@@ -22,6 +22,8 @@ def command(
     crop: Annotated[
         str | None, typer.Option(help="Y,X,HEIGHT,WIDTH of the zoomed part; chosen if left out.")
     ] = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
     debug: options.Debug = False,
 ) -> None:
     """Draw a figure of one image: truth, bicubic and models, zoomed, with their dB.
@@ -33,7 +35,8 @@ def command(
     from napari_vdsr.modelfile import load_model
 
     models = [load_model(name) for name in model or ["vdsr"]]
-    compare(image, models, scale, output, crop=_parse_crop(crop) if crop else None)
+    part = _parse_crop(crop) if crop else None
+    compare(image, models, scale, output, crop=part, device=device, precision=precision)
     typer.echo(str(output))
 
 

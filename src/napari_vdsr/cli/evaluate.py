@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_vdsr.cli import options
+from napari_vdsr.cli.progress import counted
 
 
 def command(
@@ -25,6 +26,9 @@ def command(
     ] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only errors and the table.")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure models on images whose high resolution is known; bicubic is always a row.
@@ -34,7 +38,7 @@ def command(
 
     Example: vdsr evaluate Set5 Set14 --scale 2,3,4
     """
-    options.set_up_logging(0, False, None, debug)
+    options.set_up_logging(0, quiet, None, debug)
     options.check_choice("--format", format, ("text", "csv", "markdown", "json"))
     scales = options.parse_scales(scale)
 
@@ -43,12 +47,15 @@ def command(
     from napari_vdsr.modelfile import load_model
 
     torch_device = choose_device(device)
-    rows = evaluate(
-        [load_model(name) for name in model or ["vdsr"]],
-        folders,
-        scales,
-        device=torch_device,
-        precision=choose_precision(precision, torch_device),
-        save_images=save_images,
-    )
+    models = [load_model(name) for name in model or ["vdsr"]]
+    with counted("images", quiet=quiet) as on_progress:
+        rows = evaluate(
+            models,
+            folders,
+            scales,
+            device=torch_device,
+            precision=choose_precision(precision, torch_device),
+            save_images=save_images,
+            on_progress=on_progress,
+        )
     typer.echo(format_rows(rows, format))

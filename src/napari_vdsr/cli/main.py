@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from napari_vdsr import __version__
 from napari_vdsr.cli import compare, doctor, evaluate, models, train, upscale
 from napari_vdsr.errors import VdsrError
 
-INTERRUPTED = 130
+ENVIRONMENT, INTERRUPTED = 3, 130
 
 app = typer.Typer(
     name="vdsr",
@@ -42,6 +43,14 @@ def with_exit_code(command: Callable[..., int | None]) -> Callable[..., None]:
                 raise
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             code = error.exit_code
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            typer.echo(f"error: {text}. Run again with --debug to see where.", err=True)
+            code = ENVIRONMENT
         raise typer.Exit(code)
 
     return wrapper
@@ -75,6 +84,8 @@ def _options(
 
 def main() -> None:
     """Run the command and leave the process with its exit code."""
+    # Read when torch is loaded. Spinning threads are several times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # A cluster's scheduler ends jobs with SIGTERM: clean up as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

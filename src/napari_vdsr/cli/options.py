@@ -35,7 +35,7 @@ def parse_scale(text: str) -> float | tuple[float, float]:
 def parse_scales(text: str) -> tuple[int, ...]:
     """``"2,3,4"``."""
     values = _numbers(text, "--scale", "2,3,4")
-    if any(value != int(value) or value < 2 for value in values):
+    if any(not value.is_integer() or value < 2 for value in values):
         raise UsageError(f"--scale {text}: pass whole numbers from 2, e.g. 2,3,4.")
     return tuple(int(value) for value in values)
 
@@ -89,3 +89,13 @@ def check_choice(option: str, value: str | None, allowed: tuple[str | None, ...]
     if value not in allowed:
         names = ", ".join(name for name in allowed if name)
         raise UsageError(f"{option} {value} is unknown; allowed are {names}.")
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Raise ``UsageError`` if a file could not be written, before hours of work are lost."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder; name a file.")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}. Make it first.")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +19,70 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def _bars(*, disable: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+        transient=True,
+    )
+
+
+class Lines:
+    """Plain lines on stderr for logs and pipes, at most one every ten seconds."""
+
+    def __init__(self) -> None:
+        self.started = self._last = time.monotonic()
+
+    def update(self, name: str, done: int, of: int, more: str = "") -> None:
+        """Write how far `name` is, if it is time again."""
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES or not done:
+            return
+        self._last = now
+        left = (now - self.started) * (of - done) / done
+        sys.stderr.write(f"{name}: {done / of:.0%}, {duration(left)} left{more}\n")
+        sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return for example ``"40 s"``, ``"12 min"`` or ``"3.4 h"``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def counted(name: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None] | None]:
+    """Show one count: a bar on a terminal, plain lines elsewhere.
+
+    Yields
+    ------
+    callable or None
+        To be called with (done, total); None if nothing is to be shown.
+    """
+    if quiet:
+        yield None
+        return
+    lines = Lines()
+    with _bars(disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task(name, total=None)
+
+        def update(done: int, of: int) -> None:
+            bars.update(task, completed=done, total=of)
+            if bars.disable:
+                lines.update(name, done, of)
+
+        yield update
 
 
 class BatchProgress:
@@ -31,19 +98,12 @@ class BatchProgress:
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self._visible = sys.stderr.isatty() and not quiet
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not self._visible,
-            transient=True,
-        )
+        self._quiet = quiet
+        self._bars = _bars(disable=not self._visible)
         self._overall = self._bars.add_task("files", total=total)
         self._current: TaskID | None = None
+        self._lines = Lines()
+        self._total, self._finished = total, 0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -61,21 +121,24 @@ class BatchProgress:
         """Show how far the current file is."""
         if self._current is None:
             self._current = self._bars.add_task(name, total=of)
+            self._lines = Lines()
         self._bars.update(self._current, completed=done, total=of)
+        if not self._visible and not self._quiet:
+            number = f" (file {self._finished + 1} of {self._total})" if self._total > 1 else ""
+            self._lines.update(name, done, of, number)
 
     def finish(self) -> None:
         """Count the current file as through."""
         if self._current is not None:
             self._bars.remove_task(self._current)
             self._current = None
+        self._finished += 1
         self._bars.advance(self._overall)
 
-    def print(self, *lines: Any) -> None:
-        """Write result lines to stdout, above the bars."""
+    def print(self, line: str) -> None:
+        """Write a result line to stdout, above the bars."""
         if self._visible and sys.stdout.isatty():
-            for line in lines:
-                self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            for line in lines:
-                sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{line}\n")
             sys.stdout.flush()

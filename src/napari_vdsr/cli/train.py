@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,8 +55,6 @@ def command(
     Example: vdsr train images/ -o runs/mine --validation held-out/
     """
     options.set_up_logging(0, quiet, None, debug)
-    # Spinning OpenMP threads make every step several times slower beside a busy neighbour.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from napari_vdsr.training.config import load_config
         from napari_vdsr.training.loop import train

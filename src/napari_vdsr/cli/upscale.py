@@ -128,6 +128,8 @@ def command(
 
     Example: vdsr upscale images/ -o sharper/ --scale 2 --recursive
     """
+    options.check_file("--log-file", log_file)
+    options.check_file("--report", report)
     options.set_up_logging(verbose, quiet, log_file, debug)
     options.check_choice("--format", format, (None, "ome-tiff", "imagej", "tiff", "png"))
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))

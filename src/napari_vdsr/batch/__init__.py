@@ -1,0 +1,14 @@
+"""Many files: plan, run, resume, report.
+
+An output carries the hash of its input and of the parameters in its own metadata, and
+appears whole or not at all. That is the completion record: a batch that was cut off is
+finished by the same command, and a file made from other pixels or with other parameters
+is never taken for done.
+"""
+
+from napari_vdsr.batch.planning import Job, plan
+from napari_vdsr.batch.result import Result
+from napari_vdsr.batch.running import OnProgress, run
+from napari_vdsr.batch.settings import IF_EXISTS, Settings
+
+__all__ = ["IF_EXISTS", "Job", "OnProgress", "Result", "Settings", "plan", "run"]

@@ -1,0 +1,166 @@
+"""Which files to upscale, and where each goes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io import is_image_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUFFIX_OF = {"ome-tiff": ".ome.tif", "imagej": ".tif", "tiff": ".tif", "png": ".png"}
+KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to upscale."""
+
+    source: Path
+    target: Path
+
+
+def plan(
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    recursive: bool = False,
+    pattern: str = "*",
+    format: str | None = None,  # noqa: A002
+    template: str = "{stem}",
+    model_name: str = "vdsr",
+    scale: float | tuple[float, float] = 2,
+) -> list[Job]:
+    """List the files to upscale and where each goes.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Files, folders and glob patterns.
+    output : pathlib.Path
+        Folder; below it the trees of input folders are mirrored.
+    recursive : bool
+        Enter subfolders of input folders.
+    pattern : str
+        File names to take from folders.
+    format : str, optional
+        See ``Settings``.
+    template : str
+        Output name without suffix; may hold {stem}, {ext}, {model} and {scale}.
+    model_name, scale
+        For the template.
+
+    Raises
+    ------
+    UsageError
+        If nothing is found, two files would get one output, an output is also an
+        input, or the template has an unknown field.
+    """
+    jobs = []
+    for path, relative in _find(inputs, output, recursive, pattern):
+        stem, suffix = split_suffix(path.name)
+        new_suffix = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
+        new_suffix = SUFFIX_OF[format] if format else new_suffix
+        number = scale if isinstance(scale, tuple) else (scale,)
+        fields = {
+            "stem": stem,
+            "ext": suffix.lstrip("."),
+            "model": Path(model_name).stem,
+            "scale": "x".join(f"{value:g}" for value in number),
+        }
+        try:
+            name = template.format(**fields)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UsageError(
+                f"name template {template!r} has the unknown field {error}; allowed are "
+                "{stem}, {ext}, {model} and {scale}."
+            ) from error
+        jobs.append(Job(path, output / relative / f"{name}{new_suffix}"))
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file name, where ``.ome.tif`` is one suffix."""
+    for suffix in (".ome.tif", ".ome.tiff"):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    path = Path(name)
+    return path.stem, path.suffix
+
+
+def _find(
+    inputs: Sequence[str], output: Path, recursive: bool, pattern: str
+) -> Iterator[tuple[Path, Path]]:
+    """Input files, each with its folder relative to the input folder it was found in."""
+    seen = set()
+    for text in inputs:
+        found = list(_expand(text, output, recursive, pattern))
+        if not found:
+            raise UsageError(
+                f"{text}: no image files there. Name files, folders or patterns; subfolders are "
+                "entered with --recursive."
+            )
+        for path, relative in found:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path, relative
+
+
+def _expand(text: str, output: Path, recursive: bool, pattern: str) -> Iterator[tuple[Path, Path]]:
+    path = Path(text)
+    if path.is_dir():
+        inside = output.resolve()
+        for file in sorted(path.rglob(pattern) if recursive else path.glob(pattern)):
+            # Results of an earlier run in a folder inside the input are not inputs.
+            if inside != path.resolve() and inside in file.resolve().parents:
+                continue
+            if is_image_file(file) and file.is_file():
+                yield file, file.parent.relative_to(path)
+    elif path.exists():
+        yield path, Path()
+    elif glob.has_magic(text):
+        for name in sorted(glob.glob(text, recursive=True)):
+            if is_image_file(Path(name)) and Path(name).is_file():
+                yield Path(name), Path()
+    else:
+        raise UsageError(f"{text}: no such file or folder.")
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    """Raise ``UsageError`` if an output is another's output, or any input."""
+    by_target = defaultdict(list)
+    for job in jobs:
+        by_target[_path_key(job.target)].append(job)
+    for same in by_target.values():
+        if len(same) > 1:
+            names = " and ".join(str(job.source) for job in same[:3])
+            raise UsageError(
+                f"{names} would both become {same[0].target}. Give them different names, e.g. "
+                "--name-template '{stem}_{ext}', or upscale them into different folders."
+            )
+    for job in jobs:
+        if _path_key(job.source) in by_target or _same_file(job.source, job.target):
+            raise UsageError(
+                f"{job.source} is an input and would be overwritten by an output. Inputs are "
+                "never changed: choose another output folder, or --name-template '{stem}_x{scale}'."
+            )
+
+
+def _path_key(path: Path) -> str:
+    """Equal for two paths that one file system would hold as one file."""
+    text = unicodedata.normalize("NFC", os.path.normcase(path.resolve()))
+    return text.casefold() if sys.platform in ("darwin", "win32") else text
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)

@@ -1,0 +1,66 @@
+"""What became of the files, and the report of it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_vdsr import __version__
+from napari_vdsr.errors import VdsrError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_vdsr.batch.settings import Settings
+
+
+@dataclass
+class Result:
+    """What became of one file.
+
+    Attributes
+    ----------
+    status : str
+        "done", "already done", "skipped", "failed", or "planned" in a dry run.
+    reason : str
+        One line; empty where all is said.
+    """
+
+    source: str
+    target: str
+    status: str = "failed"
+    reason: str = ""
+    shape: list[int] = field(default_factory=list)
+    axes: str = ""
+    output_shape: list[int] = field(default_factory=list)
+    dtype: str = ""
+    seconds: float = 0.0
+
+
+def one_line(error: Exception, source: Path) -> str:
+    """Error as one line that names the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, VdsrError):
+        text = f"{type(error).__name__}: {text}. Run again with --debug to see where"
+    return text if source.name in text else f"{source}: {text}"
+
+
+def write_report(path: Path, results: Sequence[Result], total: int, settings: Settings) -> None:
+    """Write the JSON report, whole or not at all."""
+    counts: dict[str, int] = defaultdict(int)
+    for result in results:
+        counts[result.status] += 1
+    content = {
+        "software": f"napari-vdsr {__version__}",
+        "model": {"name": settings.model.name, "sha256": settings.model.card.sha256},
+        "parameters": settings.parameters(),
+        "total": total,
+        "counts": dict(counts),
+        "files": [asdict(result) for result in results],
+    }
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)

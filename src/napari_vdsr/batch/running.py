@@ -1,0 +1,150 @@
+"""Upscaling the files of a plan, one after another."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import dask
+
+from napari_vdsr.batch.planning import Job
+from napari_vdsr.batch.record import completion_record, is_done
+from napari_vdsr.batch.result import Result, one_line, write_report
+from napari_vdsr.engine import check_model_scale, output_shape, upscale
+from napari_vdsr.errors import ImageFileError, OutputExistsError
+from napari_vdsr.io import read_image, write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_vdsr.batch.settings import Settings
+    from napari_vdsr.image import Image
+
+logger = logging.getLogger(__name__)
+
+# Called with the job and how many of its bands are written, out of how many.
+OnProgress = Callable[[Job, int, int], None]
+
+
+def run(
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    report: Path | None = None,
+    dry_run: bool = False,
+    fail_fast: bool = False,
+    on_progress: OnProgress | None = None,
+    on_result: Callable[[Result], None] | None = None,
+) -> list[Result]:
+    """Upscale files one after another; a bad one never stops the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From ``plan``.
+    settings : Settings
+        What to do.
+    report : pathlib.Path, optional
+        JSON file, rewritten after each file.
+    dry_run : bool
+        Only look at the inputs and say what would be done.
+    fail_fast : bool
+        Stop after the first failure.
+    on_progress, on_result : callable, optional
+        Called while a file is written, and after each file.
+
+    Returns
+    -------
+    list of Result
+        One for each file that was looked at.
+    """
+    settings.parameters()  # a wrong device, precision or scale shall fail before any work
+    results = []
+    for job in jobs:
+        result = _run_one(job, settings, dry_run, on_progress)
+        results.append(result)
+        if report is not None:
+            write_report(report, results, len(jobs), settings)
+        if on_result is not None:
+            on_result(result)
+        if fail_fast and result.status == "failed":
+            break
+    return results
+
+
+def _run_one(job: Job, settings: Settings, dry_run: bool, on_progress: OnProgress | None) -> Result:
+    result = Result(str(job.source), str(job.target))
+    started = time.monotonic()
+    try:
+        image = read_image(job.source, axes=settings.axes, series=settings.series)
+        _describe(result, image, settings)
+        if dry_run:
+            result.status = "planned"
+        else:
+            _upscale_file(job, image, settings, result, on_progress)
+    except Exception as error:
+        logger.debug("%s failed", job.source, exc_info=True)
+        result.status, result.reason = "failed", one_line(error, job.source)
+    result.seconds = round(time.monotonic() - started, 3)
+    return result
+
+
+def _describe(result: Result, image: Image, settings: Settings) -> None:
+    pair = check_model_scale(settings.scale, settings.model)
+    result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
+    result.output_shape = list(output_shape(image, pair))
+    result.reason = str(image.metadata.get("axes_rule", ""))
+
+
+def _upscale_file(
+    job: Job, image: Image, settings: Settings, result: Result, on_progress: OnProgress | None
+) -> None:
+    record = completion_record(job.source, settings)
+    if job.target.exists() and settings.if_exists != "overwrite":
+        if is_done(job.target, record):
+            result.status = "already done"
+            return
+        if settings.if_exists == "skip":
+            result.status, result.reason = "skipped", "output exists"
+            return
+        raise OutputExistsError(
+            f"{job.target}: exists, and was not made from this input with these parameters. "
+            "Pass --if-exists skip or overwrite, or another output folder."
+        )
+    upscaled = upscale(
+        image,
+        settings.model,
+        settings.scale,
+        tile=settings.tile,
+        device=settings.device,
+        precision=settings.precision,
+        normalize=settings.normalize,
+        fill=settings.fill,
+        max_memory=settings.max_memory,
+    )
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(job.target, upscaled, settings)
+    with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
+        write_image(
+            upscaled,
+            job.target,
+            format=settings.format,
+            compression=settings.compression,
+            provenance={**upscaled.metadata["provenance"], **record},
+            overwrite=settings.if_exists == "overwrite",
+            on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
+        )
+    result.status = "done"
+
+
+def _check_space(target: Path, image: Image, settings: Settings) -> None:
+    needed = image.data.nbytes if settings.compression is None else 0
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise ImageFileError(
+            f"{target}: needs {needed / 2**30:.1f} GiB but only {free / 2**30:.1f} GiB are free "
+            "there. Free some space, choose another output folder, or pass --compression zlib."
+        )

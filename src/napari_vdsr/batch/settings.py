@@ -1,0 +1,63 @@
+"""What to do with every file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.device import choose_device, choose_precision
+from napari_vdsr.engine import check_model_scale
+
+if TYPE_CHECKING:
+    from napari_vdsr.io.write import Compression, Format
+    from napari_vdsr.modelfile import Model
+
+IF_EXISTS = ("error", "skip", "overwrite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to do with every file; see ``engine.upscale`` and ``io.write_image``.
+
+    Attributes
+    ----------
+    axes : str or None
+        Overrides what the files say.
+    format : str or None
+        Of the outputs; None keeps each input's own where it can be written, else TIFF.
+    if_exists : str
+        "error", "skip" or "overwrite", for outputs that this run would not have made.
+    workers : int
+        Tiles computed at the same time.
+    """
+
+    model: Model
+    scale: float | tuple[float, float] = 2
+    axes: str | None = None
+    series: int = 0
+    format: Format | None = None
+    compression: Compression | None = None
+    if_exists: str = "error"
+    tile: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    normalize: str | tuple[float, float] = "auto"
+    fill: float | None = None
+    max_memory: int | None = None
+    workers: int = 2
+    scheduler: str = "threads"
+
+    def parameters(self) -> dict[str, Any]:
+        """Those settings that decide the output's pixels and form."""
+        device = choose_device(self.device)
+        return {
+            "model": self.model.card.sha256 or self.model.name,
+            "scale": list(check_model_scale(self.scale, self.model)),
+            "precision": str(choose_precision(self.precision, device)),
+            "normalize": self.normalize,
+            "fill": self.fill,
+            "axes": self.axes,
+            "series": self.series,
+            "format": self.format,
+            "compression": self.compression,
+        }
