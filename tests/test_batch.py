@@ -186,3 +186,53 @@ def test_killed_batch_leaves_no_partial_output_and_is_finished_by_the_same_comma
     assert "already done" in done.stdout
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
     assert read_image(tmp_path / "out/b.tif").shape == (12000, 12000)
+
+
+def test_links_that_lead_nowhere_are_left_out_of_folders_and_named_alone(folder, tmp_path):
+    (folder / "loop.tif").symlink_to("loop.tif")
+    (folder / "gone.tif").symlink_to("nowhere")
+    assert len(plan([str(folder)], tmp_path / "out")) == 2
+    for name, reason in [("loop.tif", "symbolic links"), ("gone.tif", "no such file")]:
+        (result,) = run(plan([str(folder / name)], tmp_path / "out"), SETTINGS)
+        assert result.status == "failed"
+        assert reason in result.reason
+
+
+def test_patterns_enter_the_folders_that_they_match(folder, tmp_path):
+    jobs = plan([str(tmp_path / "i*")], tmp_path / "out")
+    assert [job.source.name for job in jobs] == ["a.tif", "c.tif"]
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{foo}", "unknown field 'foo'"),
+        ("{stem.__class__}", "unknown field 'stem.__class__'"),
+        ("{stem:>300}", "unknown field 'stem'"),
+        ("{", "is not understood"),
+        ("../{stem}", "no file name"),
+        ("", "no file name"),
+    ],
+)
+def test_wrong_templates(folder, tmp_path, template, reason):
+    with pytest.raises(UsageError, match=reason):
+        plan([str(folder)], tmp_path / "out", template=template)
+
+
+def test_wrong_pattern(folder, tmp_path):
+    with pytest.raises(UsageError, match="no pattern of file names"):
+        plan([str(folder)], tmp_path / "out", pattern="/*")
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"tile": 0}, "tile is 0"),
+        ({"fill": float("nan")}, "filled with nan"),
+        ({"normalize": "foo"}, "'foo' is unknown"),
+        ({"normalize": (5, 5)}, "5, 5 is empty"),
+    ],
+)
+def test_what_is_wrong_for_any_file_is_refused_before_work(setting, reason):
+    with pytest.raises(UsageError, match=reason):
+        Settings(model=BICUBIC, **setting)

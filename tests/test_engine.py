@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 
 from napari_vdsr.color import luma
 from napari_vdsr.engine import upscale
-from napari_vdsr.errors import NonFiniteError, ScaleError, UsageError
+from napari_vdsr.errors import ImageDataError, NonFiniteError, ScaleError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.modelfile import Model, ModelCard, load_model
 from napari_vdsr.networks import VDSR
@@ -215,3 +215,18 @@ def test_memory_budget_picks_the_tile():
 def test_one_pixel():
     image = Image(data=np.array([[7]], np.uint16), axes="YX")
     assert compute(image, BICUBIC, 3).tolist() == [[7] * 3] * 3
+
+
+@pytest.mark.parametrize("value", [0.1, -3e30, 0])
+def test_constant_images_stay_exactly_as_they_are(value):
+    image = Image(data=np.full((30, 20), value, np.float32), axes="YX")
+    result = np.asarray(upscale(image, SHALLOW, 2, device="cpu").data)
+    assert np.array_equal(result, np.full((60, 40), value, np.float32))
+
+
+def test_pixels_that_float32_cannot_hold_are_refused():
+    data = np.random.default_rng(0).random((30, 20))
+    data[5, 5] = 1e60
+    result = upscale(Image(data=data, axes="YX", name="cells"), SHALLOW, 2, normalize=(0, 1))
+    with pytest.raises(ImageDataError, match="'cells' has intensities so far outside 0 to 1"):
+        np.asarray(result.data)

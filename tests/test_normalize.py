@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from napari_vdsr.errors import NonFiniteError, UsageError
+from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.normalize import Range, measure, to_dtype
 
@@ -65,8 +65,21 @@ def test_sparse_image_falls_back_to_minimum_and_maximum():
     assert measure(image(data.astype(np.float32))).ranges == (Range(0, 900),)
 
 
-def test_constant_image_has_a_range_of_one():
-    assert measure(image(np.full((4, 4), 7, np.uint16))).ranges == (Range(7, 8),)
+def test_constant_image_has_an_empty_range():
+    assert measure(image(np.full((4, 4), 7, np.uint16))).ranges == (Range(7, 7),)
+
+
+def test_opacity_is_no_intensity():
+    data = np.full((50, 50, 4), 65_535, np.uint16)
+    data[..., :3] = np.arange(2500).reshape(50, 50, 1)
+    (found,) = measure(Image(data=data, axes="YXS")).ranges
+    assert found.high < 2500
+
+
+def test_range_beyond_float64_is_refused():
+    data = np.array([[-1.7e308, 1.7e308]])
+    with pytest.raises(ImageDataError, match=r"'cells' has intensities from -1.7e\+308 to"):
+        measure(image(data))
 
 
 def test_nan_is_named():

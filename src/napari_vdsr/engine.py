@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 TILE = (1024, 2048)
 # TIFF tiles are 256 pixels: a tile height that divides by it is written without waiting.
 TILE_STEP = 256
+# Of models that were trained for none: more would be a slip, and a plan of endless tiles.
+LARGEST_SCALE = 64
 # float64 bicubic image, its temporaries, float32 planes: bytes per output pixel and sample.
 BYTES_PER_SAMPLE = 48
 
@@ -129,12 +131,11 @@ def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[flo
         If it is below 1, is 1 for both axes, or is above what the model was trained for.
     """
     pair = scale_pair(scale)
-    largest = max(model.card.scales, default=math.inf)
+    largest = max(model.card.scales, default=LARGEST_SCALE)
     if min(pair) < 1 or max(pair) > largest or pair == (1, 1):
-        allowed = f"from 1 to {largest:g}" if model.card.scales else "1 or more"
         raise ScaleError(
             f"scale {pair[0]:g} x {pair[1]:g} cannot be done by model {model.name!r}: pass "
-            f"numbers {allowed}, at least one above 1, e.g. --scale 2 or --scale 2,1."
+            f"numbers from 1 to {largest:g}, at least one above 1, e.g. --scale 2 or --scale 2,1."
         )
     trained = model.card.scales
     untrained = [s for s in pair if s != 1 and trained and s not in trained]

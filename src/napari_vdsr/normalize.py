@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_vdsr.errors import NonFiniteError, UsageError
+from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Range:
     Attributes
     ----------
     low, high : float
-        In the image's units; ``high > low``.
+        In the image's units; they are the same only for a constant image.
     """
 
     low: float
@@ -81,20 +81,29 @@ def measure(image: Image, mode: str | tuple[float, float] = "auto") -> Normaliza
         If `mode` is unknown or a fixed range is empty.
     NonFiniteError
         If the pass over the pixels meets NaN or infinity.
+    ImageDataError
+        If the intensities are too far apart for float64.
     """
     channels = image.size("C")
+    check_mode(mode)
     if not isinstance(mode, str):
-        low, high = map(float, mode)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UsageError(f"normalisation range {low}, {high} is empty. Pass LOW,HIGH.")
-        return Normalization("fixed", (Range(low, high),) * channels)
-    if mode not in MODES:
-        raise UsageError(f"normalisation {mode!r} is unknown; allowed are {', '.join(MODES)}.")
+        return Normalization("fixed", (Range(*map(float, mode)),) * channels)
     if mode == "auto":
         mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype),) * channels)
     return Normalization(mode, tuple(_measure_channel(image, c, mode) for c in range(channels)))
+
+
+def check_mode(mode: str | tuple[float, float]) -> None:
+    """Raise ``UsageError`` unless ``measure`` knows the mode, or the range is one."""
+    if isinstance(mode, str):
+        if mode not in MODES:
+            raise UsageError(f"normalisation {mode!r} is unknown; allowed are {', '.join(MODES)}.")
+        return
+    low, high = map(float, mode)
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"normalisation range {low:g}, {high:g} is empty. Pass LOW,HIGH.")
 
 
 def dtype_range(dtype: np.dtype[Any]) -> Range:
@@ -137,14 +146,15 @@ def _measure_channel(image: Image, channel: int, mode: str) -> Range:
     data = image.data
     if "C" in image.axes:
         data = data[(slice(None),) * image.axes.index("C") + (slice(channel, channel + 1),)]
+    if image.size("S") == 4:
+        data = data[..., :3]  # how opaque a pixel is says nothing of how bright it is
     if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":
         low, high, minimum, maximum = _exact_percentiles(data)
     else:
         low, high, minimum, maximum = _sampled_percentiles(data, image.axes, image.name)
     if mode == "minmax" or not low < high:
         low, high = minimum, maximum
-    # A constant image has no range: any width will do, since nothing can be sharpened.
-    return Range(low, high) if low < high else Range(low, low + 1.0)
+    return Range(low, high)
 
 
 def _exact_percentiles(data: Array) -> tuple[float, float, float, float]:
@@ -173,6 +183,11 @@ def _sampled_percentiles(data: Array, axes: str, name: str) -> tuple[float, floa
             for s, axis in zip(start, axes)
         )
         sample.append(block[grid].ravel())
+    if not math.isfinite(maximum - minimum):
+        raise ImageDataError(
+            f"image {name!r} has intensities from {minimum:g} to {maximum:g}, too far apart for "
+            "64-bit numbers. Divide them by a constant first."
+        )
     low, high = np.percentile(np.concatenate(sample).astype(np.float64), PERCENTILES)
     return float(low), float(high), minimum, maximum
 

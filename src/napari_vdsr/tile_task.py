@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr.color import RGB_PER_LUMA, luma
+from napari_vdsr.errors import ImageDataError
 from napari_vdsr.normalize import Normalization, check_finite, to_dtype
 from napari_vdsr.resize import AxisWindow, apply_windows
 
@@ -105,6 +106,13 @@ def upscale_tile(
     numpy.ndarray
         (Y, X) or (Y, X, S), of the dtype of `pixels`.
 
+    Raises
+    ------
+    NonFiniteError
+        If a pixel is NaN or infinite.
+    ImageDataError
+        If a pixel is so far outside the range that the network's float32 overflows.
+
     Notes
     -----
     The result is the bicubic image, kept in float64 and the file's own units, plus what
@@ -114,15 +122,24 @@ def upscale_tile(
     unit = plan.normalization.ranges[channel]
     bicubic = apply_windows(pixels, row.window, column.window)
     core = (row.span.core, column.span.core)
+    result = bicubic[core]
+    if unit.width == 0:  # a constant image: nothing can be sharpened
+        return to_dtype(result, pixels.dtype)
     is_rgb = bicubic.ndim == 3 and bicubic.shape[-1] in (3, 4)
     if is_rgb:
         planes = luma((bicubic[..., :3] - unit.low) / unit.width)[None]
     else:
         planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
         planes = (planes - unit.low) / unit.width
-    network_input = planes.astype(np.float32)  # (N, Y, X)
-    change = (plan.executor.run(network_input) - network_input)[:, *core]
-    result = bicubic[core]
+    with np.errstate(over="ignore", invalid="ignore"):
+        network_input = planes.astype(np.float32)  # (N, Y, X)
+        change = (plan.executor.run(network_input) - network_input)[:, *core]
+    if not np.isfinite(change).all():
+        raise ImageDataError(
+            f"image {plan.name!r} has intensities so far outside {unit.low:g} to {unit.high:g}, "
+            "which the network takes for 0 and 1, that 32-bit numbers overflow. Pass a wider "
+            "range, such as --normalize minmax."
+        )
     if is_rgb:
         result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
     else:

@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import UsageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SUFFIX_OF = {"ome-tiff": ".ome.tif", "imagej": ".tif", "tiff": ".tif", "png": ".png"}
+FIELDS = ("stem", "ext", "model", "scale")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png")
 
 
@@ -65,6 +67,7 @@ def plan(
         If nothing is found, two files would get one output, an output is also an
         input, or the template has an unknown field.
     """
+    _check_template(template)
     jobs = []
     for path, relative in _find(inputs, output, recursive, pattern):
         stem, suffix = split_suffix(path.name)
@@ -77,16 +80,29 @@ def plan(
             "model": Path(model_name).stem,
             "scale": "x".join(f"{value:g}" for value in number),
         }
-        try:
-            name = template.format(**fields)
-        except (KeyError, IndexError, ValueError) as error:
+        name = template.format(**fields)
+        if not name or Path(name).name != name:
             raise UsageError(
-                f"name template {template!r} has the unknown field {error}; allowed are "
-                "{stem}, {ext}, {model} and {scale}."
-            ) from error
+                f"name template {template!r} makes {name!r}, which is no file name. Pass folders "
+                "with --output; below it those of the inputs are mirrored."
+            )
         jobs.append(Job(path, output / relative / f"{name}{new_suffix}"))
     _refuse_collisions(jobs)
     return jobs
+
+
+def _check_template(template: str) -> None:
+    """Raise ``UsageError`` unless a template holds the known fields alone."""
+    try:
+        fields = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise UsageError(f"name template {template!r} is not understood: {error}.") from error
+    for field, form, conversion in fields:
+        if field not in FIELDS or form or conversion:
+            raise UsageError(
+                f"name template {template!r} has the unknown field {field!r}; allowed are "
+                "{stem}, {ext}, {model} and {scale}."
+            )
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -111,29 +127,48 @@ def _find(
                 "entered with --recursive."
             )
         for path, relative in found:
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
+            if _real(path) not in seen:
+                seen.add(_real(path))
                 yield path, relative
 
 
 def _expand(text: str, output: Path, recursive: bool, pattern: str) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
     if path.is_dir():
-        inside = output.resolve()
-        for file in sorted(path.rglob(pattern) if recursive else path.glob(pattern)):
-            # Results of an earlier run in a folder inside the input are not inputs.
-            if inside != path.resolve() and inside in file.resolve().parents:
-                continue
-            if is_image_file(file) and file.is_file():
-                yield file, file.parent.relative_to(path)
-    elif path.exists():
+        yield from _search(path, output, recursive, pattern)
+    elif os.path.lexists(path):
         yield path, Path()
     elif glob.has_magic(text):
-        for name in sorted(glob.glob(text, recursive=True)):
-            if is_image_file(Path(name)) and Path(name).is_file():
-                yield Path(name), Path()
+        for found in map(Path, sorted(glob.glob(text, recursive=True))):
+            if found.is_dir():
+                yield from _search(found, output, recursive, pattern)
+            elif is_image_file(found) and found.is_file():
+                yield found, Path()
     else:
         raise UsageError(f"{text}: no such file or folder.")
+
+
+def _search(
+    folder: Path, output: Path, recursive: bool, pattern: str
+) -> Iterator[tuple[Path, Path]]:
+    try:
+        files = sorted(folder.rglob(pattern) if recursive else folder.glob(pattern))
+    except (NotImplementedError, ValueError) as error:
+        raise UsageError(
+            f"--pattern {pattern!r} is no pattern of file names, such as '*.tif'."
+        ) from error
+    inside = _real(output)
+    for file in files:
+        # Results of an earlier run in a folder inside the input are not inputs.
+        if inside != _real(folder) and inside in _real(file).parents:
+            continue
+        if is_image_file(file) and file.is_file():
+            yield file, file.parent.relative_to(folder)
+
+
+def _real(path: Path) -> Path:
+    """Resolve links as far as that goes; ``Path.resolve`` raises where they form a loop."""
+    return Path(os.path.realpath(path))
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
@@ -158,9 +193,10 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 
 def _path_key(path: Path) -> str:
     """Equal for two paths that one file system would hold as one file."""
-    text = unicodedata.normalize("NFC", os.path.normcase(path.resolve()))
+    text = unicodedata.normalize("NFC", os.path.normcase(os.path.realpath(path)))
     return text.casefold() if sys.platform in ("darwin", "win32") else text
 
 
 def _same_file(first: Path, second: Path) -> bool:
-    return first.exists() and second.exists() and first.samefile(second)
+    # Unlike Path.exists, this is False for a name that is too long.
+    return os.path.exists(first) and os.path.exists(second) and first.samefile(second)

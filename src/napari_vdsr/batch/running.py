@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -114,6 +115,9 @@ def _upscale_file(
             f"{job.target}: exists, and was not made from this input with these parameters. "
             "Pass --if-exists skip or overwrite, or another output folder."
         )
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if settings.compression is None:
+        check_space(job.target, math.prod(result.output_shape) * image.dtype.itemsize)
     upscaled = upscale(
         image,
         settings.model,
@@ -125,8 +129,6 @@ def _upscale_file(
         fill=settings.fill,
         max_memory=settings.max_memory,
     )
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(job.target, upscaled, settings)
     with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
         write_image(
             upscaled,
@@ -140,8 +142,8 @@ def _upscale_file(
     result.status = "done"
 
 
-def _check_space(target: Path, image: Image, settings: Settings) -> None:
-    needed = image.data.nbytes if settings.compression is None else 0
+def check_space(target: Path, needed: int) -> None:
+    """Raise ``ImageFileError`` if a disk has less than `needed` bytes left."""
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise ImageFileError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
+from napari_vdsr.errors import UsageError
+from napari_vdsr.normalize import check_mode
 
 if TYPE_CHECKING:
     from napari_vdsr.io.write import Compression, Format
@@ -29,6 +32,11 @@ class Settings:
         "error", "skip" or "overwrite", for outputs that this run would not have made.
     workers : int
         Tiles computed at the same time.
+
+    Raises
+    ------
+    UsageError
+        If a setting is wrong for any file.
     """
 
     model: Model
@@ -46,6 +54,13 @@ class Settings:
     max_memory: int | None = None
     workers: int = 2
     scheduler: str = "threads"
+
+    def __post_init__(self) -> None:
+        check_mode(self.normalize)
+        if self.tile is not None and self.tile < 1:
+            raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
+        if self.fill is not None and not math.isfinite(self.fill):
+            raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
 
     def parameters(self) -> dict[str, Any]:
         """Those settings that decide the output's pixels and form."""

@@ -56,9 +56,12 @@ def parse_bytes(text: str) -> int:
     digits = text.strip().upper().removesuffix("B").removesuffix("I")
     number, unit = (digits[:-1], digits[-1]) if digits[-1:].isalpha() else (digits, "")
     try:
-        return int(float(number) * 1024 ** units[unit])
+        amount = int(float(number) * 1024 ** units[unit])
     except (KeyError, ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no amount of memory; write e.g. 800M or 2G.") from None
+        amount = 0
+    if amount < 1:
+        raise UsageError(f"{text!r} is no amount of memory; write e.g. 800M or 2G.")
+    return amount
 
 
 def _numbers(text: str, option: str, example: str) -> list[float]:

@@ -136,7 +136,8 @@ class BatchProgress:
         self._bars.advance(self._overall)
 
     def print(self, line: str) -> None:
-        """Write a result line to stdout, above the bars."""
+        """Write a result line to stdout, above the bars; it stays one line."""
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
         if self._visible and sys.stdout.isatty():
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
