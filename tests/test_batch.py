@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io import read_image, read_provenance
 from napari_vdsr.modelfile import load_model
 
@@ -217,6 +217,26 @@ def test_patterns_enter_the_folders_that_they_match(folder, tmp_path):
 def test_wrong_templates(folder, tmp_path, template, reason):
     with pytest.raises(UsageError, match=reason):
         plan([str(folder)], tmp_path / "out", template=template)
+
+
+def test_results_may_go_to_the_folder_above(folder, tmp_path):
+    jobs = plan([str(folder / "sub")], folder)
+    assert [job.target for job in jobs] == [folder / "b.tif"]
+
+
+def test_output_that_is_a_file(folder):
+    with pytest.raises(UsageError, match=r"a\.tif is no folder"):
+        plan([str(folder)], folder / "a.tif")
+    (result,) = run(plan([str(folder / "a.tif")], folder / "c.tif/out"), SETTINGS)
+    assert "the folder cannot be made (Not a directory)" in result.reason
+
+
+def test_report_that_cannot_be_written_does_not_stop_the_work(folder, tmp_path):
+    (tmp_path / "report").mkdir()
+    with pytest.raises(ImageFileError, match=r"cannot be written \(Is a directory\)"):
+        run(plan([str(folder)], tmp_path / "out"), SETTINGS, report=tmp_path / "report")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert not list(tmp_path.glob(".report*"))
 
 
 def test_wrong_pattern(folder, tmp_path):

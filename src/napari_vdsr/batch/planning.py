@@ -68,6 +68,8 @@ def plan(
         input, or the template has an unknown field.
     """
     _check_template(template)
+    if os.path.lexists(output) and not output.is_dir():
+        raise UsageError(f"output {output} is no folder. Name one; it need not exist.")
     jobs = []
     for path, relative in _find(inputs, output, recursive, pattern):
         stem, suffix = split_suffix(path.name)
@@ -160,7 +162,7 @@ def _search(
     inside = _real(output)
     for file in files:
         # Results of an earlier run in a folder inside the input are not inputs.
-        if inside != _real(folder) and inside in _real(file).parents:
+        if _real(folder) in inside.parents and inside in _real(file).parents:
             continue
         if is_image_file(file) and file.is_file():
             yield file, file.parent.relative_to(folder)

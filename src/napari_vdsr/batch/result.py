@@ -48,8 +48,10 @@ def one_line(error: Exception, source: Path) -> str:
     return text if source.name in text else f"{source}: {text}"
 
 
-def write_report(path: Path, results: Sequence[Result], total: int, settings: Settings) -> None:
-    """Write the JSON report, whole or not at all."""
+def write_report(
+    path: Path, results: Sequence[Result], total: int, settings: Settings
+) -> OSError | None:
+    """Write the JSON report, whole or not at all; return what prevented it."""
     counts: dict[str, int] = defaultdict(int)
     for result in results:
         counts[result.status] += 1
@@ -62,5 +64,10 @@ def write_report(path: Path, results: Sequence[Result], total: int, settings: Se
         "files": [asdict(result) for result in results],
     }
     partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        return error
+    return None

@@ -61,18 +61,29 @@ def run(
     -------
     list of Result
         One for each file that was looked at.
+
+    Raises
+    ------
+    UsageError, DeviceError
+        Before any work, if a setting is wrong.
+    ImageFileError
+        After all work, if the report cannot be written.
     """
     settings.parameters()  # a wrong device, precision or scale shall fail before any work
-    results = []
+    results, unreported = [], None
     for job in jobs:
         result = _run_one(job, settings, dry_run, on_progress)
         results.append(result)
         if report is not None:
-            write_report(report, results, len(jobs), settings)
+            unreported = write_report(report, results, len(jobs), settings)
         if on_result is not None:
             on_result(result)
         if fail_fast and result.status == "failed":
             break
+    if unreported is not None:
+        raise ImageFileError(
+            f"{report}: the report cannot be written ({unreported.strerror}); the images are done."
+        )
     return results
 
 
@@ -115,7 +126,13 @@ def _upscale_file(
             f"{job.target}: exists, and was not made from this input with these parameters. "
             "Pass --if-exists skip or overwrite, or another output folder."
         )
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(
+            f"{job.target.parent}: the folder cannot be made ({error.strerror}). Choose another "
+            "output folder."
+        ) from error
     if settings.compression is None:
         check_space(job.target, math.prod(result.output_shape) * image.dtype.itemsize)
     upscaled = upscale(
@@ -147,6 +164,7 @@ def check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise ImageFileError(
-            f"{target}: needs {needed / 2**30:.1f} GiB but only {free / 2**30:.1f} GiB are free "
-            "there. Free some space, choose another output folder, or pass --compression zlib."
+            f"{target}: needs {needed / 2**20:,.0f} MiB but only {free / 2**20:,.0f} MiB are "
+            "free there. Free some space, choose another output folder, or pass --compression "
+            "zlib."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,9 @@ def command(
         "seed": seed,
         "precision": precision,
     }
+    options.check_choice("--accelerator", accelerator, ("auto", "cpu", "cuda", "mps"))
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file; name a folder.")
     config = load_config(preset, **{k: v for k, v in changes.items() if v is not None})
     if not name or Path(name).name != name:
         raise UsageError(f"--name {name!r} must be a plain name without folders.")
@@ -86,7 +90,8 @@ def command(
         checkpoint_minutes=checkpoint_minutes,
         on_progress=None if quiet else show,
     )
-    typer.echo(str(model))
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # each of several devices has a process
+        typer.echo(str(model))
 
 
 def show(progress: Progress) -> None:
