@@ -1,5 +1,6 @@
 """The command: exit codes, one-line errors, and what it prints."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,11 +11,12 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_vdsr.cli import progress
+from napari_vdsr.cli import progress, train
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io import read_image
+from napari_vdsr.training.monitor import Progress
 
 
 @pytest.fixture
@@ -157,6 +159,43 @@ def test_threads_wait_without_spinning():
     command = [sys.executable, "-c", code, "--version"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "passive"
+
+
+def progress_of(step, **psnr):
+    return Progress(
+        step=step, steps=1000, loss=1.5, lr=7e-4, seconds=9.0, patches_per_second=80.0,
+        seconds_per_step=0.4, psnr=psnr, gains=dict.fromkeys(psnr, 3.5),
+    )  # fmt: skip
+
+
+def test_training_says_how_far_it_is(capsys):
+    with train.shown(quiet=False) as show:
+        show(progress_of(500))
+        show(progress_of(1000, **{"2": 37.2}))
+    assert capsys.readouterr().err == (
+        "step 500/1000  loss 1.5000  lr 7.00e-04  80 patches/s  3 min left\n"
+        "step 1000/1000  loss 1.5000  lr 7.00e-04  80 patches/s  0 s left"
+        "  validation dB (over bicubic): x2 37.20 (+3.50)\n"
+    )
+
+
+def test_training_shows_a_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with train.shown(quiet=False) as show:
+        show(progress_of(500, **{"2": 37.2}))
+    assert "x2 37.20 (+3.50)" in terminal.getvalue()
+    assert "500/1000" in terminal.getvalue()
+
+
+def test_training_is_quiet_if_asked(capsys):
+    with train.shown(quiet=True) as show:
+        assert show is None
+    assert capsys.readouterr().err == ""
 
 
 def test_models_and_doctor(vdsr):

@@ -23,7 +23,8 @@ from rich.progress import (
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def _bars(*, disable: bool) -> Progress:
+def count_bars(*, disable: bool) -> Progress:
+    """Make bars that count on stderr, with the time left; they vanish at the end."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -74,7 +75,7 @@ def counted(name: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], 
         yield None
         return
     lines = Lines()
-    with _bars(disable=not sys.stderr.isatty()) as bars:
+    with count_bars(disable=not sys.stderr.isatty()) as bars:
         task = bars.add_task(name, total=None)
 
         def update(done: int, of: int) -> None:
@@ -99,7 +100,7 @@ class BatchProgress:
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self._visible = sys.stderr.isatty() and not quiet
         self._quiet = quiet
-        self._bars = _bars(disable=not self._visible)
+        self._bars = count_bars(disable=not self._visible)
         self._overall = self._bars.add_task("files", total=total)
         self._current: TaskID | None = None
         self._lines = Lines()

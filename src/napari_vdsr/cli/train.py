@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_vdsr.cli import options
+from napari_vdsr.cli.progress import count_bars, duration
 from napari_vdsr.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -77,34 +80,65 @@ def command(
     config = load_config(preset, **{k: v for k, v in changes.items() if v is not None})
     if not name or Path(name).name != name:
         raise UsageError(f"--name {name!r} must be a plain name without folders.")
-    model = train(
-        config,
-        images,
-        output,
-        validation=validation,
-        exclude=exclude or (),
-        resume=resume,
-        name=name,
-        accelerator=accelerator,
-        devices=devices,
-        checkpoint_minutes=checkpoint_minutes,
-        on_progress=None if quiet else show,
-    )
+    with shown(quiet=quiet) as on_progress:
+        model = train(
+            config,
+            images,
+            output,
+            validation=validation,
+            exclude=exclude or (),
+            resume=resume,
+            name=name,
+            accelerator=accelerator,
+            devices=devices,
+            checkpoint_minutes=checkpoint_minutes,
+            on_progress=on_progress,
+        )
     if os.environ.get("LOCAL_RANK", "0") == "0":  # each of several devices has a process
         typer.echo(str(model))
 
 
-def show(progress: Progress) -> None:
-    """Write one line of progress to stderr."""
-    left = (progress.steps - progress.step) * progress.seconds_per_step
-    line = (
-        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  lr {progress.lr:.2e}  "
-        f"{progress.patches_per_second:.0f} patches/s  {left / 60:.0f} min left"
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """Show a training run: a bar on a terminal, plain lines elsewhere.
+
+    Yields
+    ------
+    callable or None
+        To be called with each ``Progress``; None if nothing is to be shown.
+    """
+    if quiet or os.environ.get("LOCAL_RANK", "0") != "0":
+        yield None
+        return
+    visible = sys.stderr.isatty()
+    with count_bars(disable=not visible) as bars:
+        task = None
+
+        def show(progress: Progress) -> None:
+            nonlocal task
+            if task is None:  # a resumed run starts where it was: no speed may come of that
+                task = bars.add_task("", total=progress.steps, completed=progress.step)
+            bars.update(task, description=numbers(progress), completed=progress.step)
+            line = f"step {progress.step}/{progress.steps}  {numbers(progress)}"
+            if visible and progress.psnr:
+                bars.console.print(line + figures(progress), markup=False, highlight=False)
+            elif not visible:
+                left = (progress.steps - progress.step) * progress.seconds_per_step
+                sys.stderr.write(f"{line}  {duration(left)} left{figures(progress)}\n")
+                sys.stderr.flush()
+
+        yield show
+
+
+def numbers(progress: Progress) -> str:
+    """For example ``"loss 1.6  lr 7.00e-04  114 patches/s"``."""
+    return (
+        f"loss {progress.loss:.4f}  lr {progress.lr:.2e}  "
+        f"{progress.patches_per_second:.0f} patches/s"
     )
-    if progress.psnr:
-        figures = (f"x{s} {v:.2f} ({progress.gains[s]:+.2f})" for s, v in progress.psnr.items())
-        line += f"  validation dB (over bicubic): {'  '.join(figures)}"
-    # On a terminal a line is written over by the next, except where something was measured.
-    end = "\r" if sys.stderr.isatty() and not progress.psnr else "\n"
-    sys.stderr.write(line + end)
-    sys.stderr.flush()
+
+
+def figures(progress: Progress) -> str:
+    """PSNR of the validation images, if they were measured."""
+    each = (f"x{s} {v:.2f} ({progress.gains[s]:+.2f})" for s, v in progress.psnr.items())
+    return "  validation dB (over bicubic): " + "  ".join(each) if progress.psnr else ""
