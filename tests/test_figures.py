@@ -186,6 +186,13 @@ class TestFile:
         with pytest.raises(UsageError, match=r"must end in one of \.png, \.pdf, \.svg"):
             compare(pictures / "grey-0.png", [], 2, tmp_path / "f.gif")
 
+    def test_image_is_never_replaced(self, pictures):
+        path = pictures / "grey-0.png"
+        before = path.read_bytes()
+        with pytest.raises(UsageError, match="is the image itself"):
+            compare(path, [], 2, path.parent / "." / path.name)
+        assert path.read_bytes() == before
+
     def test_input_that_cannot_be_measured(self, pictures, tmp_path):
         with pytest.raises(ScaleError):
             compare(pictures / "grey-0.png", [], 1, tmp_path / "f.png")

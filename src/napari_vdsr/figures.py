@@ -95,7 +95,7 @@ def compare(
     scale : int
         From 2.
     output_png : str or pathlib.Path
-        The figure: PNG, or PDF or SVG by its suffix; replaced if it exists.
+        The figure: PNG, or PDF or SVG by its suffix; a file of this name is replaced.
     crop : (int, int, int, int), optional
         Top, left, height and width of the part, in pixels; by default where the models
         change the bicubic image most.
@@ -114,7 +114,8 @@ def compare(
     MissingExtraError
         If matplotlib is not installed.
     UsageError
-        If `crop` does not lie in the image, or the figure's suffix is unknown.
+        If `crop` does not lie in the image, the figure's suffix is unknown, or its file
+        is the image's.
 
     Notes
     -----
@@ -123,6 +124,8 @@ def compare(
     output = Path(output_png)
     check_matplotlib()
     check_format(output)
+    if output.exists() and Path(image_path).exists() and output.samefile(image_path):
+        raise UsageError(f"{output}: is the image itself; give the figure another name.")
     check_scales([scale])
     truth = read_truth(image_path).cropped(scale)
     if crop is not None:

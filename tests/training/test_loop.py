@@ -330,6 +330,13 @@ class TestRefusals:
             run(config(), images, tmp_path)
         assert (tmp_path / NAME).read_bytes() == before
 
+    def test_model_of_that_name(self, images, tmp_path):
+        model = tmp_path / "mine.safetensors"
+        model.write_bytes(b"someone's")
+        with pytest.raises(TrainingError, match=r"mine\.safetensors: exists already"):
+            run(config(), images, tmp_path, name="mine")
+        assert model.read_bytes() == b"someone's"
+
     def test_nothing_to_resume(self, images, tmp_path):
         with pytest.raises(TrainingError, match="no checkpoint to resume from"):
             run(config(), images, tmp_path / "new", resume=True)

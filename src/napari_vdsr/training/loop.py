@@ -81,7 +81,7 @@ def train(
     Raises
     ------
     TrainingError
-        If the data do not fit the recipe, `output` holds another run, the loss
+        If the data do not fit the recipe, `output` holds another run or model, the loss
         diverges, or the network collapses to bicubic.
     KeyboardInterrupt
         After the checkpoint of an interrupted run is written.
@@ -94,6 +94,9 @@ def train(
         raise TrainingError(
             f"batch_size {config.batch_size} does not divide among {fabric.world_size} devices."
         )
+    model = output / f"{name}.safetensors"
+    if model.exists() and not resume:
+        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
     run = Run(fabric, config, sources, output, exclude=exclude, resume=resume)
     held_out = Validation(validation, config.scales, fabric.device) if validation else None
     log = Log(output / "log.csv", held_out.scales if held_out else (), run.step)
@@ -124,7 +127,8 @@ def train(
             run.save()
         raise
     run.save()
-    return run.save_model(name, [source.name for source in sources], validation)
+    run.save_model(model, [source.name for source in sources], validation)
+    return model
 
 
 def take_step(run: Run) -> tuple[Tensor, Tensor]:

@@ -173,25 +173,23 @@ class Run:
             loss_count=self._loss_count,
         ).save(self.output / file_name)
 
-    def save_model(self, name: str, sources: list[str], validation: Path | None) -> Path:
-        """Write the model and its card, in the first process only; return its path."""
-        path = self.output / f"{name}.safetensors"
-        if self.fabric.is_global_zero:
-            training: dict[str, Any] = {
-                "config": self.config.to_dict(),
-                "data": self.data,
-                "sources": sources,
-                "validation": validation.name if validation else None,
-                "seconds": round(self.seconds),
-                "torch": torch.__version__,
-                "precision": str(self.fabric.strategy.precision.precision),
-            }
-            config = self.config
-            card = ModelCard(
-                name=name,
-                architecture=config.architecture,
-                scales=tuple(map(float, config.scales)),
-                training=training,
-            )
-            save_model(path, self.result, card)
-        return path
+    def save_model(self, path: Path, sources: list[str], validation: Path | None) -> None:
+        """Write the model and its card, in the first process only."""
+        if not self.fabric.is_global_zero:
+            return
+        training: dict[str, Any] = {
+            "config": self.config.to_dict(),
+            "data": self.data,
+            "sources": sources,
+            "validation": validation.name if validation else None,
+            "seconds": round(self.seconds),
+            "torch": torch.__version__,
+            "precision": str(self.fabric.strategy.precision.precision),
+        }
+        card = ModelCard(
+            name=path.stem,
+            architecture=self.config.architecture,
+            scales=tuple(map(float, self.config.scales)),
+            training=training,
+        )
+        save_model(path, self.result, card)
