@@ -7,7 +7,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import SHARED
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.errors import UsageError
@@ -63,8 +62,8 @@ def test_every_file_ends_in_a_result_or_one_line(sample, tmp_path, settings, pea
 
 
 @pytest.mark.parametrize("kind", ["zarr", "broken"])
-def test_folders_are_searched_for_files(kind, tmp_path):
-    folder = SHARED / "data" / "samples" / kind
+def test_folders_are_searched_for_files(kind, tmp_path, shared):
+    folder = shared / "data" / "samples" / kind
     if not folder.is_dir():
         pytest.skip("no sample files")
     try:
