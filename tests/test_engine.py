@@ -12,7 +12,8 @@ from napari_vdsr.color import luma
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageDataError, NonFiniteError, ScaleError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.modelfile import Model, ModelCard, load_model
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import Model, load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.resize import resize
 
@@ -230,3 +231,34 @@ def test_pixels_that_float32_cannot_hold_are_refused():
     result = upscale(Image(data=data, axes="YX", name="cells"), SHALLOW, 2, normalize=(0, 1))
     with pytest.raises(ImageDataError, match="'cells' has intensities so far outside 0 to 1"):
         np.asarray(result.data)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    scale=scales,
+    corners=st.tuples(*[st.integers(0, 30)] * 2),
+    lengths=st.tuples(*[st.integers(1, 50)] * 2),
+)
+def test_a_window_alone_equals_the_crop_of_the_whole(scale, corners, lengths):
+    plane = np.random.default_rng(0).random((23, 17))
+    image = Image(data=plane, axes="YX", pixel_size={"Y": 0.4, "X": 0.3}, origin={"Y": 7.0})
+    whole = upscale(image, SHALLOW, scale, normalize="percentile", device="cpu")
+    rows, columns = (
+        slice(min(c, n - 1), min(c, n - 1) + k) for c, n, k in zip(corners, whole.shape, lengths)
+    )
+    part = upscale(
+        image, SHALLOW, scale, normalize="percentile", device="cpu", window=(rows, columns), tile=20
+    )
+    expected = whole.data.compute()[rows, columns]
+    assert part.shape == expected.shape
+    np.testing.assert_allclose(part.data.compute(), expected, rtol=0, atol=1e-5)
+    for axis, place in zip("YX", (rows, columns)):
+        shift = place.start * whole.pixel_size[axis]
+        assert part.origin[axis] == pytest.approx(whole.origin[axis] + shift)
+
+
+def test_the_result_begins_at_the_edge_of_the_first_source_pixel():
+    image = Image(data=np.zeros((4, 6)), axes="YX", pixel_size={"Y": 1.0, "X": 2.0})
+    result = upscale(image.with_(origin={"X": 10.0}), BICUBIC, (2, 4))
+    assert result.pixel_size == {"Y": 0.5, "X": 0.5}
+    assert result.origin == {"Y": -0.25, "X": 10 - 0.75}

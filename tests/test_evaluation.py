@@ -9,7 +9,8 @@ from PIL import Image
 from napari_vdsr.color import luma_uint8
 from napari_vdsr.errors import ImageDataError, ImageFileError, ScaleError, UsageError, VdsrError
 from napari_vdsr.evaluation import evaluate
-from napari_vdsr.modelfile import Model, ModelCard, load_model
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import Model, load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.protocol import interpolated, modcrop, score, shrunken, to_uint8
 

@@ -13,7 +13,8 @@ from napari_vdsr import figures
 from napari_vdsr.errors import ImageDataError, MissingExtraError, ScaleError, UsageError
 from napari_vdsr.evaluation import evaluate
 from napari_vdsr.figures import WIDTH, choose_crop, compare
-from napari_vdsr.modelfile import Model, ModelCard, load_model
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import Model, load_model
 from napari_vdsr.networks import VDSR
 
 

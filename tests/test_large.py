@@ -12,7 +12,8 @@ import torch
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image
-from napari_vdsr.modelfile import Model, ModelCard, load_model, save_model
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import Model, load_model, save_model
 from napari_vdsr.networks import VDSR
 
 SIDE = 16_384

@@ -9,18 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_vdsr import modelfile
+from napari_vdsr import modelcard
 from napari_vdsr.errors import ModelFileError
-from napari_vdsr.modelfile import (
-    CARD_KEY,
-    Model,
-    ModelCard,
-    list_models,
-    load_model,
-    read_card,
-    save_model,
-    weights_sha256,
-)
+from napari_vdsr.modelcard import CARD_KEY, ModelCard, list_models, read_card
+from napari_vdsr.modelfile import Model, load_model, save_model, weights_sha256
 from napari_vdsr.networks import VDSR, Bicubic
 
 CARD = ModelCard(
@@ -122,7 +114,7 @@ class TestNames:
         folder = tmp_path / "bundled"
         folder.mkdir()
         save_model(folder / "tiny.safetensors", network, CARD)
-        monkeypatch.setattr(modelfile, "BUNDLED", folder)
+        monkeypatch.setattr(modelcard, "BUNDLED", folder)
 
     def test_bicubic_needs_no_file(self):
         model = load_model("bicubic")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.image import Channel, Image
     from napari_vdsr.io import read_image, write_image
-    from napari_vdsr.modelfile import Model, ModelCard, list_models, load_model, save_model
+    from napari_vdsr.modelcard import ModelCard, list_models
+    from napari_vdsr.modelfile import Model, load_model, save_model
 
 __version__ = "0.1.0"
 
@@ -25,9 +26,9 @@ _HOMES = {
     "Channel": "image",
     "Image": "image",
     "Model": "modelfile",
-    "ModelCard": "modelfile",
+    "ModelCard": "modelcard",
     "VdsrError": "errors",
-    "list_models": "modelfile",
+    "list_models": "modelcard",
     "load_model": "modelfile",
     "read_image": "io",
     "save_model": "modelfile",

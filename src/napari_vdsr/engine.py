@@ -22,12 +22,13 @@ from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
 from napari_vdsr.tiling import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_vdsr.image import Image
     from napari_vdsr.modelfile import Model
+    from napari_vdsr.normalize import Normalization
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,10 @@ def upscale(
     tile: int | tuple[int, int] | None = None,
     device: str = "auto",
     precision: str = "auto",
-    normalize: str | tuple[float, float] = "auto",
+    normalize: str | tuple[float, float] | Normalization = "auto",
     fill: float | None = None,
     max_memory: int | None = None,
+    window: tuple[slice, slice] | None = None,
 ) -> Image:
     """Super-resolve every Y, X plane of an image, lazily.
 
@@ -80,6 +82,9 @@ def upscale(
         Replaces NaN and infinity before upscaling; without it they are an error.
     max_memory : int, optional
         Bytes that the tasks of one tile may take.
+    window : (slice, slice), optional
+        Rows and columns of the result to compute, without steps; the others cost nothing.
+        The intensity range is that of the whole image.
 
     Returns
     -------
@@ -114,10 +119,14 @@ def upscale(
         name=image.name,
     )
     sizes = {"Y": scale_y, "X": scale_x}
+    whole = dict(zip(image.axes, output_shape(image, plan.scale)))
+    rows, columns = window or (slice(None), slice(None))
+    inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
     return image.with_(
-        data=_lazy_result(image, plan),
+        data=_lazy_result(image, plan, inside),
         pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
+        origin=_origin(image, sizes, inside),
         metadata={**image.metadata, "provenance": provenance},
     )
 
@@ -207,20 +216,35 @@ def tile_bytes(rows: int, columns: int, image: Image, executor: Executor) -> int
     return work + executor.working_bytes(rows, columns)
 
 
-def _lazy_result(image: Image, plan: Plan) -> da.Array:
+def _origin(
+    image: Image, scale: Mapping[str, float], inside: Mapping[str, range]
+) -> dict[str, float]:
+    """Centre of the first pixel of the result, which begins at the edge of the source's."""
+    origin = dict(image.origin)
+    for axis, factor in scale.items():
+        if axis in image.pixel_size:
+            old = image.pixel_size[axis]
+            first = (inside[axis].start + 0.5) * old / factor - old / 2
+            origin[axis] = image.origin.get(axis, 0.0) + first
+    return origin
+
+
+def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Array:
     """Dask array whose blocks are tiles of single planes."""
-    shape = dict(zip(image.axes, output_shape(image, plan.scale)))
     leading = [axis for axis in image.axes if axis not in "YXS"]
     order = [*leading, "Y", "X", *("S" * ("S" in image.axes))]
     source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
     source = source.transpose([image.axes.index(axis) for axis in order])
-    halo = plan.model.network.halo
-    rows = _tile_windows(image.size("Y"), shape["Y"], plan.tile[0], plan.scale[0], halo)
-    columns = _tile_windows(image.size("X"), shape["X"], plan.tile[1], plan.scale[1], halo)
+    rows, columns = (
+        _tile_windows(image.size(axis), inside[axis], tile, scale, plan.model.network.halo)
+        for axis, tile, scale in zip("YX", plan.tile, plan.scale)
+    )
 
     # The name follows the work, so that equal work has equal keys; hashing the network
     # and its windows for every tile would cost more than the graph.
-    name = f"vdsr-{dask.base.tokenize(source.name, plan.provenance(), plan.tile, plan.fill)}"
+    name = (
+        f"vdsr-{dask.base.tokenize(source.name, plan.provenance(), plan.tile, plan.fill, inside)}"
+    )
     shared_plan = dask.delayed(plan, name=f"{name}-plan", traverse=False)
     tile_task = dask.delayed(upscale_tile, pure=False)
     trailing = source.shape[len(leading) + 2 :]
@@ -250,9 +274,9 @@ def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
 
 
 def _tile_windows(
-    length: int, out_length: int, tile: int, scale: float, halo: Callable[[float], int]
+    length: int, inside: range, tile: int, scale: float, halo: Callable[[float], int]
 ) -> list[TileAxis]:
     return [
         TileAxis(span, axis_window(length, scale, span.padded_start, span.padded_stop))
-        for span in spans(out_length, tile, halo(scale))
+        for span in spans(output_length(length, scale), tile, halo(scale), inside)
     ]

@@ -13,7 +13,8 @@ from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
-from napari_vdsr.modelfile import BICUBIC_CARD, Model, load_model
+from napari_vdsr.modelcard import BICUBIC_CARD
+from napari_vdsr.modelfile import Model, load_model
 from napari_vdsr.protocol import (
     Score,
     check_scales,

@@ -22,7 +22,8 @@ from napari_vdsr.drawing import (
 )
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
-from napari_vdsr.modelfile import BICUBIC_CARD, Model, load_model
+from napari_vdsr.modelcard import BICUBIC_CARD
+from napari_vdsr.modelfile import Model, load_model
 from napari_vdsr.protocol import (
     PROTOCOL,
     Score,

@@ -51,6 +51,9 @@ class Image:
         Other letters stand for stacks of unknown meaning and are carried along.
     pixel_size : mapping of str to float
         Micrometres, for those of ``"Z"``, ``"Y"`` and ``"X"`` that are known.
+    origin : mapping of str to float
+        Micrometres from the zero of the specimen's coordinates to the centre of the first
+        pixel, for those of ``"Z"``, ``"Y"`` and ``"X"`` that are known.
     time_step : float or None
         Seconds between frames.
     channels : tuple of Channel
@@ -75,6 +78,7 @@ class Image:
     data: Array
     axes: str
     pixel_size: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, float] = field(default_factory=dict)
     time_step: float | None = None
     channels: tuple[Channel, ...] = ()
     name: str = "image"

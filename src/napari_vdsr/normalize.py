@@ -6,13 +6,13 @@ Values outside it are not clipped: the map is affine and exactly inverted on out
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdsr.chunks import Chunks
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
@@ -62,18 +62,21 @@ class Normalization:
     ranges: tuple[Range, ...]
 
 
-def measure(image: Image, mode: str | tuple[float, float] = "auto") -> Normalization:
+def measure(
+    image: Image, mode: str | tuple[float, float] | Normalization = "auto"
+) -> Normalization:
     """Find the intensity ranges of an image, in one pass and bounded memory.
 
     Parameters
     ----------
     image : Image
         Lazy or not.
-    mode : str or (float, float)
+    mode : str, (float, float) or Normalization
         "dtype": the integer type's whole range ([0, 1] for floats); "minmax";
         "percentile": the 0.1 and 99.9 percentiles, or minmax where these coincide, as
         in sparse images; "auto": "dtype" for 8 bits, else "percentile"; or the two
-        intensities that shall become 0 and 1.
+        intensities that shall become 0 and 1. What was measured before is returned as
+        it is.
 
     Raises
     ------
@@ -84,6 +87,8 @@ def measure(image: Image, mode: str | tuple[float, float] = "auto") -> Normaliza
     ImageDataError
         If the intensities are too far apart for float64.
     """
+    if isinstance(mode, Normalization):
+        return mode
     channels = image.size("C")
     check_mode(mode)
     if not isinstance(mode, str):
@@ -197,7 +202,5 @@ def iter_blocks(data: Array) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
     if isinstance(data, np.ndarray):
         yield (0,) * data.ndim, data
         return
-    starts = [np.cumsum((0, *sizes[:-1])) for sizes in data.chunks]
-    for index in itertools.product(*(range(n) for n in data.numblocks)):
-        start = tuple(int(s[i]) for s, i in zip(starts, index))
-        yield start, data.blocks[index].compute(scheduler="synchronous")
+    for place, block in Chunks(data):
+        yield tuple(span.start for span in place), block

@@ -28,20 +28,23 @@ class Span:
         return slice(self.start - self.padded_start, self.stop - self.padded_start)
 
 
-def spans(length: int, tile: int, halo: int) -> list[Span]:
+def spans(length: int, tile: int, halo: int, inside: range | None = None) -> list[Span]:
     """Cut an axis into tiles of equal length, the last one as long as what is left.
 
     Parameters
     ----------
     length, tile, halo : int
         Pixels of the output grid; `tile` at least 1.
+    inside : range, optional
+        The part of the axis to cut, by default all of it.
     """
+    first, last = (0, length) if inside is None else (inside.start, inside.stop)
     return [
         Span(
             start=start,
-            stop=min(start + tile, length),
+            stop=min(start + tile, last),
             padded_start=max(start - halo, 0),
-            padded_stop=min(start + tile + halo, length),
+            padded_stop=min(min(start + tile, last) + halo, length),
         )
-        for start in range(0, length, tile)
+        for start in range(first, last, tile)
     ]

@@ -79,7 +79,8 @@ def _device_lines(problems: list[str]) -> Iterator[str]:
 
 def _model_lines(problems: list[str]) -> Iterator[str]:
     from napari_vdsr.errors import ModelFileError
-    from napari_vdsr.modelfile import list_models, load_model
+    from napari_vdsr.modelcard import list_models
+    from napari_vdsr.modelfile import load_model
 
     for card in list_models():
         try:

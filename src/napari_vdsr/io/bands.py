@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import dataclass
-from itertools import accumulate, product
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
-from dask.base import compute_as_if_collection
-from dask.optimization import cull
 
+from napari_vdsr.chunks import Chunks, ranges
 from napari_vdsr.io.lazy import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ class Bands:
         """Yield all bands, in the order in which the chunks are computed."""
         rows, lead = self._spans()
         total = len(rows) * math.prod(len(spans) for spans in lead)
-        compute = self._chunk_rows() if isinstance(self.data, da.Array) else self._slice
+        compute = self._chunk_rows(self.data) if isinstance(self.data, da.Array) else self._slice
         for done, numbered in enumerate(product(*map(enumerate, [*lead, rows]))):
             number = tuple(at for at, _ in numbered)
             *place, span = (spans for _, spans in numbered)
@@ -120,30 +118,23 @@ class Bands:
             step = max(1, CHUNK_BYTES // row_bytes)
             sizes = [min(step, rows - start) for start in range(0, rows, step)]
             chunks = [(1,) * n for n in self.lead_shape] + [sizes]
-        spans = [_ranges(sizes) for sizes in chunks[: len(self.lead_shape) + 1]]
+        spans = [ranges(sizes) for sizes in chunks[: len(self.lead_shape) + 1]]
         return spans[-1], spans[:-1]
 
     def _slice(self, number: tuple[int, ...], place: tuple[slice, ...]) -> np.ndarray:
         return np.asarray(self.data[place])
 
-    def _chunk_rows(self) -> Compute:
-        """Return a function that computes a row of chunks, given its number along each axis.
-
-        Slicing the array would have dask optimize the graph of the whole image for each
-        band: in time that is quadratic in the number of chunks.
-        """
-        (data,) = dask.optimize(self.data)
-        graph = dict(data.__dask_graph__())
+    def _chunk_rows(self, data: da.Array) -> Compute:
+        """Return a function that computes a row of chunks, given its number along each axis."""
+        chunks = Chunks(data)
         across = data.numblocks[len(self.lead_shape) + 1 :]
 
         def compute(number: tuple[int, ...], _: tuple[slice, ...]) -> np.ndarray:
-            keys = [(data.name, *number, *rest) for rest in np.ndindex(*across)]
-            needed, _ = cull(graph, keys)
-            chunks = compute_as_if_collection(da.Array, needed, keys)
+            row = chunks.compute([(*number, *rest) for rest in np.ndindex(*across)])
             for axis, count in zip((-1, -2), reversed(across)):
-                starts = range(0, len(chunks), count)
-                chunks = [np.concatenate(chunks[i : i + count], axis) for i in starts]
-            (band,) = chunks
+                starts = range(0, len(row), count)
+                row = [np.concatenate(row[i : i + count], axis) for i in starts]
+            (band,) = row
             return np.asarray(band)
 
         return compute
@@ -165,11 +156,6 @@ class Bands:
         except BaseException as error:
             self.failure = error
             raise
-
-
-def _ranges(sizes: tuple[int, ...] | list[int]) -> list[slice]:
-    stops = list(accumulate(sizes))
-    return [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
 
 
 def regroup(bands: Iterator[Band], plane_rows: int, height: int) -> Iterator[np.ndarray]:

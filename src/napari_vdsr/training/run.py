@@ -10,7 +10,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.modelfile import ModelCard, save_model
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import save_model
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.training.checkpoint import (
     NAME,

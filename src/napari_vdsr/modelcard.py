@@ -1,0 +1,136 @@
+"""Model cards: what a model file says of itself, read without torch.
+
+The format is safetensors with a card in its header. It holds numbers and text only, so
+that opening a stranger's file runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from napari_vdsr.errors import ModelFileError
+
+SUFFIX = ".safetensors"
+BUNDLED = Path(__file__).parent / "models"
+CARD_KEY = "napari_vdsr.card"
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a model is, how it was made, and how well it does.
+
+    Attributes
+    ----------
+    name : str
+        Short name by which users pick the model.
+    architecture : str
+        A key of ``napari_vdsr.networks.NETWORKS``.
+    hyperparameters : dict
+        Keyword arguments of the network's constructor.
+    scales : tuple of float
+        Scales it was trained for; empty if any scale will do.
+    description, licence : str
+        For people.
+    training : dict
+        Data, recipe, steps, seed, command: whatever makes the run repeatable.
+    measured : dict
+        Figures by protocol and test set.
+    sha256 : str
+        Of the weights, filled in when the file is written and checked on loading.
+    version : int
+        Of the card's own format.
+    """
+
+    name: str
+    architecture: str
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    scales: tuple[float, ...] = ()
+    description: str = ""
+    licence: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    version: int = CARD_VERSION
+
+
+BICUBIC_CARD = ModelCard(
+    name="bicubic",
+    architecture="bicubic",
+    description="Bicubic interpolation (a = -0.5), the baseline of every comparison.",
+)
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Path of a model given by bundled name or by path.
+
+    Raises
+    ------
+    ModelFileError
+        If there is none.
+    """
+    bundled = BUNDLED / f"{name_or_path}{SUFFIX}"
+    path = Path(name_or_path)
+    if path.name == str(name_or_path) and not path.suffix and bundled.is_file():
+        return bundled
+    if path.is_file():
+        return path
+    names = ", ".join(card.name for card in list_models())
+    raise ModelFileError(
+        f"model {str(name_or_path)!r} is neither a bundled model ({names}) nor a file. "
+        f"Pass one of these names or the path of a {SUFFIX} file."
+    )
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of the bundled models, bicubic first."""
+    return [BICUBIC_CARD, *(read_card(path) for path in sorted(BUNDLED.glob(f"*{SUFFIX}")))]
+
+
+def read_card(path: Path | str) -> ModelCard:
+    """Card of a model file, without loading its weights.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not a model of this package.
+    """
+    path = Path(path)
+    advice = "Only .safetensors files written by napari-vdsr can be loaded, never pickles (.pt)."
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, struct.error) as error:
+        raise ModelFileError(f"{path}: not a readable model file ({error}). {advice}") from error
+    if CARD_KEY not in metadata:
+        raise ModelFileError(f"{path}: has no napari-vdsr model card. {advice}")
+    try:
+        return card_from(json.loads(metadata[CARD_KEY]), path)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: its model card is damaged ({error}). {advice}") from error
+
+
+def card_from(values: dict[str, Any], path: Path) -> ModelCard:
+    """Card of the values in a file's header.
+
+    Raises
+    ------
+    ModelFileError
+        If a newer version wrote them.
+    TypeError, ValueError
+        If they are no card's.
+    """
+    if values.get("version", 0) > CARD_VERSION:
+        raise ModelFileError(f"{path}: was written by a newer napari-vdsr. Update this one.")
+    known = {f.name for f in fields(ModelCard)}
+    kept = {key: value for key, value in values.items() if key in known}
+    kept["scales"] = tuple(map(float, kept.get("scales", ())))
+    if not all(isinstance(kept.get(key, ""), str) for key in ("name", "architecture", "sha256")):
+        raise TypeError("a name is no text")
+    return ModelCard(**kept)
