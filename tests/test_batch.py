@@ -14,7 +14,7 @@ import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.errors import ImageFileError, UsageError
-from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.modelfile import load_model
 
 BICUBIC = load_model("bicubic")
@@ -256,3 +256,23 @@ def test_wrong_pattern(folder, tmp_path):
 def test_what_is_wrong_for_any_file_is_refused_before_work(setting, reason):
     with pytest.raises(UsageError, match=reason):
         Settings(model=BICUBIC, **setting)
+
+
+def test_an_ome_zarr_folder_counts_as_a_file(folder, tmp_path):
+    zarr_input = tmp_path / "in/sub/d.ome.zarr"
+    write_image(read_image(folder / "a.tif"), zarr_input)
+    settings = Settings(model=BICUBIC, format="ome-zarr")
+    jobs = plan([str(folder)], tmp_path / "out", recursive=True, format="ome-zarr")
+    names = ["a", "c", "sub/b", "sub/d"]
+    targets = [job.target.relative_to(tmp_path / "out").as_posix() for job in jobs]
+    assert sorted(targets) == [f"{name}.ome.zarr" for name in names]
+    assert statuses(run(jobs, settings)) == ["done"] * 4
+    assert statuses(run(jobs, settings)) == ["already done"] * 4
+    first, second = (read_image(tmp_path / f"out/{n}.ome.zarr").data for n in ("a", "sub/d"))
+    np.testing.assert_array_equal(first.compute(), second.compute())
+    alone = plan([str(zarr_input)], tmp_path / "alone")
+    assert [job.target.name for job in alone] == ["d.ome.zarr"]
+    inside = next(path for path in (zarr_input / "0").rglob("c/*/*"))
+    inside.write_bytes(inside.read_bytes() + b" ")
+    again = run([job for job in jobs if job.source == zarr_input], settings)
+    assert "was not made from this input" in again[0].reason

@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -26,6 +27,8 @@ MODES = ("auto", "dtype", "minmax", "percentile")
 PERCENTILES = (0.1, 99.9)
 # Percentiles of values with more than 16 bits are taken from about this many pixels.
 SAMPLE = 2**22
+# Pieces in which an array in memory is measured.
+BLOCK = "16MiB"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ class Normalization:
 
 
 def measure(
-    image: Image, mode: str | tuple[float, float] | Normalization = "auto"
+    image: Image,
+    mode: str | tuple[float, float] | Normalization = "auto",
+    *,
+    on_block: Callable[[], None] | None = None,
 ) -> Normalization:
     """Find the intensity ranges of an image, in one pass and bounded memory.
 
@@ -77,6 +83,8 @@ def measure(
         in sparse images; "auto": "dtype" for 8 bits, else "percentile"; or the two
         intensities that shall become 0 and 1. What was measured before is returned as
         it is.
+    on_block : callable, optional
+        Called after each block of pixels; what it raises ends the pass.
 
     Raises
     ------
@@ -97,7 +105,8 @@ def measure(
         mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype),) * channels)
-    return Normalization(mode, tuple(_measure_channel(image, c, mode) for c in range(channels)))
+    ranges = tuple(_measure_channel(image, c, mode, on_block) for c in range(channels))
+    return Normalization(mode, ranges)
 
 
 def check_mode(mode: str | tuple[float, float]) -> None:
@@ -147,26 +156,30 @@ def check_finite(values: NDArray[Any], name: str) -> None:
         )
 
 
-def _measure_channel(image: Image, channel: int, mode: str) -> Range:
+def _measure_channel(
+    image: Image, channel: int, mode: str, on_block: Callable[[], None] | None
+) -> Range:
     data = image.data
     if "C" in image.axes:
         data = data[(slice(None),) * image.axes.index("C") + (slice(channel, channel + 1),)]
     if image.size("S") == 4:
         data = data[..., :3]  # how opaque a pixel is says nothing of how bright it is
     if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":
-        low, high, minimum, maximum = _exact_percentiles(data)
+        low, high, minimum, maximum = _exact_percentiles(data, on_block)
     else:
-        low, high, minimum, maximum = _sampled_percentiles(data, image.axes, image.name)
+        low, high, minimum, maximum = _sampled_percentiles(data, image, on_block)
     if mode == "minmax" or not low < high:
         low, high = minimum, maximum
     return Range(low, high)
 
 
-def _exact_percentiles(data: Array) -> tuple[float, float, float, float]:
+def _exact_percentiles(
+    data: Array, on_block: Callable[[], None] | None
+) -> tuple[float, float, float, float]:
     """Percentiles, minimum and maximum of 8 and 16-bit integers, by counting."""
     first = int(np.iinfo(data.dtype).min)
     counts = np.zeros(2 ** (8 * data.dtype.itemsize), np.int64)
-    for _, block in iter_blocks(data):
+    for _, block in iter_blocks(data, on_block):
         counts += np.bincount(block.ravel().astype(np.int64) - first, minlength=counts.size)
     present = np.flatnonzero(counts)
     cumulative = np.cumsum(counts)
@@ -175,32 +188,37 @@ def _exact_percentiles(data: Array) -> tuple[float, float, float, float]:
     return float(low), float(high), float(present[0] + first), float(present[-1] + first)
 
 
-def _sampled_percentiles(data: Array, axes: str, name: str) -> tuple[float, float, float, float]:
+def _sampled_percentiles(
+    data: Array, image: Image, on_block: Callable[[], None] | None
+) -> tuple[float, float, float, float]:
     """Percentiles of a regular grid of pixels; minimum and maximum of all of them."""
     step = max(1, math.ceil(math.sqrt(data.size / SAMPLE)))
     minimum, maximum, sample = math.inf, -math.inf, []
-    for start, block in iter_blocks(data):
-        check_finite(block, name)
+    for start, block in iter_blocks(data, on_block):
+        check_finite(block, image.name)
         minimum, maximum = min(minimum, float(block.min())), max(maximum, float(block.max()))
         # Positions count from the whole image, so that chunks do not change the sample.
         grid = tuple(
             slice(-s % step, None, step) if axis in "YX" else slice(None)
-            for s, axis in zip(start, axes)
+            for s, axis in zip(start, image.axes)
         )
         sample.append(block[grid].ravel())
     if not math.isfinite(maximum - minimum):
         raise ImageDataError(
-            f"image {name!r} has intensities from {minimum:g} to {maximum:g}, too far apart for "
+            f"image {image.name!r} has intensities from {minimum:g} to {maximum:g}, too far apart for "
             "64-bit numbers. Divide them by a constant first."
         )
     low, high = np.percentile(np.concatenate(sample).astype(np.float64), PERCENTILES)
     return float(low), float(high), minimum, maximum
 
 
-def iter_blocks(data: Array) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-    """Chunks of an array one by one, each with the index of its first element."""
+def iter_blocks(
+    data: Array, on_block: Callable[[], None] | None = None
+) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Pieces of an array one by one, each with the index of its first element."""
     if isinstance(data, np.ndarray):
-        yield (0,) * data.ndim, data
-        return
+        data = da.from_array(data, chunks=BLOCK, name=False)
     for place, block in Chunks(data):
         yield tuple(span.start for span in place), block
+        if on_block is not None:
+            on_block()

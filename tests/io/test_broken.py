@@ -80,7 +80,7 @@ def test_content_counts_more_than_the_suffix(tmp_path):
 def test_what_is_no_file_is_refused_unopened(tmp_path):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "b.tif").mkdir()
-    assert_refused(tmp_path / "a.zarr", "OME-Zarr cannot be read")
+    assert_refused(tmp_path / "a.zarr", "a folder without Zarr metadata")
     assert_refused(tmp_path / "b.tif", "is a folder")
     assert_refused(tmp_path / "missing.tif", "no such file")
     assert_refused(tmp_path / "b.tif" / ("x" * 300), "name too long")

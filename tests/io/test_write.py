@@ -320,7 +320,7 @@ def test_what_imagej_cannot_hold_becomes_a_plain_tiff(tmp_path):
 
 def test_options_that_cannot_be(tmp_path):
     image = Image(data=pixels((9, 8)), axes="YX")
-    with pytest.raises(UsageError, match=r"'.jpg'. Use .ome.tif, .tif or .png"):
+    with pytest.raises(UsageError, match=r"'.jpg'. Use .ome.tif, .tif, .png or .ome.zarr"):
         write_image(image, tmp_path / "a.jpg")
     with pytest.raises(UsageError, match="Choose one of ome-tiff"):
         write_image(image, tmp_path / "a.tif", format="jpeg")

@@ -13,14 +13,20 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io import is_image_file
+from napari_vdsr.io import is_image_file, is_zarr_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SUFFIX_OF = {"ome-tiff": ".ome.tif", "imagej": ".tif", "tiff": ".tif", "png": ".png"}
+SUFFIX_OF = {
+    "ome-tiff": ".ome.tif",
+    "imagej": ".tif",
+    "tiff": ".tif",
+    "png": ".png",
+    "ome-zarr": ".ome.zarr",
+}
 FIELDS = ("stem", "ext", "model", "scale")
-KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png")
+KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def plan(
     Parameters
     ----------
     inputs : sequence of str
-        Files, folders and glob patterns.
+        Files, folders and glob patterns; an OME-Zarr folder counts as a file.
     output : pathlib.Path
         Folder; below it the trees of input folders are mirrored.
     recursive : bool
@@ -108,8 +114,8 @@ def _check_template(template: str) -> None:
 
 
 def split_suffix(name: str) -> tuple[str, str]:
-    """Stem and suffix of a file name, where ``.ome.tif`` is one suffix."""
-    for suffix in (".ome.tif", ".ome.tiff"):
+    """Stem and suffix of a file name, where ``.ome.tif`` and ``.ome.zarr`` are one suffix."""
+    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr"):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
     path = Path(name)
@@ -136,16 +142,18 @@ def _find(
 
 def _expand(text: str, output: Path, recursive: bool, pattern: str) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
-    if path.is_dir():
+    if is_zarr_folder(path):
+        yield path, Path()
+    elif path.is_dir():
         yield from _search(path, output, recursive, pattern)
     elif os.path.lexists(path):
         yield path, Path()
     elif glob.has_magic(text):
         for found in map(Path, sorted(glob.glob(text, recursive=True))):
-            if found.is_dir():
-                yield from _search(found, output, recursive, pattern)
-            elif is_image_file(found) and found.is_file():
+            if _is_image(found):
                 yield found, Path()
+            elif found.is_dir():
+                yield from _search(found, output, recursive, pattern)
     else:
         raise UsageError(f"{text}: no such file or folder.")
 
@@ -164,8 +172,21 @@ def _search(
         # Results of an earlier run in a folder inside the input are not inputs.
         if _real(folder) in inside.parents and inside in _real(file).parents:
             continue
-        if is_image_file(file) and file.is_file():
+        if any(is_zarr_folder(parent) for parent in _between(folder, file)):
+            continue
+        if _is_image(file):
             yield file, file.parent.relative_to(folder)
+
+
+def _is_image(path: Path) -> bool:
+    if is_zarr_folder(path):
+        return not path.name.startswith(".")  # one that is being written has such a name
+    return is_image_file(path) and path.is_file()
+
+
+def _between(folder: Path, file: Path) -> list[Path]:
+    """Folders below `folder` on the way to a file in it."""
+    return [folder / parent for parent in file.relative_to(folder).parents if parent.parts]
 
 
 def _real(path: Path) -> Path:

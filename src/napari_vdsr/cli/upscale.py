@@ -66,7 +66,8 @@ def command(
     format: Annotated[  # noqa: A002
         str | None,
         typer.Option(
-            help="ome-tiff, imagej, tiff or png; by default as the input.", rich_help_panel=FILES
+            help="ome-tiff, imagej, tiff, png or ome-zarr; by default as the input.",
+            rich_help_panel=FILES,
         ),
     ] = None,
     compression: Annotated[

@@ -4,7 +4,22 @@ A file is recognised by its content first, then by its suffix. Reading is lazy, 
 output appears whole or not at all.
 """
 
-from napari_vdsr.io.read import IMAGE_SUFFIXES, is_image_file, read_image, read_provenance
+from napari_vdsr.io.checks import is_zarr_folder
+from napari_vdsr.io.read import (
+    IMAGE_SUFFIXES,
+    is_image_file,
+    read_image,
+    read_levels,
+    read_provenance,
+)
 from napari_vdsr.io.write import write_image
 
-__all__ = ["IMAGE_SUFFIXES", "is_image_file", "read_image", "read_provenance", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "is_image_file",
+    "is_zarr_folder",
+    "read_image",
+    "read_levels",
+    "read_provenance",
+    "write_image",
+]

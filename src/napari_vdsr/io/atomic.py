@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import ImageFileError, OutputExistsError
+from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.failure import failure, system_reason
 
 try:
@@ -71,7 +73,43 @@ def whole_file(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def check_target(target: Path, *, overwrite: bool) -> None:
+@contextmanager
+def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder to fill; it becomes `target` when the block ends well.
+
+    Like `whole_file`. An existing Zarr folder that is replaced is removed only when the
+    new one is complete; a folder of anything else is never touched.
+
+    Raises
+    ------
+    OutputExistsError
+        If the target exists, or appears meanwhile, and is not to be replaced.
+    ImageFileError
+        If the folder cannot be written, or what is to be replaced is no Zarr folder.
+    """
+    check_target(target, overwrite=overwrite, folder=True)
+    if overwrite:
+        target = Path(os.path.realpath(target))
+    with _writing(target):
+        _remove_stale(target)
+        descriptor, lock = _create(target)
+        temporary = lock.with_suffix(".folder")
+        temporary.mkdir()
+    try:
+        yield temporary
+        with _writing(target):
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _sync(path)
+            _publish_folder(temporary, target, overwrite=overwrite)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def check_target(target: Path, *, overwrite: bool, folder: bool = False) -> None:
     """Refuse a target that cannot be written, before any work is done."""
     with _writing(target):
         if not target.parent.is_dir():
@@ -82,7 +120,9 @@ def check_target(target: Path, *, overwrite: bool) -> None:
             return
         if not overwrite:
             raise exists(target)
-        if target.exists() and not target.is_file():
+        if folder and target.exists() and not is_zarr_folder(target):
+            raise failure(target, "is not a Zarr folder", "Choose another name")
+        if not folder and target.exists() and not target.is_file():
             raise failure(target, "is not a regular file", "Choose another name")
 
 
@@ -140,6 +180,7 @@ def _remove_stale(target: Path) -> None:
             finally:
                 os.close(descriptor)
             if stale:
+                shutil.rmtree(path.with_suffix(".folder"), ignore_errors=True)
                 path.unlink()
 
 
@@ -176,8 +217,31 @@ def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
                 raise exists(target) from None
             os.rename(temporary, target)
     with contextlib.suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(target.parent)
+
+
+def _publish_folder(temporary: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the finished folder its name; the old one steps aside first, and goes last."""
+    old = temporary.with_suffix(".old")
+    if os.path.lexists(target):
+        if not overwrite:
+            raise exists(target)
+        os.rename(target, old)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        if os.path.lexists(old):
+            os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

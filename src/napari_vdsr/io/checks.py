@@ -148,3 +148,9 @@ def _check_count(pages: Pages) -> None:
     held = min(pages.offsets.shape[1], pages.counts.shape[1])
     if held < wanted:
         raise damaged(pages.files[0].name, f"lists {held} of {wanted} strips or tiles")
+
+
+def is_zarr_folder(path: str | Path) -> bool:
+    """Say whether a path is a folder that holds a Zarr group or array."""
+    markers = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+    return any((Path(path) / marker).is_file() for marker in markers)

@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.raster import picture_provenance, read_picture
-from napari_vdsr.io.tiff import read_tiff, tiff_provenance
+from napari_vdsr.io.tiff import read_tiff_levels, tiff_provenance
 
 if TYPE_CHECKING:
     from napari_vdsr.errors import ImageFileError
@@ -43,12 +44,12 @@ def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) ->
     ----------
     path : str or Path
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
-        PGM, PPM, WebP or JPEG 2000, recognised by content.
+        PGM, PPM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
     series : int, optional
-        Which of several images in a TIFF file; of a pyramid the full resolution is read.
+        Which of several images in a file; of a pyramid the full resolution is read.
 
     Returns
     -------
@@ -78,13 +79,34 @@ def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) ->
     Indices of a palette are kept as intensities if its luminance rises or falls all
     along, as a display's does; other palettes are replaced by their colours.
     """
+    return read_levels(path, axes=axes, series=series)[0]
+
+
+def read_levels(path: str | Path, *, axes: str | None = None, series: int = 0) -> list[Image]:
+    """Read an image at every size that its file holds, lazily.
+
+    Parameters
+    ----------
+    path, axes, series
+        See `read_image`.
+
+    Returns
+    -------
+    list of Image
+        The whole image first, as `read_image` gives it; the others of a pyramid are
+        smaller and have no metadata.
+    """
     file = os.fspath(path)
+    name = _stem(Path(os.path.normpath(file)).name)
+    if is_zarr_folder(file):
+        from napari_vdsr.io.zarr_read import read_zarr_levels  # zarr takes a while to import
+
+        return read_zarr_levels(file, axes=axes, series=series, name=name)
     head = _head(file)
-    name = _stem(Path(file).name)
     if head.startswith(TIFF_MAGIC):
-        return read_tiff(file, axes=axes, series=series, name=name)
+        return read_tiff_levels(file, axes=axes, series=series, name=name)
     if head.startswith(PICTURE_MAGIC):
-        return read_picture(file, axes=axes, name=name)
+        return [read_picture(file, axes=axes, name=name)]
     raise _unknown(file, head)
 
 
@@ -107,6 +129,10 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         If the file cannot be read.
     """
     file = os.fspath(path)
+    if is_zarr_folder(file):
+        from napari_vdsr.io.zarr_read import zarr_provenance
+
+        return zarr_provenance(file)
     head = _head(file)
     if head.startswith(TIFF_MAGIC):
         return tiff_provenance(file)
@@ -130,7 +156,7 @@ def _head(path: str) -> bytes:
 
 def _folder(path: str) -> ImageFileError:
     if path.rstrip("/\\").lower().endswith(".zarr"):
-        return failure(path, "OME-Zarr cannot be read", "Convert it to OME-TIFF")
+        return failure(path, "is a folder without Zarr metadata", "Copy it again, hidden files too")
     return failure(path, "is a folder", "Give the files in it")
 
 

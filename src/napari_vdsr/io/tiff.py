@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def read_tiff(path: str, *, axes: str | None, series: int, name: str) -> Image:
-    """Read one series of a TIFF file, lazily.
+def read_tiff_levels(path: str, *, axes: str | None, series: int, name: str) -> list[Image]:
+    """Read one series of a TIFF file at every size that the file holds, lazily.
 
     Parameters
     ----------
@@ -49,7 +49,12 @@ def read_tiff(path: str, *, axes: str | None, series: int, name: str) -> Image:
     series : int
         Which of several images in the file.
     name : str
-        Name of the resulting image.
+        Name of the resulting images.
+
+    Returns
+    -------
+    list of Image
+        The whole image first; those of a pyramid become smaller.
 
     Raises
     ------
@@ -65,12 +70,16 @@ def read_tiff(path: str, *, axes: str | None, series: int, name: str) -> Image:
         page = chosen.keyframe
         check_kind(path, page)
         facts = _facts(tif, chosen, series)
-        if _needs_pillow(page):
-            data, stored = pillow_tiff(path, chosen.shape), chosen.axes
-        else:
-            stack = stack_of(path, chosen)
-            data, stored = as_dask(stack, chunk_shape(stack)), chosen.axes
-        return _assemble(path, data, stored, page, chosen.kind, facts, axes, name)
+        images = []
+        for level in _levels(chosen):
+            if _needs_pillow(page):
+                data = pillow_tiff(path, level.shape)
+            else:
+                stack = stack_of(path, level)
+                data = as_dask(stack, chunk_shape(stack))
+            known = facts if level is chosen else Facts()
+            images.append(_assemble(path, data, level.axes, page, chosen.kind, known, axes, name))
+        return images
 
 
 @contextmanager
@@ -94,6 +103,18 @@ def _choose(path: str, tif: TiffFile, series: int) -> TiffPageSeries:
             f"not {series}."
         )
     return found[series]
+
+
+def _levels(series: TiffPageSeries) -> list[TiffPageSeries]:
+    """Return the sizes of a pyramid that have the same axes, each smaller than the one before."""
+    levels = [series]
+    for level in series.levels[1:]:
+        smaller = len(level.shape) == len(series.shape) and all(
+            0 < n <= m for n, m in zip(level.shape, levels[-1].shape)
+        )
+        if level.axes == series.axes and smaller and level.shape != levels[-1].shape:
+            levels.append(level)
+    return levels if not _needs_pillow(series.keyframe) else levels[:1]
 
 
 def _needs_pillow(page: TiffPage) -> bool:

@@ -22,8 +22,10 @@ MICROMETRES = {
 }  # fmt: skip
 SECONDS = {
     "ns": 1e-9, "µs": 1e-6, "μs": 1e-6, "us": 1e-6, "ms": 1e-3, "msec": 1e-3,
+    "nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3,
     "s": 1.0, "sec": 1.0, "second": 1.0,
-    "min": 60.0, "minute": 60.0, "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "d": 86400.0,
+    "min": 60.0, "minute": 60.0, "h": 3600.0, "hr": 3600.0, "hour": 3600.0,
+    "d": 86400.0, "day": 86400.0,
 }  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io.atomic import unwritable, whole_file
+from napari_vdsr.io.atomic import unwritable, whole_file, whole_folder
 from napari_vdsr.io.axes import plane_last
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.failure import failure
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_vdsr.image import Image
 
-Format = Literal["ome-tiff", "imagej", "tiff", "png"]
+Format = Literal["ome-tiff", "imagej", "tiff", "png", "ome-zarr"]
 Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
 
@@ -52,11 +53,11 @@ def write_image(
     image : Image
         What to write.
     path : str or Path
-        The file.
-    format : {"ome-tiff", "imagej", "tiff", "png"}, optional
+        The file, or for OME-Zarr the folder.
+    format : {"ome-tiff", "imagej", "tiff", "png", "ome-zarr"}, optional
         By default the suffix decides: ``.ome.tif`` and ``.ome.tiff`` are OME-TIFF,
-        ``.png`` is PNG; ``.tif`` and ``.tiff`` are ImageJ TIFF if the image came from
-        one and ImageJ can hold it, else plain TIFF.
+        ``.png`` is PNG, ``.zarr`` is OME-Zarr; ``.tif`` and ``.tiff`` are ImageJ TIFF if
+        the image came from one and ImageJ can hold it, else plain TIFF.
     compression : {"zlib", "zstd"}, optional
         For OME-TIFF and plain TIFF, lossless.
     provenance : mapping, optional
@@ -79,31 +80,39 @@ def write_image(
 
     Notes
     -----
-    OME-TIFF and ImageJ know the axes T, Z and C only: others take whichever of these is
-    free, in this order. Planes beyond 1 MiB are stored in tiles of 256 x 256, files
-    beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one uncompressed block.
+    OME-TIFF, ImageJ and OME-Zarr know the axes T, Z and C only: others take whichever of
+    these is free, in this order. OME-Zarr keeps colour samples as channels, and gets
+    smaller copies of the image beside it. TIFF planes beyond 1 MiB are stored in tiles of
+    256 x 256, TIFF files beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one
+    uncompressed block.
     """
     target = Path(os.fspath(path))
     kind = format or _format_of(target, image, compression)
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
     _check_compression(kind, compression)
-    ready = _arranged(target, image, kind)
+    ready = arranged(target, image, kind)
     provenance = plain_values(provenance)
     software = software_tag(provenance)
     bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress)
+    write: Callable[[Path], None]
     if kind == "png":
-        form = None
         texts = png_texts(ready.metadata.get("description"), provenance, software)
+        write = partial(_write_png, bands=bands, texts=texts)
+    elif kind == "ome-zarr":
+        from napari_vdsr.io.zarr_write import write_zarr  # zarr takes a while to import
+
+        write = partial(
+            write_zarr, image=ready, bands=bands, provenance=provenance, software=software
+        )
     else:
         form = _tiff_form(target, ready, kind, provenance, software)
         form.compression = compression
-    with whole_file(target, overwrite=overwrite) as temporary:
+        write = partial(write_tiff, bands=bands, form=form)
+    whole = whole_folder if kind == "ome-zarr" else whole_file
+    with whole(target, overwrite=overwrite) as temporary:
         try:
-            if form is None:
-                _write_png(temporary, bands, texts)
-            else:
-                write_tiff(temporary, bands, form)
+            write(temporary)
         except OSError as error:
             if error is bands.failure:
                 raise
@@ -116,12 +125,14 @@ def _format_of(target: Path, image: Image, compression: str | None) -> Format:
         return "ome-tiff"
     if name.endswith(".png"):
         return "png"
+    if name.endswith(".zarr"):
+        return "ome-zarr"
     if name.endswith((".tif", ".tiff")):
         keeps = "imagej" in image.metadata and compression is None
         return "imagej" if keeps and imagej_refusal(image) is None else "tiff"
     raise UsageError(
         f"{target}: no image format is written under the suffix {target.suffix!r}. "
-        "Use .ome.tif, .tif or .png, or say which format."
+        "Use .ome.tif, .tif, .png or .ome.zarr, or say which format."
     )
 
 
@@ -130,14 +141,31 @@ def _check_compression(kind: str, compression: str | None) -> None:
         raise UsageError(f"compression {compression!r} is not known. Choose zlib or zstd.")
     if compression and kind == "imagej":
         raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
+    if compression and kind == "ome-zarr":
+        raise UsageError("OME-Zarr is always compressed, by zstd. Leave the compression out.")
 
 
-def _arranged(target: Path, image: Image, kind: str) -> Image:
-    """Return the image with its axes, lazily, in an order that the format can hold."""
+def arranged(target: Path, image: Image, kind: str) -> Image:
+    """Return the image with its axes, lazily, named and ordered as a format can hold them.
+
+    Parameters
+    ----------
+    target : Path
+        For the error's text.
+    image : Image
+        Any axes.
+    kind : str
+        One of ``FORMATS``.
+
+    Raises
+    ------
+    ImageFileError
+        If the format cannot hold the image.
+    """
     axes = image.axes
     if "S" in axes and not image.is_rgb:
         axes = axes.replace("S", "C" if "C" not in axes else "Q")
-    if kind in ("ome-tiff", "imagej"):
+    if kind in ("ome-tiff", "imagej", "ome-zarr"):
         axes = _onto_tzc(target, axes, kind)
     order = plane_last(axes)
     if kind == "imagej":
@@ -155,7 +183,7 @@ def _onto_tzc(target: Path, axes: str, kind: str) -> str:
             continue
         free = [a for a in "TZC" if a not in axes]
         if not free:
-            name = "ImageJ" if kind == "imagej" else "OME-TIFF"
+            name = {"imagej": "ImageJ", "ome-tiff": "OME-TIFF"}.get(kind, "OME-Zarr")
             raise failure(
                 target, f"{name} cannot hold the axes {axes}", "Write a plain TIFF (format 'tiff')"
             )
@@ -167,6 +195,8 @@ def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     name = image.dtype.name
     if kind == "ome-tiff" and name not in TYPES:
         raise failure(target, f"OME-TIFF has no {name}", "Write a plain TIFF (format 'tiff')")
+    if kind == "ome-zarr" and image.is_rgb and "C" in order:
+        raise failure(target, "OME-Zarr cannot hold channels of colours", "Write a plain TIFF")
     refusal = imagej_refusal(image) if kind == "imagej" else None
     if refusal:
         raise failure(target, refusal, "Write an OME-TIFF or a plain TIFF (format 'tiff')")

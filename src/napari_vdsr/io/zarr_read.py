@@ -1,0 +1,299 @@
+"""OME-Zarr folders, versions 0.1 to 0.5, as lazy images.
+
+The layout is that of https://ngff.openmicroscopy.org/0.5/, and of the versions before it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.image import Channel, Image, check_dtype
+from napari_vdsr.io.axes import SPARE, override_axes, plane_last
+from napari_vdsr.io.facts import display_range
+from napari_vdsr.io.failure import damaged, failure, reading
+from napari_vdsr.io.lazy import as_dask
+from napari_vdsr.io.provenance import KEY
+from napari_vdsr.io.units import to_micrometres, to_seconds
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+CHUNK_BYTES = 2**22
+LARGEST_CHUNK = 2**31
+BEFORE_AXES = "TCZYX"  # what versions 0.1 and 0.2 always have
+# Codecs that turn numbers into bytes and nothing else. Others, such as numcodecs' pickle,
+# could run what a stranger wrote.
+SAFE_CODECS = {
+    "bytes", "transpose", "sharding_indexed", "gzip", "zstd", "blosc", "crc32c", "zlib", "lz4",
+    "bz2", "lzma", "delta", "shuffle", "fixedscaleoffset", "quantize", "bitround", "astype",
+    "packbits", "crc32", "adler32", "fletcher32", "jenkins_lookup3", "zfpy", "pcodec",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class ZarrSource:
+    """An array on disk; indexing it reads the chunks needed."""
+
+    path: str
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        with reading(self.path):
+            return np.asarray(self.array[key])
+
+
+def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> list[Image]:
+    """Read one multiscale image of an OME-Zarr folder, lazily.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    axes : str or None
+        Letters for the stored dimensions, instead of the file's own.
+    series : int
+        Which of several images in the folder.
+    name : str
+        Name of the resulting images.
+
+    Returns
+    -------
+    list of Image
+        The same image at every size, largest first; only the first has metadata.
+
+    Raises
+    ------
+    ImageFileError
+        If it is no OME-Zarr image, or is damaged or hostile.
+    UsageError
+        If there is no such series.
+    AxesError
+        If `axes` does not fit.
+    """
+    with reading(path), warnings.catch_warnings():
+        # What zarr finds unusual in a readable file is nothing a user could change.
+        warnings.simplefilter("ignore")
+        group, multiscales = _multiscales(path, series)
+        attributes = _ome(group)
+        stored, facts = _axes(path, multiscales, axes)
+        names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
+        arrays = [_array(path, group, name) for name in names]
+        for array in arrays:
+            if array.ndim != len(stored):
+                raise damaged(path, f"an array of {array.ndim} dimensions, but axes {stored!r}")
+        if axes is not None:
+            stored = override_axes(path, axes, arrays[0].shape, stored).letters
+        rgb = attributes.get(KEY, {}).get("rgb") is True and arrays[0].shape[
+            stored.index("C") if "C" in stored else 0
+        ] in (3, 4)
+        letters = stored.replace("C", "S") if rgb and "S" not in stored else stored
+        letters = plane_last(letters)
+        order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
+        levels = [_lazy(array).transpose(order) for array in arrays]
+        image = Image(data=levels[0], axes=letters, name=name, **facts)
+        image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
+    return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
+
+
+def zarr_provenance(path: str) -> dict[str, Any] | None:
+    """Return what `write_image` recorded in an OME-Zarr folder; None if it is not ours."""
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        group, _ = _multiscales(path, 0)
+        own = _ome(group).get(KEY, {}).get("provenance")
+        return dict(own) if isinstance(own, dict) else None
+
+
+def _multiscales(path: str, series: int) -> tuple[Any, dict[str, Any]]:
+    """Find the group of an image and the description of its levels."""
+    try:
+        group: Any = zarr.open_group(path, mode="r")
+    except (KeyError, ValueError, TypeError, OSError, json.JSONDecodeError) as error:
+        if (Path(path) / ".zarray").is_file() or _is_plain_array(path):
+            raise failure(
+                path, "is a Zarr array without OME metadata", "Open it with another reader"
+            ) from error
+        raise
+    attributes = _ome(group)
+    if "plate" in attributes:
+        raise failure(path, "is a plate", "Give one of its images, such as plate.zarr/A/1/0")
+    if "bioformats2raw.layout" in attributes:
+        count = 0
+        while str(count) in group:
+            count += 1
+        if not 0 <= series < count:
+            raise UsageError(f"{path}: has {count} image series; series {series} is not there.")
+        group, series = group[str(series)], 0
+        attributes = _ome(group)
+    found = attributes.get("multiscales")
+    if not isinstance(found, list) or not found:
+        raise failure(path, "holds no OME-Zarr image", "Give the folder that has 'multiscales'")
+    if not 0 <= series < len(found):
+        raise UsageError(f"{path}: has {len(found)} images; series {series} is not there.")
+    chosen = found[series]
+    datasets = chosen.get("datasets") if isinstance(chosen, dict) else None
+    if not isinstance(datasets, list) or not datasets or not isinstance(datasets[0], dict):
+        raise damaged(path, "its 'multiscales' lists no arrays")
+    return group, chosen
+
+
+def _is_plain_array(path: str) -> bool:
+    try:
+        text = (Path(path) / "zarr.json").read_text("utf-8")
+        return bool(json.loads(text).get("node_type") == "array")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _ome(group: Any) -> dict[str, Any]:
+    """Metadata as version 0.4 has it: at the top, not under "ome"."""
+    attributes = dict(group.attrs)
+    inner = attributes.get("ome")
+    return {**attributes, **inner} if isinstance(inner, dict) else attributes
+
+
+def _array(path: str, group: Any, name: str) -> Any:
+    if name.startswith(("/", "\\")) or ".." in Path(name).parts:
+        raise damaged(path, f"refers to another folder: {name}")
+    try:
+        array = group[name]
+    except KeyError as error:
+        raise damaged(path, f"its array {name!r} is missing") from error
+    if not isinstance(array, zarr.Array):
+        raise damaged(path, f"{name!r} is no array")
+    check_dtype(array.dtype, path)
+    for codec in _codec_names(array.metadata.to_dict()):
+        if codec.removeprefix("numcodecs.").lower() not in SAFE_CODECS:
+            raise failure(path, f"its codec {codec!r} is not allowed", "Save it with another codec")
+    chunk = math.prod(array.chunks) * array.dtype.itemsize
+    if chunk > LARGEST_CHUNK:
+        raise failure(path, f"has chunks of {chunk / 2**30:.1f} GiB", "Save it in smaller chunks")
+    return array
+
+
+def _codec_names(metadata: Any) -> list[str]:
+    """Names of all codecs in an array's metadata, those within shards too."""
+    names: list[str] = []
+    for key in ("codecs", "index_codecs", "filters", "compressor"):
+        value = metadata.get(key) if isinstance(metadata, dict) else None
+        for codec in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(codec, dict):
+                names.append(str(codec.get("name", codec.get("id"))))
+                names += _codec_names(codec.get("configuration"))
+            elif codec is not None:
+                names.append(str(getattr(codec, "codec_id", type(codec).__name__)))
+    return names
+
+
+def _lazy(array: Any) -> da.Array:
+    """Chunks as stored, or groups of them in the plane."""
+    chunks = list(getattr(array, "shards", None) or array.chunks)
+    plane = range(max(0, array.ndim - 2), array.ndim)
+    bytes_ = math.prod(chunks) * array.dtype.itemsize
+    while bytes_ * 2 <= CHUNK_BYTES and any(chunks[i] < array.shape[i] for i in plane):
+        axis = min((i for i in plane if chunks[i] < array.shape[i]), key=lambda i: chunks[i])
+        chunks[axis] *= 2
+        bytes_ *= 2
+    size = tuple(min(c, n) for c, n in zip(chunks, array.shape))
+    return as_dask(ZarrSource(str(array.store_path), array), size)
+
+
+def _axes(
+    path: str, multiscales: dict[str, Any], override: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Letters of the axes as stored, and what the description says of them."""
+    described = multiscales.get("axes")
+    if described is None:
+        described = [letter.lower() for letter in BEFORE_AXES]
+    axes = [a if isinstance(a, dict) else {"name": str(a)} for a in described]
+    letters = ""
+    for axis in axes:
+        word = str(axis.get("name", "")).upper()
+        meant = {"time": "T", "channel": "C"}.get(str(axis.get("type")), word[:1])
+        free = meant and meant in "TCZYX" and meant not in letters
+        letters += meant if free else next(a for a in SPARE if a not in letters)
+    if override is None and not {"Y", "X"} <= set(letters):
+        letters = letters[:-2] + "YX"
+    factors, shift = _transform(multiscales)
+    facts: dict[str, Any] = {"pixel_size": {}, "origin": {}, "metadata": {}}
+    unitless = {}
+    for letter, axis, factor, offset in zip(letters, axes, factors, shift):
+        unit = str(axis.get("unit", ""))
+        if letter == "T":
+            facts["time_step"] = to_seconds(factor, unit)
+        elif letter in "ZYX":
+            size = to_micrometres(factor, unit)
+            if size is not None:
+                facts["pixel_size"][letter] = size
+                facts["origin"][letter] = offset * size / factor
+            elif factor > 0 and math.isfinite(factor):
+                unitless[letter] = factor
+    facts["origin"] = {a: value for a, value in facts["origin"].items() if value}
+    if set(unitless.values()) - {1.0}:
+        facts["metadata"]["scale_without_unit"] = unitless
+    return letters, facts
+
+
+def _transform(multiscales: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Scale and translation of the first level along each axis."""
+    steps = [
+        *(multiscales["datasets"][0].get("coordinateTransformations") or ()),
+        *(multiscales.get("coordinateTransformations") or ()),
+    ]
+    scale, shift = [1.0] * 16, [0.0] * 16
+    for step in steps:
+        if step.get("type") == "scale" and isinstance(step.get("scale"), list):
+            factors = [float(f) for f in step["scale"]]
+            scale[: len(factors)] = [a * b for a, b in zip(scale, factors)]
+            shift[: len(factors)] = [a * b for a, b in zip(shift, factors)]
+        elif step.get("type") == "translation" and isinstance(step.get("translation"), list):
+            offsets = [float(f) for f in step["translation"]]
+            shift[: len(offsets)] = [a + b for a, b in zip(shift, offsets)]
+    return scale, shift
+
+
+def _channels(attributes: dict[str, Any], number: int) -> tuple[Channel, ...]:
+    omero = attributes.get("omero")
+    described = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(described, list) or len(described) != number:
+        return ()
+    channels = tuple(_channel(c if isinstance(c, dict) else {}) for c in described)
+    return channels if any(channel != Channel() for channel in channels) else ()
+
+
+def _channel(described: dict[str, Any]) -> Channel:
+    window = described.get("window")
+    limits = [window.get("start"), window.get("end")] if isinstance(window, dict) else None
+    color = str(described.get("color", ""))
+    label = described.get("label")
+    try:
+        rgb = int(color.lstrip("#"), 16) if color else None
+    except ValueError:
+        rgb = None
+    return Channel(
+        name=None if label is None else str(label),
+        color=None if rgb is None else rgb & 0xFFFFFF,
+        contrast=display_range(limits),
+    )

@@ -1,0 +1,1 @@
+"""The napari plugin: a thin door, with no science of its own."""

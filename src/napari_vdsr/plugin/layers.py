@@ -1,0 +1,251 @@
+"""Images as napari layers, and layers as images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from napari.utils.colormaps import Colormap
+
+from napari_vdsr.errors import ImageDataError
+from napari_vdsr.image import Channel, Image
+
+# What a reader may have called a dimension.
+LETTERS = {
+    "t": "T", "time": "T", "frame": "T", "frames": "T",
+    "c": "C", "ch": "C", "channel": "C", "channels": "C",
+    "z": "Z", "depth": "Z", "plane": "Z", "slice": "Z",
+}  # fmt: skip
+UNNAMED = "ZTC"  # a stack of planes is depth first, as in napari's 3-D view
+SPARE = "QIRPVAHEBDFGJKLMNOUW"
+BASIC = {
+    0xFFFFFF: "gray", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue",
+    0x00FFFF: "cyan", 0xFF00FF: "magenta", 0xFFFF00: "yellow",
+}  # fmt: skip
+PAIR = ("magenta", "green")
+CYCLE = ("cyan", "yellow", "magenta", "red", "green", "blue")
+MICROMETRE, SECOND, PIXEL = "micrometer", "second", "pixel"
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def axes_of(ndim: int, rgb: bool, labels: Sequence[str] = ()) -> str:
+    """Letters of a layer's dimensions.
+
+    Parameters
+    ----------
+    ndim : int
+        Dimensions of the layer, colour samples not counted.
+    rgb : bool
+        Whether the array has colour samples behind them.
+    labels : sequence of str
+        The layer's axis labels; those that say nothing are taken for Z, T, C, in this
+        order.
+    """
+    lead = [LETTERS.get(str(label).strip().lower(), "") for label in labels][: ndim - 2]
+    lead += [""] * (ndim - 2 - len(lead))
+    letters = [a if a and a not in lead[:i] else "" for i, a in enumerate(lead)]
+    free = iter([a for a in UNNAMED + SPARE if a not in letters])
+    unnamed = {i: next(free) for i in reversed(range(len(letters))) if not letters[i]}
+    return "".join(unnamed.get(i, a) for i, a in enumerate(letters)) + "YX" + "S" * rgb
+
+
+def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
+    """Image that a layer shows; a lazy one stays lazy.
+
+    Parameters
+    ----------
+    data : array or list of arrays
+        Of a multiscale layer, all levels; the first one is taken.
+    meta : mapping
+        As ``Layer.as_layer_data_tuple()`` gives it.
+
+    Raises
+    ------
+    ImageDataError
+        If the layer has fewer than two dimensions or no intensities.
+
+    Notes
+    -----
+    Pixel sizes come from scale and units. A scale other than 1 without a unit is taken for
+    micrometres, as most readers of napari mean it.
+    """
+    if meta.get("multiscale"):
+        data = data[0]
+    rgb = bool(meta.get("rgb"))
+    ndim = len(data.shape) - rgb
+    name = str(meta.get("name", "image"))
+    if ndim < 2:
+        raise ImageDataError(f"layer {name!r} has {ndim} dimension; at least Y and X are needed.")
+    if not isinstance(data, np.ndarray):
+        data = data if isinstance(data, da.Array) else da.from_array(data)
+    axes = axes_of(ndim, rgb, meta.get("axis_labels") or ())
+    metadata = dict(meta.get("metadata") or {})
+    facts = metadata.get("image")
+    image = Image(
+        data=data,
+        axes=axes,
+        name=name,
+        metadata=facts if isinstance(facts, dict) else {},
+        **_physical(axes, meta, ndim),
+    )
+    if not rgb and "C" not in axes:
+        image = image.with_(channels=(channel_of(meta),))
+    return image
+
+
+def _physical(axes: str, meta: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+    """Pixel size and origin in micrometres, and seconds between frames."""
+    scale = np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim)
+    translate = np.broadcast_to(np.asarray(meta.get("translate", 0.0), float), ndim)
+    units = [str(u) for u in meta.get("units") or (PIXEL,) * ndim]
+    unit_known = any(unit != PIXEL for unit in units)
+    found: dict[str, Any] = {"pixel_size": {}, "origin": {}}
+    plane = [abs(s) for a, s in zip(axes, scale) if a in "ZYX"]
+    for letter, step, start, unit in zip(axes, scale, translate, units):
+        size, seconds = in_units(abs(step), unit, MICROMETRE), in_units(abs(step), unit, SECOND)
+        if letter in "ZYX" and size is None and not unit_known and set(plane) != {1.0}:
+            size, unit = abs(step), MICROMETRE
+        if letter in "ZYX" and size:
+            found["pixel_size"][letter] = size
+            found["origin"][letter] = start * size / abs(step)
+        elif letter == "T" and seconds:
+            found["time_step"] = seconds
+    found["origin"] = {a: v for a, v in found["origin"].items() if v}
+    return found
+
+
+def in_units(value: float, unit: str, wanted: str) -> float | None:
+    """Value in another unit of the same kind; None if it has no such unit."""
+    import pint
+
+    registry = pint.get_application_registry()
+    try:
+        # Rounded at the 13th digit, so that a unit's own rounding does not grow.
+        found = float(registry.Quantity(value, unit).to(wanted).magnitude)
+    except (pint.errors.PintError, ValueError, AttributeError):
+        return None
+    return float(f"{found:.13g}") if math.isfinite(found) else None
+
+
+def channel_of(meta: Mapping[str, Any]) -> Channel:
+    """How a layer is shown, as far as image files can say it."""
+    limits = meta.get("contrast_limits")
+    contrast = None if limits is None else (float(limits[0]), float(limits[1]))
+    return Channel(
+        name=str(meta.get("name", "")) or None, color=_color(meta.get("colormap")), contrast=contrast
+    )
+
+
+def _color(colormap: Any) -> int | None:
+    """Colour of a map that goes from black to one colour; None for any other map."""
+    if isinstance(colormap, str):
+        names = {name: color for color, name in BASIC.items()}
+        return names.get("gray" if colormap == "grey" else colormap)
+    colors = np.asarray(
+        colormap.get("colors") if isinstance(colormap, Mapping) else getattr(colormap, "colors", ())
+    )
+    if colors.ndim != 2 or len(colors) < 2 or colors[0][:3].any():
+        return None
+    steps = np.linspace(0, 1, len(colors))[:, None]
+    if not np.allclose(colors[:, :3], colors[-1, :3] * steps, atol=0.01):
+        return None
+    red, green, blue = (round(255 * float(value)) for value in colors[-1][:3])
+    return red << 16 | green << 8 | blue
+
+
+def layer_data(levels: Sequence[Image]) -> list[LayerData]:
+    """Layers that show an image: one for each channel, or one in colour.
+
+    Parameters
+    ----------
+    levels : sequence of Image
+        As ``napari_vdsr.io.read_levels`` gives them.
+
+    Returns
+    -------
+    list of (data, meta, "image")
+    """
+    image = levels[0]
+    axes = image.axes
+    if "C" not in axes:
+        data = [level.data for level in levels]
+        channel = image.channels[0] if len(image.channels) == 1 else None
+        # A layer has its file's name: its one channel's would say less.
+        return [_layer(data, axes, image, image.name, _display(channel, None))]
+    at = axes.index("C")
+    number = image.size("C")
+    channels = image.channels if len(image.channels) == number else (Channel(),) * number
+    colors = {1: ("gray",), 2: PAIR}.get(number, CYCLE)
+    layers = []
+    for index, channel in enumerate(channels):
+        data = [level.data[(slice(None),) * at + (index,)] for level in levels]
+        name = f"{image.name} {channel.name or f'[{index}]'}"
+        display = _display(channel, colors[index % len(colors)])
+        display["blending"] = "additive" if number > 1 else "translucent"
+        layers.append(_layer(data, axes.replace("C", ""), image, name, display))
+    return layers
+
+
+def _layer(
+    data: list[Any], axes: str, image: Image, name: str, display: dict[str, Any]
+) -> LayerData:
+    rgb = image.is_rgb
+    letters = axes.removesuffix("S") if rgb else axes
+    meta: dict[str, Any] = {
+        "name": name,
+        "rgb": rgb,
+        "multiscale": len(data) > 1,
+        "axis_labels": tuple(letter.lower() for letter in letters),
+        "metadata": {"image": dict(image.metadata)},
+        **physical_transform(image, letters),
+        **({} if rgb else display),
+    }
+    if not rgb and "contrast_limits" not in meta:
+        meta |= _integer_limits(image)
+    return (data if len(data) > 1 else data[0]), meta, "image"
+
+
+def physical_transform(image: Image, letters: str) -> dict[str, Any]:
+    """Scale, translation and units of a layer with these axes."""
+    unitless = image.metadata.get("scale_without_unit", {})
+    scale, translate, units = [], [], []
+    for letter in letters:
+        if letter in image.pixel_size:
+            scale.append(image.pixel_size[letter])
+            units.append(MICROMETRE)
+        elif letter == "T" and image.time_step is not None:
+            scale.append(image.time_step)
+            units.append(SECOND)
+        else:
+            scale.append(unitless.get(letter, 1.0))
+            units.append(PIXEL)
+        translate.append(image.origin.get(letter, 0.0))
+    return {"scale": tuple(scale), "translate": tuple(translate), "units": tuple(units)}
+
+
+def _display(channel: Channel | None, colormap: str | None) -> dict[str, Any]:
+    """Colormap and contrast of a channel, where the file or its place says something."""
+    display: dict[str, Any] = {}
+    if channel is not None and channel.color is not None:
+        display["colormap"] = _colormap(channel.color)
+    elif colormap is not None:
+        display["colormap"] = colormap
+    if channel is not None and channel.contrast is not None:
+        low, high = channel.contrast
+        if low < high:
+            display["contrast_limits"] = (low, high)
+    return display
+
+
+def _colormap(color: int) -> Any:
+    if color in BASIC:
+        return BASIC[color]
+    rgb = [(color >> shift & 0xFF) / 255 for shift in (16, 8, 0)]
+    return Colormap([[0, 0, 0, 1], [*rgb, 1]], name=f"#{color:06x}")
+
+
+def _integer_limits(image: Image) -> dict[str, Any]:
+    """For 8 bits the whole range, as napari's own reader has it; else what napari finds."""
+    return {"contrast_limits": (0, 255)} if image.dtype == np.uint8 else {}

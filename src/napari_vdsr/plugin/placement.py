@@ -1,0 +1,48 @@
+"""Where an upscaled layer lies, so that it covers its source exactly."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from napari.utils.transforms import Affine
+
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+
+
+def resampled(
+    meta: Mapping[str, Any], factors: Sequence[float], start: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Transform of a layer whose pixels are those of another, divided or joined.
+
+    Parameters
+    ----------
+    meta : mapping
+        Of the source layer, as ``Layer.as_layer_data_tuple()`` gives it.
+    factors : sequence of float
+        New pixels per source pixel, for each dimension of the source.
+    start : sequence of float, optional
+        Index, among the new pixels, of the first one that the new layer has.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for a layer: scale, translate, rotate, shear, affine, units and
+        axis labels.
+
+    Notes
+    -----
+    Pixel ``i`` of the new grid has its centre at ``(i + 0.5) / factor - 0.5`` in pixels of
+    the source: the outer edges of both grids fall together.
+    """
+    kept = {key: meta[key] for key in TRANSFORM if meta.get(key) is not None}
+    factors = np.asarray(factors, float)
+    first = np.zeros_like(factors) if start is None else np.asarray(start, float)
+    ndim = len(factors)
+    scale = np.asarray(kept.get("scale", np.ones(ndim)), float)
+    translate = np.asarray(kept.get("translate", np.zeros(ndim)), float)
+    own = Affine(
+        scale=scale, translate=translate, rotate=kept.get("rotate"), shear=kept.get("shear")
+    )
+    kept["scale"] = scale / factors
+    kept["translate"] = translate + own.linear_matrix @ ((first + 0.5) / factors - 0.5)
+    return kept

@@ -1,0 +1,114 @@
+"""Work in another thread, whose reports arrive in the GUI's thread."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+from napari.utils import progress
+from qtpy.QtCore import QObject, Signal
+
+from napari_vdsr.errors import VdsrError
+
+# Called with anything to be shown; raises `Cancelled` where the work shall end.
+Report = Callable[[Any], None]
+
+
+class Cancelled(Exception):
+    """The work was stopped by the user, or has nowhere left to show its result."""
+
+
+class TaskError(VdsrError):
+    """An error that nobody foresaw, in one sentence."""
+
+
+class Task(QObject):
+    """A function that runs in another thread and can be cancelled.
+
+    A function's worker is used, not a generator's: in a generator a ``RuntimeError``, which
+    all errors of torch are, would end the thread without a signal, and quitting would leave
+    the generator open with its files.
+
+    Parameters
+    ----------
+    function : callable
+        Called with a function `Report`; what it returns goes to `done`.
+    title : str
+        For napari's list of activities.
+
+    Attributes
+    ----------
+    reported : Signal(object)
+        What the function reported.
+    done : Signal(object)
+        Its result.
+    failed : Signal(object)
+        The exception it raised; napari has shown it already.
+    ended : Signal()
+        After all others, however it ended.
+    """
+
+    reported = Signal(object)
+    done = Signal(object)
+    failed = Signal(object)
+    ended = Signal()
+
+    def __init__(self, function: Callable[[Report], Any], title: str) -> None:
+        super().__init__()
+        self._function = function
+        self._cancel = threading.Event()
+        self._worker = create_worker(self._run, _ignore_errors=True)
+        self._worker.returned.connect(self._on_returned)
+        self._worker.errored.connect(self.failed)
+        self._worker.finished.connect(self._on_finished)
+        self._progress = progress(total=0, desc=title)
+
+    def start(self) -> None:
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Have the function stop at its next report."""
+        self._cancel.set()
+
+    @property
+    def cancelled(self) -> bool:
+        # napari asks workers to quit when its window closes.
+        return self._cancel.is_set() or self._worker.abort_requested
+
+    def _run(self) -> Any:
+        try:
+            return self._function(self._report)
+        except Cancelled:
+            return Cancelled
+        except MemoryError as error:
+            raise TaskError(
+                f"There is not enough memory ({error or 'no details'}). Choose 'OME-Zarr on "
+                "disk' as output, or a smaller image."
+            ) from error
+        except VdsrError:
+            raise
+        except Exception as error:
+            raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+    def _report(self, report: Any) -> None:
+        if self.cancelled:
+            raise Cancelled
+        try:
+            self.reported.emit(report)
+        except RuntimeError as error:  # the window is gone
+            raise Cancelled from error
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Move the bar in napari's list of activities."""
+        if self._progress.total != total:
+            self._progress.total = total
+        self._progress.n = done
+        self._progress.refresh()
+
+    def _on_returned(self, result: Any) -> None:
+        if result is not Cancelled:
+            self.done.emit(result)
+
+    def _on_finished(self) -> None:
+        self._progress.close()
+        self.ended.emit()

@@ -1,0 +1,102 @@
+"""Writer contributions: image layers, one or several, with all that a format can hold."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from napari.utils.notifications import show_warning
+
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.image import Image
+from napari_vdsr.io import write_image
+from napari_vdsr.io.write import Format
+from napari_vdsr.plugin.layers import LayerData, channel_of, to_image
+
+
+def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
+    """Write image layers as one OME-TIFF; several become its channels."""
+    return _write(path, layers, "ome-tiff")
+
+
+def write_imagej(path: str, layers: list[LayerData]) -> list[str]:
+    """Write image layers as one ImageJ hyperstack; several become its channels."""
+    return _write(path, layers, "imagej")
+
+
+def write_ome_zarr(path: str, layers: list[LayerData]) -> list[str]:
+    """Write image layers as one OME-Zarr folder; several become its channels."""
+    return _write(path, layers, "ome-zarr")
+
+
+def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write one 2-D image layer of 8 or 16 bits as PNG, its pixels as they are."""
+    return _write(path, [(data, meta, "image")], "png")
+
+
+def _write(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
+    image = joined(layers)
+    provenance = next(
+        (m["metadata"]["provenance"] for _, m, _ in layers if "provenance" in m.get("metadata", {})),
+        None,
+    )
+    for _, meta, _ in layers:
+        _warn_of_losses(meta)
+    # napari's save dialog has asked whether an existing file shall be replaced.
+    write_image(image, path, format=kind, provenance=provenance, overwrite=True)
+    return [path]
+
+
+def joined(layers: Sequence[LayerData]) -> Image:
+    """One image of one layer, or of several as its channels.
+
+    Raises
+    ------
+    ImageFileError
+        If layers differ in shape, dtype or pixel size, or are in colour.
+    """
+    images = [to_image(data, meta) for data, meta, _ in layers]
+    first = images[0]
+    if len(images) == 1:
+        return first
+    for image in images[1:]:
+        for what in ("shape", "axes", "dtype", "pixel_size"):
+            one, other = getattr(first, what), getattr(image, what)
+            if one != other:
+                raise ImageFileError(
+                    f"layers {first.name!r} and {image.name!r} cannot be channels of one file: "
+                    f"their {what.replace('_', ' ')} is {one} and {other}. Save them one by one."
+                )
+    if first.is_rgb or "C" in first.axes:
+        raise ImageFileError(
+            f"layer {first.name!r} has colours or channels of its own, so it cannot be one "
+            "channel of a file. Save the layers one by one."
+        )
+    data = [image.data for image in images]
+    stack = np.stack if all(isinstance(d, np.ndarray) for d in data) else da.stack
+    at = len(first.axes) - 2
+    return first.with_(
+        data=stack(data, axis=at),
+        axes=first.axes[:at] + "C" + first.axes[at:],
+        channels=tuple(channel_of(meta) for _, meta, _ in layers),
+    )
+
+
+def _warn_of_losses(meta: dict[str, Any]) -> None:
+    """Say what no image file can hold."""
+    turned = []
+    for key in ("rotate", "shear", "affine"):
+        value = meta.get(key)
+        if value is None:
+            continue
+        matrix = np.asarray(value, float)
+        plain = not matrix.any() if matrix.ndim == 1 else np.allclose(matrix, np.eye(len(matrix)))
+        if not plain:
+            turned.append(key)
+    if turned:
+        with warnings.catch_warnings():
+            show_warning(
+                f"Layer {meta.get('name')!r} is saved without its {' and '.join(turned)}: image "
+                "files hold scale and translation only. The pixels are not changed."
+            )
