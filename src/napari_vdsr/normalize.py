@@ -205,8 +205,8 @@ def _sampled_percentiles(
         sample.append(block[grid].ravel())
     if not math.isfinite(maximum - minimum):
         raise ImageDataError(
-            f"image {image.name!r} has intensities from {minimum:g} to {maximum:g}, too far apart for "
-            "64-bit numbers. Divide them by a constant first."
+            f"image {image.name!r} has intensities from {minimum:g} to {maximum:g}, too far apart "
+            "for 64-bit numbers. Divide them by a constant first."
         )
     low, high = np.percentile(np.concatenate(sample).astype(np.float64), PERCENTILES)
     return float(low), float(high), minimum, maximum

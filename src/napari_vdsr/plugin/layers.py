@@ -134,7 +134,9 @@ def channel_of(meta: Mapping[str, Any]) -> Channel:
     limits = meta.get("contrast_limits")
     contrast = None if limits is None else (float(limits[0]), float(limits[1]))
     return Channel(
-        name=str(meta.get("name", "")) or None, color=_color(meta.get("colormap")), contrast=contrast
+        name=str(meta.get("name", "")) or None,
+        color=_color(meta.get("colormap")),
+        contrast=contrast,
     )
 
 

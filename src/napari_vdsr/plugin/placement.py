@@ -9,6 +9,11 @@ from napari.utils.transforms import Affine
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
+def transform_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer's transform as keyword arguments for another one on the same grid."""
+    return {key: meta[key] for key in TRANSFORM if meta.get(key) is not None}
+
+
 def resampled(
     meta: Mapping[str, Any], factors: Sequence[float], start: Sequence[float] | None = None
 ) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def resampled(
     Pixel ``i`` of the new grid has its centre at ``(i + 0.5) / factor - 0.5`` in pixels of
     the source: the outer edges of both grids fall together.
     """
-    kept = {key: meta[key] for key in TRANSFORM if meta.get(key) is not None}
+    kept = transform_of(meta)
     factors = np.asarray(factors, float)
     first = np.zeros_like(factors) if start is None else np.asarray(start, float)
     ndim = len(factors)

@@ -2,16 +2,27 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from napari.qt.threading import create_worker
 from napari.utils import progress
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vdsr.errors import VdsrError
+from napari_vdsr.plugin.smooth import short_collections
 
-# Called with anything to be shown; raises `Cancelled` where the work shall end.
-Report = Callable[[Any], None]
+# What the viewer gets to draw new layers, before other threads take all cores.
+DRAWING_MS = 50
+POLL_SECONDS = 0.1
+
+
+class Report(Protocol):
+    """Called with anything to be shown; raises `Cancelled` where the work shall end.
+
+    With `wait`, it returns when that has been shown.
+    """
+
+    def __call__(self, report: Any, /, *, wait: bool = False) -> None: ...
 
 
 class Cancelled(Exception):
@@ -52,11 +63,14 @@ class Task(QObject):
     done = Signal(object)
     failed = Signal(object)
     ended = Signal()
+    _delivered = Signal()
 
     def __init__(self, function: Callable[[Report], Any], title: str) -> None:
         super().__init__()
         self._function = function
         self._cancel = threading.Event()
+        self._shown = threading.Event()
+        self._delivered.connect(lambda: QTimer.singleShot(DRAWING_MS, self._shown.set))
         self._worker = create_worker(self._run, _ignore_errors=True)
         self._worker.returned.connect(self._on_returned)
         self._worker.errored.connect(self.failed)
@@ -77,7 +91,8 @@ class Task(QObject):
 
     def _run(self) -> Any:
         try:
-            return self._function(self._report)
+            with short_collections():
+                return self._function(self._report)
         except Cancelled:
             return Cancelled
         except MemoryError as error:
@@ -90,13 +105,19 @@ class Task(QObject):
         except Exception as error:
             raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
-    def _report(self, report: Any) -> None:
+    def _report(self, report: Any, /, *, wait: bool = False) -> None:
         if self.cancelled:
             raise Cancelled
         try:
+            self._shown.clear()
             self.reported.emit(report)
+            if wait:
+                self._delivered.emit()
         except RuntimeError as error:  # the window is gone
             raise Cancelled from error
+        while wait and not self._shown.wait(POLL_SECONDS):
+            if self.cancelled:
+                raise Cancelled
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bar in napari's list of activities."""

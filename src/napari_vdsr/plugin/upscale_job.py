@@ -22,6 +22,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import read_levels
 from napari_vdsr.io.pyramid import fill, level_shapes
 from napari_vdsr.normalize import Normalization
+from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.resize import apply_windows, axis_window, output_length
 
@@ -184,8 +185,9 @@ def engine() -> Any:
     # Read when torch is loaded. Spinning threads would take the cores from the GUI.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        import napari_vdsr.engine
-        import napari_vdsr.modelfile
+        with importing_torch():
+            import napari_vdsr.engine
+            import napari_vdsr.modelfile
     except OSError as error:  # Windows, where other libraries came first
         raise DeviceError(
             f"PyTorch cannot be loaded ({error}). Update the Microsoft Visual C++ "
@@ -263,7 +265,7 @@ def run(request: Request, report: Report) -> Finished:
     numbers = _ordered(result, request.first_plane)
     provenance = result.metadata["provenance"]
     with _storage(request, result) as storage:
-        report(Opened(storage.levels, provenance, len(numbers)))
+        report(Opened(storage.levels, provenance, len(numbers)), wait=True)
         seconds, extremes = 0.0, 0.0
         for done, number in enumerate(numbers, 1):
             started = time.perf_counter()
@@ -272,17 +274,15 @@ def run(request: Request, report: Report) -> Finished:
             storage.put(RESULT, start, pixels)
             if request.residual:
                 (bicubic,) = tiles[RESIDUAL].compute([number], scheduler="synchronous")
-                residual = (pixels - bicubic).astype(np.float32)
-                storage.put(RESIDUAL, start, residual)
-                extremes = max(extremes, float(np.abs(residual).max()))
+                extreme = storage.put_difference(RESIDUAL, start, pixels - bicubic)
+                extremes = max(extremes, extreme)
             seconds += time.perf_counter() - started
             report(Filled(done, len(numbers)))
         limits = {RESIDUAL: _symmetric(extremes)} if request.residual else {}
         if request.consistency:
             report("shrinking the result")
             limits[CONSISTENCY] = _symmetric(_fill_consistency(image, request, storage, report))
-    area = math.prod(request.shape()) / image.size("S")
-    speed = area / max(seconds, 1e-9)
+    speed = math.prod(request.shape()) / image.size("S") / max(seconds, 1e-9)
     return Finished(storage.published(), limits, seconds, speed, provenance["device"])
 
 
@@ -371,18 +371,28 @@ class Storage:
     def __init__(self, request: Request, result: Image) -> None:
         self.axes = result.axes
         self.levels: dict[str, list[Any]] = {}
-        shape = request.shape()
         if request.output == MEMORY:
-            self.levels[RESULT] = _empty(self.axes, shape, result.dtype)
+            self.levels[RESULT] = _empty(self.axes, request.shape(), result.dtype)
+        # Differences of colours are shown as one: the network changes their luma alone.
+        self.grey_axes = self.axes.removesuffix("S")
+        ndim, real = len(self.grey_axes), np.dtype(np.float32)
         if request.residual:
-            self.levels[RESIDUAL] = _empty(self.axes, shape, np.dtype(np.float32))
+            self.levels[RESIDUAL] = _empty(self.grey_axes, request.shape()[:ndim], real)
         if request.consistency:
-            source = request.image.shape
-            self.levels[CONSISTENCY] = _empty(self.axes, source, np.dtype(np.float32))
+            self.levels[CONSISTENCY] = _empty(self.grey_axes, request.image.shape[:ndim], real)
 
     def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
-        """Write a block into all levels of a layer."""
+        """Write a block of the result into all levels of its layer."""
         fill(self.levels[kind], self.axes, start, block)
+
+    def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> float:
+        """Write a block of differences, those of colours as their mean; return the extreme."""
+        if self.axes.endswith("S"):
+            block = block[..., :3].mean(axis=-1)
+            start = start[:-1]
+        block = block.astype(np.float32)
+        fill(self.levels[kind], self.grey_axes, start, block)
+        return float(np.abs(block).max())
 
     def rows(self, place: tuple[Any, ...]) -> np.ndarray:
         """Return pixels of the result."""
@@ -411,10 +421,7 @@ class ZarrStorage(Storage):
         ]
 
     def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
-        if kind == RESULT:
-            self._zarr.put(tuple(start), block)
-        else:
-            super().put(kind, start, block)
+        self._zarr.put(tuple(start), block)
 
     def published(self) -> dict[str, list[Any]]:
         levels = read_levels(self._target)
@@ -447,9 +454,7 @@ def _empty(axes: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list[np.nda
     return [np.zeros(level, dtype) for level in shapes]
 
 
-def _fill_consistency(
-    image: Image, request: Request, storage: Storage, report: Report
-) -> float:
+def _fill_consistency(image: Image, request: Request, storage: Storage, report: Report) -> float:
     """Shrink the result by the same bicubic, take the source away; return the extreme."""
     at = {a: image.axes.index(a) for a in "YX"}
     rows, columns = image.size("Y"), image.size("X")
@@ -472,11 +477,10 @@ def _fill_consistency(
             shrunk = apply_windows(flat, down, across)
             index[at["Y"]], index[at["X"]] = slice(first, last), slice(None)
             before = np.asarray(source[tuple(index)])
-            change = (shrunk.reshape(before.shape) - before).astype(np.float32)
+            change = shrunk.reshape(before.shape) - before
             start = [0 if a == "S" else i for a, i in zip(image.axes, plane)]
             start[at["Y"]] = first
-            storage.put(CONSISTENCY, start, change)
-            extreme = max(extreme, float(np.abs(change).max()))
+            extreme = max(extreme, storage.put_difference(CONSISTENCY, start, change))
             report("shrinking the result")
     return extreme
 

@@ -38,7 +38,11 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 def _write(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
     image = joined(layers)
     provenance = next(
-        (m["metadata"]["provenance"] for _, m, _ in layers if "provenance" in m.get("metadata", {})),
+        (
+            m["metadata"]["provenance"]
+            for _, m, _ in layers
+            if "provenance" in m.get("metadata", {})
+        ),
         None,
     )
     for _, meta, _ in layers:

@@ -1,0 +1,4 @@
+from magicgui.widgets import Container
+
+
+class CompareWidget(Container): ...

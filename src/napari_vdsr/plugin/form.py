@@ -1,0 +1,247 @@
+"""Fields that several widgets share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
+from napari.layers import Image as ImageLayer
+from napari.utils.notifications import show_error
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QFileDialog, QSizePolicy
+
+from napari_vdsr.errors import VdsrError
+from napari_vdsr.modelcard import SUFFIX, list_models, read_card
+from napari_vdsr.plugin.task import Task
+
+CHOOSE = "choose a file..."
+PREVIEW_MARK = "vdsr-preview"  # in the metadata of layers that are not the user's
+# Devices are found by torch, which is imported only when something is to be computed.
+DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+
+def wrap(label: Label) -> None:
+    """Let a label's text run over several lines, and take the room that it needs."""
+    label.native.setWordWrap(True)
+    label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
+    label.min_width = 220
+
+
+class LayerBox(ComboBox):
+    """Choice of an image layer, which follows the viewer's selection.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers are offered.
+    label : str
+        Of the field.
+    optional : bool
+        Whether no layer may be chosen; then the selection is not followed.
+    """
+
+    def __init__(self, viewer: Viewer, label: str = "Layer", optional: bool = False) -> None:
+        self._viewer = viewer
+        super().__init__(label=label, choices=self._images, nullable=optional)
+        self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]
+        for event in self._events:
+            event.connect(self._reset)
+        viewer.layers.events.changed.connect(self._reset)
+        self._follows = not optional
+        if self._follows:
+            viewer.layers.selection.events.active.connect(self._follow)
+            self._follow()
+
+    def _images(self, _: Any = None) -> list[ImageLayer]:
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, ImageLayer) and PREVIEW_MARK not in layer.metadata
+        ]
+
+    def _reset(self, event: Any = None) -> None:
+        self.reset_choices()
+
+    def _follow(self, event: Any = None) -> None:
+        active = self._viewer.layers.selection.active
+        if active in self._images():
+            if active not in self.choices:
+                self.reset_choices()
+            self.value = active
+
+    def disconnect(self) -> None:
+        """Leave the viewer alone; the widget is going."""
+        for event in (*self._events, self._viewer.layers.events.changed):
+            event.disconnect(self._reset)
+        if self._follows:
+            self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+class ModelBox(ComboBox):
+    """Choice of a bundled model, or of a model file."""
+
+    def __init__(self, label: str = "Model", default: str = "vdsr", **options: Any) -> None:
+        self._files: list[Path] = []
+        self._last = default
+        super().__init__(
+            label=label,
+            choices=self._names,
+            value=default,
+            tooltip="A bundled model, or a .safetensors file that 'VDSR train' has made",
+            **options,
+        )
+        self.changed.connect(self._on_changed)
+
+    def _names(self, _: Any = None) -> list[tuple[str, str]]:
+        bundled = [card.name for card in list_models()]
+        bundled.sort(key=lambda name: name == "bicubic")
+        files = [(path.name, str(path)) for path in self._files]
+        return [*((name, name) for name in bundled), *files, (CHOOSE, CHOOSE)]
+
+    def add_file(self, path: Path) -> None:
+        """Offer a model file, and choose it.
+
+        Raises
+        ------
+        ModelFileError
+            If it is no model.
+        """
+        read_card(path)
+        if path not in self._files:
+            self._files.append(path)
+            self.reset_choices()
+        self.value = str(path)
+
+    def _on_changed(self, value: str) -> None:
+        if value != CHOOSE:
+            self._last = value
+            return
+        name, _ = QFileDialog.getOpenFileName(
+            self.native, "Choose a model", "", f"VDSR models (*{SUFFIX})"
+        )
+        self.value = self._last
+        if name:
+            try:
+                self.add_file(Path(name))
+            except VdsrError as error:
+                show_error(str(error))
+
+
+class TaskRow(Container):
+    """Buttons, a progress bar and a line of text for work in another thread.
+
+    Parameters
+    ----------
+    buttons : list of PushButton
+        Those that begin work; they rest while something runs.
+
+    Attributes
+    ----------
+    task : Task or None
+        What runs now.
+    """
+
+    def __init__(self, buttons: list[PushButton]) -> None:
+        self.buttons = buttons
+        self.cancel_button = PushButton(text="Cancel", enabled=False)
+        row = Container(widgets=[*buttons, self.cancel_button], layout="horizontal", labels=False)
+        row.margins = (0, 0, 0, 0)
+        self.bar = ProgressBar(min=0, max=100, value=0, visible=False)
+        self.status = Label(value="")
+        wrap(self.status)
+        super().__init__(widgets=[row, self.bar, self.status], labels=False)
+        self.margins = (0, 0, 0, 0)
+        self.task: Task | None = None
+        self._closed = False
+        self.cancel_button.changed.connect(self.cancel)
+        self.native.destroyed.connect(self.close_down)
+
+    @property
+    def busy(self) -> bool:
+        return self.task is not None
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        title: str,
+        *,
+        on_report: Callable[[Any], None],
+        on_done: Callable[[Any], None],
+        on_stopped: Callable[[], None],
+    ) -> None:
+        """Run a function in another thread.
+
+        Parameters
+        ----------
+        function : callable
+            See `Task`.
+        title : str
+            For napari's list of activities.
+        on_report, on_done : callable
+            Called with what the function reports, and with its result.
+        on_stopped : callable
+            Called if it was cancelled or failed.
+        """
+        task = Task(function, title)
+        self.task = task
+        finished: list[bool] = []
+
+        def report(value: Any) -> None:
+            if self._closed or task.cancelled:
+                return
+            if isinstance(value, str):
+                self.status.value = f"{value[:1].upper()}{value[1:]}..."
+            on_report(value)
+
+        def done(result: Any) -> None:
+            finished.append(True)
+            if not self._closed:
+                on_done(result)
+
+        def failed(error: BaseException) -> None:
+            if not self._closed:
+                self.status.value = str(error)
+
+        def ended() -> None:
+            self.task = None
+            if self._closed:
+                return
+            if not finished:
+                if task.cancelled:
+                    self.status.value = "Cancelled."
+                on_stopped()
+            self._set_running(False)
+
+        task.reported.connect(report)
+        task.done.connect(done)
+        task.failed.connect(failed)
+        task.ended.connect(ended)
+        self._set_running(True)
+        self.bar.max, self.bar.value = 0, 0  # moves to and fro until the tiles are known
+        task.start()
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Move the bars, here and in napari's list of activities."""
+        self.bar.max, self.bar.value = total, done
+        if self.task is not None:
+            self.task.show_progress(done, total)
+
+    def cancel(self) -> None:
+        """Have the work stop; it does so within one tile's time."""
+        if self.task is not None:
+            self.task.cancel()
+            if not self._closed:
+                self.status.value = "Cancelling..."
+                self.cancel_button.enabled = False
+
+    def close_down(self) -> None:
+        """End the work, since there is nowhere left to show it."""
+        self._closed = True
+        self.cancel()
+
+    def _set_running(self, running: bool) -> None:
+        for button in self.buttons:
+            button.enabled = not running
+        self.cancel_button.enabled = running
+        self.bar.visible = running

@@ -1,0 +1,70 @@
+"""Keeping the window moving while another thread computes."""
+
+import contextlib
+import ctypes
+import gc
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+_lock = threading.Lock()
+_running = 0
+
+
+@contextlib.contextmanager
+def short_collections() -> Iterator[None]:
+    """Have garbage collected among new objects only, until the block ends.
+
+    napari and torch hold so many objects that looking through all of them stops every
+    thread for a quarter of a second. What was there before is looked through afterwards.
+    """
+    global _running
+    with _lock:
+        _running += 1
+        gc.freeze()
+    try:
+        yield
+    finally:
+        with _lock:
+            _running -= 1
+            if not _running:
+                gc.unfreeze()
+
+
+@contextlib.contextmanager
+def importing_torch() -> Iterator[None]:
+    """Avoid what would stop all threads while torch is imported.
+
+    That is the loading of its libraries, during which ``import`` holds Python's lock, and
+    collecting garbage each time that so and so many objects more were made.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        _load_libraries()
+        yield
+    finally:
+        with _lock:
+            if _running:
+                gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+def _load_libraries() -> None:
+    spec = importlib.util.find_spec("torch")
+    if os.name != "posix" or spec is None or spec.origin is None:
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        # Called as a foreign function, and thus unlocked; ctypes.CDLL itself is not.
+        dlopen = ctypes.CDLL(None).dlopen
+        dlopen.restype, dlopen.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+        for library in sorted((Path(spec.origin).parent / "lib").glob("libtorch_[cp]*")):
+            if library.stem in ("libtorch_cpu", "libtorch_python"):
+                dlopen(os.fsencode(library), os.RTLD_NOW)

@@ -1,0 +1,86 @@
+"""Which part of a layer the canvas shows now."""
+
+import math
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.viewer import Viewer
+
+from napari_vdsr.errors import UsageError
+
+
+def visible_window(
+    viewer: Viewer, layer: ImageLayer, scale: tuple[float, float], shape: tuple[int, int], most: int
+) -> tuple[tuple[slice, slice], bool]:
+    """Rows and columns of an upscaled layer that the canvas shows.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        In its 2-D view.
+    layer : napari.layers.Image
+        The source.
+    scale : (float, float)
+        Along Y and X.
+    shape : (int, int)
+        Rows and columns of the whole result.
+    most : int
+        Pixels of the result that the window may have; of a larger one, the middle is
+        taken.
+
+    Returns
+    -------
+    window : (slice, slice)
+        At least one pixel.
+    whole : bool
+        Whether the window is all that is seen.
+
+    Raises
+    ------
+    UsageError
+        If the layer's Y and X are not the axes on the screen, or it is out of sight.
+    """
+    shown = tuple(viewer.dims.displayed)
+    if viewer.dims.ndisplay != 2 or sorted(shown) != [viewer.dims.ndim - 2, viewer.dims.ndim - 1]:
+        raise UsageError(
+            "The preview shows Y and X in the 2-D view. Switch the viewer back to it first."
+        )
+    corners = np.asarray(layer.corner_pixels, float)[:, -2:]
+    if layer.multiscale:
+        corners = corners * layer.downsample_factors[layer.data_level][-2:]
+    spans = []
+    for axis in range(2):
+        first = math.floor(corners[0, axis] * scale[axis])
+        last = math.ceil((corners[1, axis] + 1) * scale[axis])
+        spans.append((max(first, 0), min(last, shape[axis])))
+    if any(first >= last for first, last in spans):
+        raise UsageError(f"Layer {layer.name!r} is not in sight. Move the view to it first.")
+    sizes = [last - first for first, last in spans]
+    whole = sizes[0] * sizes[1] <= most
+    if not whole:
+        spans = [_middle(span, size) for span, size in zip(spans, _shrunk(sizes, most))]
+    return (slice(*spans[0]), slice(*spans[1])), whole
+
+
+def _shrunk(sizes: list[int], most: int) -> list[int]:
+    """Sides of a window of at most so many pixels; the longer side gives way first."""
+    side = math.isqrt(most)
+    short = min(min(sizes), side)
+    long = min(max(sizes), most // short)
+    return [short, long] if sizes[0] <= sizes[1] else [long, short]
+
+
+def _middle(span: tuple[int, int], size: int) -> tuple[int, int]:
+    first = (span[0] + span[1] - size) // 2
+    return first, first + size
+
+
+def shown_plane(viewer: Viewer, layer: ImageLayer) -> tuple[int, ...]:
+    """Index of the layer's plane that the sliders stand at."""
+    ndim = layer.ndim - 2
+    if not ndim:
+        return ()
+    shape: Any = layer.data.shapes[0] if layer.multiscale else layer.data.shape
+    point = layer.world_to_data(viewer.dims.point)[:ndim]
+    return tuple(int(np.clip(round(float(p)), 0, n - 1)) for p, n in zip(point, shape))
