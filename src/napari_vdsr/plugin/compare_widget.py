@@ -1,4 +1,350 @@
-from magicgui.widgets import Container
+"""The widget "VDSR compare"."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSlider,
+    FloatSpinBox,
+    Label,
+    PushButton,
+    Select,
+)
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+from napari.utils.notifications import show_error
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
+
+from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.image import Image
+from napari_vdsr.modelcard import list_models
+from napari_vdsr.plugin.compare_job import Comparison, Panel, compare, shrunken
+from napari_vdsr.plugin.form import CHOOSE, PREVIEW_MARK, LayerBox, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.placement import resampled
+from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.upscale_job import Request
+from napari_vdsr.plugin.viewport import shown_plane, visible_window
+
+SIDE, BLINK, WIPE = "side by side", "blink", "wipe"
+MODES = (SIDE, BLINK, WIPE)
+# Pixels of one panel: each method takes as long as a preview.
+PIXELS = 512 * 512
+GAP_Y, GAP_X = 0.15, 0.04
 
 
-class CompareWidget(Container): ...
+class CompareWidget(Container):
+    """Look at one region by nearest neighbour, bicubic and models.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._layers: list[Layer] = []
+        self._panels: list[Panel] = []
+        self._hidden: list[Layer] = []
+        self._build()
+        super().__init__(
+            widgets=[
+                self.layer,
+                self.scale,
+                self.models,
+                self.more,
+                self.truth,
+                self.shrink,
+                self.mode,
+                self.first,
+                self.second,
+                self.wipe,
+                self.seconds,
+                self.row,
+                self.table,
+            ]
+        )
+        self._timer = QTimer(self.native)
+        self._timer.timeout.connect(self._blink)
+        self._connect()
+        self._show_fields()
+
+    def _build(self) -> None:
+        self.layer = LayerBox(self._viewer)
+        self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
+        names = [card.name for card in list_models()]
+        self.models = Select(label="Methods", choices=names, value=names)
+        self.models.max_height = 90
+        self.more = ModelBox(label="Add model", default=CHOOSE)
+        self.truth = LayerBox(self._viewer, label="Truth", optional=True)
+        self.shrink = CheckBox(
+            label="", text="Shrink the layer first",
+            tooltip="Take the layer for the truth, and upscale a shrunk copy, as papers do",
+        )  # fmt: skip
+        self.mode = ComboBox(label="Show", choices=MODES)
+        self.first = ComboBox(label="Left", choices=self._captions)
+        self.second = ComboBox(label="Right", choices=self._captions)
+        self.wipe = FloatSlider(label="Wipe", min=0, max=1, value=0.5, tracking=True)
+        self.seconds = FloatSlider(label="Seconds", min=0.1, max=3, value=0.8)
+        self.compare_button = PushButton(
+            text="Compare", tooltip="Upscale what the canvas shows, by every method"
+        )
+        self.clear_button = PushButton(text="Clear", tooltip="Remove the comparison")
+        self.row = TaskRow([self.compare_button, self.clear_button])
+        self.row.label = ""
+        self.table = Label(label="", value="")
+        wrap(self.table)
+
+    def _connect(self) -> None:
+        self.compare_button.changed.connect(self.compare)
+        self.clear_button.changed.connect(self.clear)
+        self.mode.changed.connect(self._show)
+        for field in (self.first, self.second, self.wipe):
+            field.changed.connect(self._draw_wipe)
+        self.seconds.changed.connect(lambda value: self._timer.setInterval(int(1000 * value)))
+        self.shrink.changed.connect(self._show_fields)
+        self.more.changed.connect(self._add_model)
+        self.native.destroyed.connect(self._close_down)
+
+    def _close_down(self) -> None:
+        self.layer.disconnect()
+        self.truth.disconnect()
+
+    def _captions(self, _: Any = None) -> list[tuple[str, int]]:
+        return [(panel.name, number) for number, panel in enumerate(self._panels)]
+
+    def _add_model(self, value: str) -> None:
+        if value == CHOOSE or value in self.models.choices:
+            return
+        chosen = [*self.models.value, value]
+        self.models.choices = (*self.models.choices, value)
+        self.models.value = chosen
+
+    # computing
+
+    def compare(self, _: Any = None) -> None:
+        """Upscale what the canvas shows, by every method."""
+        self.clear()
+        layer = self.layer.value
+        try:
+            if layer is None:
+                raise UsageError("There is no image layer. Open an image first.")
+            if not self.models.value:
+                raise UsageError("Choose at least one method.")
+            data, meta, _ = layer.as_layer_data_tuple()
+            image = to_image(data, meta)
+            plane = shown_plane(self._viewer, layer)
+            pair = (self.scale.value, self.scale.value)
+            request = Request(image=image, scale=pair, first_plane=plane)
+            zoom = (1.0, 1.0) if self.shrink.value else pair
+            shape = dict(zip(image.axes, image.shape if self.shrink.value else request.shape()))
+            window, _ = visible_window(self._viewer, layer, zoom, (shape["Y"], shape["X"]), PIXELS)
+            truth = self._truth(image)
+        except VdsrError as error:
+            show_error(str(error))
+            return
+        self.row.start(
+            partial(self._work, request, list(self.models.value), window, truth, self.shrink.value),
+            f"VDSR compare of {layer.name}",
+            on_report=lambda _: None,
+            on_done=partial(self._on_done, layer, request, zoom, window),
+            on_stopped=lambda: None,
+        )
+
+    def _truth(self, image: Image) -> Image | None:
+        layer = self.truth.value
+        if layer is None or self.shrink.value:
+            return None
+        data, meta, _ = layer.as_layer_data_tuple()
+        truth = to_image(data, meta)
+        return truth.with_(axes=image.axes) if len(truth.axes) == len(image.axes) else truth
+
+    @staticmethod
+    def _work(
+        request: Request,
+        models: list[str],
+        window: tuple[slice, slice],
+        truth: Image | None,
+        shrink: bool,
+        report: Report,
+    ) -> Comparison:
+        if shrink:
+            truth, small = shrunken(request.image, request.first_plane, request.scale[0], report)
+            request = Request(image=small, scale=request.scale)
+            # The last rows and columns may have gone with the cut.
+            window = tuple(  # type: ignore[assignment]
+                slice(min(w.start, n - 1), min(w.stop, n)) for w, n in zip(window, truth.shape)
+            )
+        return compare(request, models, window, truth, report)
+
+    # showing
+
+    def _on_done(
+        self,
+        layer: ImageLayer,
+        request: Request,
+        zoom: tuple[float, float],
+        asked: tuple[slice, slice],
+        found: Comparison,
+    ) -> None:
+        if layer not in self._viewer.layers:
+            return
+        self._panels = found.panels
+        _, meta, _ = layer.as_layer_data_tuple()
+        factors = [1.0] * len(request.first_plane) + list(zoom)
+        window = found.window if zoom != (1.0, 1.0) else asked
+        start = [*request.first_plane, *(w.start for w in window)]
+        self._placed = resampled(meta, factors, start)
+        self._meta = meta
+        self._lead = (None,) * len(request.first_plane)
+        for box in (self.first, self.second):
+            box.reset_choices()
+        self.first.value, self.second.value = max(0, len(self._panels) - 2), len(self._panels) - 1
+        lines = [panel.caption for panel in self._panels]
+        if found.data_range is not None:
+            lines.append(f"Of this region; full scale {found.data_range:g}.")
+        self.table.value = "\n".join(lines)
+        self.row.status.value = "Pan and zoom as you like."
+        self._show()
+
+    def clear(self, _: Any = None) -> None:
+        """Remove the comparison's layers, and show again what they covered."""
+        self._timer.stop()
+        layers, self._layers = self._layers, []
+        for layer in layers:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden = []
+        self._viewer.text_overlay.visible = False
+
+    def _show_fields(self, _: Any = None) -> None:
+        self.truth.enabled = not self.shrink.value
+        for field in (self.first, self.second, self.wipe):
+            field.visible = self.mode.value == WIPE
+        self.seconds.visible = self.mode.value == BLINK
+
+    def _show(self, _: Any = None) -> None:
+        self._show_fields()
+        if not self._panels:
+            return
+        self.clear()
+        if self.mode.value == SIDE:
+            self._show_side_by_side()
+        elif self.mode.value == BLINK:
+            self._layers = [self._add(panel.pixels, panel.caption) for panel in self._panels]
+            self._timer.start(int(1000 * self.seconds.value))
+            self._blink()
+        else:
+            self._layers = [self._add(self._panels[0].pixels, "wipe")]
+            self._draw_wipe()
+        if self.layer.value in self._viewer.layers:
+            self._viewer.layers.selection.active = self.layer.value
+
+    def _add(self, pixels: np.ndarray, name: str, aside: Sequence[float] = (0, 0)) -> ImageLayer:
+        """Layer of a panel, moved aside by so many pixels along Y and X."""
+        rgb = bool(self._meta.get("rgb"))
+        keys = ("opacity",) if rgb else ("colormap", "contrast_limits", "gamma", "opacity")
+        layer = self._viewer.add_image(
+            pixels[self._lead],
+            name=f"{name} [compare]",
+            rgb=rgb,
+            metadata={PREVIEW_MARK: True},
+            **self._placed,
+            **{key: self._meta[key] for key in keys if self._meta.get(key) is not None},
+        )
+        if any(aside):
+            step = np.zeros(layer.ndim)
+            origin = layer.data_to_world(step)
+            step[-2:] = aside
+            layer.translate = layer.translate + np.subtract(layer.data_to_world(step), origin)
+        return layer
+
+    def _show_side_by_side(self) -> None:
+        for layer in self._viewer.layers:
+            if layer.visible and isinstance(layer, ImageLayer):
+                layer.visible = False
+                self._hidden.append(layer)
+        shape = self._panels[0].pixels.shape[:2]
+        pitch = shape[0] * (1 + GAP_Y), shape[1] * (1 + GAP_X)
+        columns = _columns(len(self._panels), pitch, self._viewer.canvas.size)
+        corners = []
+        for number, panel in enumerate(self._panels):
+            row, column = divmod(number, columns)
+            layer = self._add(panel.pixels, panel.caption, (row * pitch[0], column * pitch[1]))
+            self._layers.append(layer)
+            corner = np.zeros(layer.ndim)
+            corner[-2:] = -0.5 - 0.01 * shape[0], -0.5
+            corners.append(layer.data_to_world(corner))
+        self._add_captions(np.asarray(corners))
+        self._look_at_panels()
+
+    def _add_captions(self, corners: np.ndarray) -> None:
+        captions = [
+            panel.name if panel.psnr is None else f"{panel.name}  {panel.psnr:.2f} dB"
+            for panel in self._panels
+        ]
+        self._layers.append(
+            self._viewer.add_points(
+                corners,
+                name="captions [compare]",
+                size=0.01,
+                text={"string": captions, "anchor": "upper_left", "color": "white", "size": 10},
+                metadata={PREVIEW_MARK: True},
+                face_color="transparent",
+                border_color="transparent",
+                **{k: self._meta[k] for k in ("units", "axis_labels") if self._meta.get(k)},
+            )
+        )
+
+    def _look_at_panels(self) -> None:
+        """Move the camera so that all panels are seen."""
+        world = np.concatenate([layer.extent.world for layer in self._layers])
+        low, high = world.min(axis=0)[-2:], world.max(axis=0)[-2:]
+        self._viewer.camera.center = (0.0, *((low + high) / 2))
+        size = np.asarray(self._viewer.canvas.size, float)
+        self._viewer.camera.zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
+
+    def _blink(self) -> None:
+        """Show the next one of the layers."""
+        layers = [layer for layer in self._layers if layer in self._viewer.layers]
+        if self.mode.value != BLINK or not layers:
+            self._timer.stop()
+            return
+        shown = [i for i, layer in enumerate(layers) if layer.visible]
+        following = (shown[0] + 1) % len(layers) if len(shown) == 1 else 0
+        for number, layer in enumerate(layers):
+            layer.visible = number == following
+        self._viewer.text_overlay.text = layers[following].name.removesuffix(" [compare]")
+        self._viewer.text_overlay.visible = True
+
+    def _draw_wipe(self, _: Any = None) -> None:
+        """Put two methods into one layer, on either side of the wipe."""
+        if self.mode.value != WIPE or not self._layers or self.first.value is None:
+            return
+        left, right = self._panels[self.first.value], self._panels[self.second.value]
+        pixels = right.pixels.copy()
+        edge = round(self.wipe.value * pixels.shape[1])
+        pixels[:, :edge] = left.pixels[:, :edge]
+        self._layers[0].data = pixels[self._lead]
+        self._viewer.text_overlay.text = f"{left.name} | {right.name}"
+        self._viewer.text_overlay.visible = True
+
+
+def _columns(number: int, pitch: Sequence[float], canvas: Sequence[float]) -> int:
+    """Columns in which panels are seen largest."""
+
+    def zoom(columns: int) -> float:
+        rows = math.ceil(number / columns)
+        return min(canvas[0] / (rows * pitch[0]), canvas[1] / (columns * pitch[1]))
+
+    return max(range(1, number + 1), key=zoom)

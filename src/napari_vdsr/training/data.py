@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_vdsr.color import luma, luma_uint8
 from napari_vdsr.errors import NonFiniteError, TrainingError
-from napari_vdsr.io import is_image_file, read_image
+from napari_vdsr.io import is_image_file, is_zarr_folder, read_image
 from napari_vdsr.normalize import measure
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def list_files(sources: Sequence[Path]) -> list[Path]:
     for source in sources:
         if not source.exists():
             raise TrainingError(f"{source}: no such file or folder.")
-        inside = sorted(source.iterdir()) if source.is_dir() else [source]
-        paths += [p for p in inside if is_image_file(p)]
+        is_folder = source.is_dir() and not is_zarr_folder(source)
+        inside = sorted(source.iterdir()) if is_folder else [source]
+        paths += [p for p in inside if is_image_file(p) or is_zarr_folder(p)]
     return paths

@@ -46,6 +46,7 @@ def train(
     devices: int | str = 1,
     checkpoint_minutes: float = 5.0,
     on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Train a network; it can be interrupted at any time and resumed.
 
@@ -72,6 +73,8 @@ def train(
         Time between checkpoints.
     on_progress : callable, optional
         Called with a ``Progress`` every 50 steps and at each validation.
+    should_stop : callable, optional
+        Asked after every step; where it says True, the run ends as by Ctrl-C.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def train(
                 if time.monotonic() - last_saved > 60 * checkpoint_minutes:
                     run.save()
                     last_saved = time.monotonic()
-                if interrupt.asked:
+                if interrupt.asked or (should_stop is not None and should_stop()):
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
         if run.whole:

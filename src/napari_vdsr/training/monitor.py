@@ -118,20 +118,30 @@ def check_collapse(residual_rms: float, step: int) -> None:
         )
 
 
-def draw_curve(rows: list[dict[str, str]], path: Path) -> None:
+def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) -> None:
     """Draw loss and PSNR over bicubic against steps into a PNG file.
+
+    Parameters
+    ----------
+    rows : list of dict
+        As `read_log` gives them.
+    path : pathlib.Path
+        The file; one that is there is replaced.
+    narrow : bool
+        One above the other, for a small window; else side by side.
 
     Raises
     ------
     MissingExtraError
         If matplotlib is not installed.
     """
-    figure = new_figure(9, 3.4, layout="constrained")
+    size = (4.0, 4.6) if narrow else (9, 3.4)
+    figure = new_figure(*size, layout="constrained")
     import matplotlib
     from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(STYLE):
-        left, right = figure.subplots(1, 2)
+        left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
         _draw_loss(left, rows)
         _draw_gains(right, [row for row in rows if any(row[column] for column in _gains(row))])
         for axes in (left, right):

@@ -1,0 +1,58 @@
+"""A model from a run that has not ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_vdsr.modelcard import SUFFIX, ModelCard
+from napari_vdsr.modelfile import save_model
+from napari_vdsr.networks import NETWORKS
+from napari_vdsr.training.checkpoint import NAME, Checkpoint
+from napari_vdsr.training.config import config_from
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def export_checkpoint(output: Path, name: str = "vdsr") -> Path:
+    """Write the weights of a run's last checkpoint as a model file.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Folder of the run.
+    name : str
+        The model's; the step is added to it.
+
+    Returns
+    -------
+    pathlib.Path
+        ``output/name-stepN.safetensors``; one that is there is replaced.
+
+    Raises
+    ------
+    TrainingError
+        If there is no checkpoint.
+    """
+    saved = Checkpoint.load(output / NAME)
+    config = config_from(saved.config)
+    network = NETWORKS[config.architecture](
+        depth=config.depth, width=config.width, last_init=config.last_init
+    )
+    mean = {key.removeprefix("module."): value for key, value in saved.ema.items()}
+    weights = {key: mean[key] for key in network.state_dict()} if mean else saved.network
+    network.load_state_dict(weights)
+    path = output / f"{name}-step{saved.step}{SUFFIX}"
+    card = ModelCard(
+        name=path.stem,
+        architecture=config.architecture,
+        scales=tuple(map(float, config.scales)),
+        training={
+            "config": config.to_dict(),
+            "data": saved.data,
+            "step": saved.step,
+            "seconds": round(saved.seconds),
+        },
+    )
+    save_model(path, network.eval(), card)
+    return path
