@@ -153,4 +153,5 @@ def _check_count(pages: Pages) -> None:
 def is_zarr_folder(path: str | Path) -> bool:
     """Say whether a path is a folder that holds a Zarr group or array."""
     markers = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-    return any((Path(path) / marker).is_file() for marker in markers)
+    # Unlike Path.is_file, this is False for a name that is too long.
+    return any(os.path.isfile(os.path.join(path, marker)) for marker in markers)

@@ -64,16 +64,28 @@ def _read_channels(metadata: Mapping[str, Any]) -> tuple[Channel, ...]:
     limits = list(zip(ranges[::2], ranges[1::2], strict=False))
     if not limits and "min" in metadata and "max" in metadata:
         limits = [(float(metadata["min"]), float(metadata["max"]))]
-    number = max(len(tables), len(limits))
-    if len(tables) not in (0, number) or len(limits) not in (0, number):
+    names = _names(metadata)
+    number = max(len(tables), len(limits), len(names))
+    if any(len(found) not in (0, number) for found in (tables, limits, names)):
         return ()
     return tuple(
         Channel(
+            name=names[i] if names else None,
             color=_top_color(tables[i]) if tables else None,
             contrast=limits[i] if limits else None,
         )
         for i in range(number)
     )
+
+
+def _names(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the labels of the channels, where all planes of each have the same one."""
+    number = int(metadata.get("channels", 1))
+    labels = metadata.get("Labels")
+    if number < 2 or not isinstance(labels, list) or not labels or len(labels) % number:
+        return []
+    found = [{str(label) for label in labels[i::number]} for i in range(number)]
+    return [names.pop() for names in found] if all(len(names) == 1 for names in found) else []
 
 
 def _tables(metadata: Mapping[str, Any]) -> list[np.ndarray]:
@@ -136,10 +148,14 @@ def imagej_metadata(
         join = "\n\n" if description and section else ""
         metadata["Info"] = description.rstrip("\n") + join + section
     labels = source.get("Labels")
-    planes = image.size("T") * image.size("Z") * image.size("C")
+    number = image.size("C")
+    planes = image.size("T") * image.size("Z") * number
     labels = [labels] if isinstance(labels, str) else labels
+    names = [channel.name for channel in image.channels]
     if isinstance(labels, list) and len(labels) == planes:
         metadata["Labels"] = labels
+    elif 1 < number == len(names) and all(names):
+        metadata["Labels"] = names * (planes // number)
     colormap = tags.pop("colormap", None)
     if colormap is not None:
         tags["photometric"] = "minisblack"

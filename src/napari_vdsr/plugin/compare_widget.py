@@ -26,7 +26,7 @@ from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
 from napari_vdsr.plugin.compare_job import Comparison, Panel, compare, shrunken
-from napari_vdsr.plugin.form import CHOOSE, PREVIEW_MARK, LayerBox, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.form import CHOOSE, PREVIEW_MARK, LayerBox, Leaving, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled
 from napari_vdsr.plugin.task import Report
@@ -112,9 +112,11 @@ class CompareWidget(Container):
         self.seconds.changed.connect(lambda value: self._timer.setInterval(int(1000 * value)))
         self.shrink.changed.connect(self._show_fields)
         self.more.changed.connect(self._add_model)
-        self.native.destroyed.connect(self._close_down)
+        Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
+        self._timer.stop()
+        self.row.close_down()
         self.layer.disconnect()
         self.truth.disconnect()
 
@@ -225,7 +227,7 @@ class CompareWidget(Container):
         for layer in self._hidden:
             layer.visible = True
         self._hidden = []
-        self._viewer.text_overlay.visible = False
+        self._viewer.canvas.overlays.text.visible = False
 
     def _show_fields(self, _: Any = None) -> None:
         self.truth.enabled = not self.shrink.value
@@ -310,9 +312,9 @@ class CompareWidget(Container):
         """Move the camera so that all panels are seen."""
         world = np.concatenate([layer.extent.world for layer in self._layers])
         low, high = world.min(axis=0)[-2:], world.max(axis=0)[-2:]
-        self._viewer.camera.center = (0.0, *((low + high) / 2))
+        self._viewer.scene.camera.center = (0.0, *((low + high) / 2))
         size = np.asarray(self._viewer.canvas.size, float)
-        self._viewer.camera.zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
+        self._viewer.scene.camera.zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
 
     def _blink(self) -> None:
         """Show the next one of the layers."""
@@ -324,8 +326,8 @@ class CompareWidget(Container):
         following = (shown[0] + 1) % len(layers) if len(shown) == 1 else 0
         for number, layer in enumerate(layers):
             layer.visible = number == following
-        self._viewer.text_overlay.text = layers[following].name.removesuffix(" [compare]")
-        self._viewer.text_overlay.visible = True
+        self._viewer.canvas.overlays.text.text = layers[following].name.removesuffix(" [compare]")
+        self._viewer.canvas.overlays.text.visible = True
 
     def _draw_wipe(self, _: Any = None) -> None:
         """Put two methods into one layer, on either side of the wipe."""
@@ -336,8 +338,8 @@ class CompareWidget(Container):
         edge = round(self.wipe.value * pixels.shape[1])
         pixels[:, :edge] = left.pixels[:, :edge]
         self._layers[0].data = pixels[self._lead]
-        self._viewer.text_overlay.text = f"{left.name} | {right.name}"
-        self._viewer.text_overlay.visible = True
+        self._viewer.canvas.overlays.text.text = f"{left.name} | {right.name}"
+        self._viewer.canvas.overlays.text.visible = True
 
 
 def _columns(number: int, pitch: Sequence[float], canvas: Sequence[float]) -> int:

@@ -1,13 +1,16 @@
 """Fields that several widgets share."""
 
+import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
+from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Widget
 from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_vdsr.errors import VdsrError
@@ -26,6 +29,38 @@ def wrap(label: Label) -> None:
     label.native.setWordWrap(True)
     label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
     label.min_width = 220
+
+
+class Leaving(QObject):
+    """Calls back, once, when a widget leaves the window or goes with it.
+
+    Closing a dock only takes the widget out of it: nobody else would end its work.
+
+    Parameters
+    ----------
+    widget : magicgui.widgets.Widget
+        The one that stands in the dock.
+    callback : method
+        Of the widget; held weakly, so that the widget can be freed.
+    """
+
+    def __init__(self, widget: Widget, callback: Callable[[], None]) -> None:
+        super().__init__(widget.native)
+        self._callback = weakref.WeakMethod(callback)
+        widget.native.installEventFilter(self)
+        widget.native.destroyed.connect(partial(_call_once, [self._callback]))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt's name
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            _call_once([self._callback])
+        return False
+
+
+def _call_once(references: list[weakref.WeakMethod]) -> None:
+    while references:
+        callback = references.pop()()
+        if callback is not None:
+            callback()
 
 
 class LayerBox(ComboBox):
@@ -155,7 +190,6 @@ class TaskRow(Container):
         self.task: Task | None = None
         self._closed = False
         self.cancel_button.changed.connect(self.cancel)
-        self.native.destroyed.connect(self.close_down)
 
     @property
     def busy(self) -> bool:
@@ -199,12 +233,14 @@ class TaskRow(Container):
             if not self._closed:
                 on_done(result)
 
-        def failed(error: BaseException) -> None:
+        def failed(reason: str) -> None:
             if not self._closed:
-                self.status.value = str(error)
+                self.status.value = reason
 
         def ended() -> None:
             self.task = None
+            for signal in (task.reported, task.done, task.failed, task.ended):
+                signal.disconnect()  # or they would keep this widget for ever
             if self._closed:
                 return
             if not finished:

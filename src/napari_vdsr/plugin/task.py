@@ -1,15 +1,20 @@
 """Work in another thread, whose reports arrive in the GUI's thread."""
 
+import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from napari.qt.threading import create_worker
 from napari.utils import progress
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.smooth import short_collections
+
+logger = logging.getLogger(__name__)
 
 # What the viewer gets to draw new layers, before other threads take all cores.
 DRAWING_MS = 50
@@ -29,8 +34,11 @@ class Cancelled(Exception):
     """The work was stopped by the user, or has nowhere left to show its result."""
 
 
-class TaskError(VdsrError):
-    """An error that nobody foresaw, in one sentence."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a function ended without a result, in one sentence."""
+
+    reason: str
 
 
 class Task(QObject):
@@ -54,7 +62,7 @@ class Task(QObject):
     done : Signal(object)
         Its result.
     failed : Signal(object)
-        The exception it raised; napari has shown it already.
+        Why it ended without one, as text; napari has shown it already.
     ended : Signal()
         After all others, however it ended.
     """
@@ -71,9 +79,8 @@ class Task(QObject):
         self._cancel = threading.Event()
         self._shown = threading.Event()
         self._delivered.connect(lambda: QTimer.singleShot(DRAWING_MS, self._shown.set))
-        self._worker = create_worker(self._run, _ignore_errors=True)
+        self._worker = create_worker(self._run)
         self._worker.returned.connect(self._on_returned)
-        self._worker.errored.connect(self.failed)
         self._worker.finished.connect(self._on_finished)
         self._progress = progress(total=0, desc=title)
 
@@ -90,20 +97,22 @@ class Task(QObject):
         return self._cancel.is_set() or self._worker.abort_requested
 
     def _run(self) -> Any:
+        """Run the function; nothing is raised, since napari 0.9.2 trips over its own handler."""
         try:
             with short_collections():
                 return self._function(self._report)
         except Cancelled:
             return Cancelled
         except MemoryError as error:
-            raise TaskError(
+            return Failure(
                 f"There is not enough memory ({error or 'no details'}). Choose 'OME-Zarr on "
                 "disk' as output, or a smaller image."
-            ) from error
-        except VdsrError:
-            raise
+            )
+        except VdsrError as error:
+            return Failure(str(error))
         except Exception as error:
-            raise TaskError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            logger.exception("a task of the plugin failed")
+            return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _report(self, report: Any, /, *, wait: bool = False) -> None:
         if self.cancelled:
@@ -114,6 +123,7 @@ class Task(QObject):
             if wait:
                 self._delivered.emit()
         except RuntimeError as error:  # the window is gone
+            self._cancel.set()
             raise Cancelled from error
         while wait and not self._shown.wait(POLL_SECONDS):
             if self.cancelled:
@@ -127,7 +137,10 @@ class Task(QObject):
         self._progress.refresh()
 
     def _on_returned(self, result: Any) -> None:
-        if result is not Cancelled:
+        if isinstance(result, Failure):
+            show_error(result.reason)
+            self.failed.emit(result.reason)
+        elif result is not Cancelled:
             self.done.emit(result)
 
     def _on_finished(self) -> None:

@@ -1,5 +1,6 @@
 """The widget "VDSR train"."""
 
+import contextlib
 import importlib.util
 import tempfile
 import time
@@ -28,7 +29,7 @@ from qtpy.QtGui import QPixmap
 from napari_vdsr.errors import MissingExtraError, UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
-from napari_vdsr.plugin.form import DEVICES, PREVIEW_MARK, TaskRow, wrap
+from napari_vdsr.plugin.form import DEVICES, PREVIEW_MARK, Leaving, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Cancelled, Report
@@ -131,9 +132,10 @@ class TrainWidget(Container):
             field.changed.connect(self._update)
         for event in self._events:
             event.connect(self._reset_layers)
-        self.native.destroyed.connect(self._close_down)
+        Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
+        self.row.close_down()
         for event in self._events:
             event.disconnect(self._reset_layers)
 
@@ -295,12 +297,12 @@ def _train(setup: Setup, should_stop: Callable[[], bool], report: Report) -> Pat
 
     def on_progress(progress: Any) -> None:
         nonlocal drawn
-        if should_stop():
-            return  # the loop sees it next, and ends with a whole step
-        report(progress)
-        if time.monotonic() - drawn > REDRAW:
-            report(Curve(_curve(setup.output)))
-            drawn = time.monotonic()
+        # Stopped: the loop sees it after this step, and keeps what was learnt.
+        with contextlib.suppress(Cancelled):
+            report(progress)
+            if time.monotonic() - drawn > REDRAW:
+                report(Curve(_curve(setup.output)))
+                drawn = time.monotonic()
 
     report("reading the images")
     try:

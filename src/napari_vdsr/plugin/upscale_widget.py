@@ -32,6 +32,7 @@ from napari_vdsr.plugin.form import (
     PRECISIONS,
     PREVIEW_MARK,
     LayerBox,
+    Leaving,
     ModelBox,
     TaskRow,
     wrap,
@@ -162,9 +163,10 @@ class UpscaleWidget(Container):
             field.changed.connect(self._update_info)
         self._viewer.layers.selection.events.active.connect(self._update_info)
         self._viewer.layers.events.removed.connect(self._on_removed)
-        self.native.destroyed.connect(self._close_down)
+        Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
+        self.row.close_down()
         self.layer.disconnect()
         self._viewer.layers.selection.events.active.disconnect(self._update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -211,7 +213,7 @@ class UpscaleWidget(Container):
         active = self._viewer.layers.selection.active
         if active is None or isinstance(active, ImageLayer):
             return ""
-        kind = type(active).__name__
+        kind = active.__class__.__name__
         return f"{active.name!r} is a {kind} layer; VDSR upscales image layers. Select one."
 
     def _range(self, layer: ImageLayer) -> str | tuple[float, float]:

@@ -46,13 +46,12 @@ def visible_window(
         raise UsageError(
             "The preview shows Y and X in the 2-D view. Switch the viewer back to it first."
         )
-    corners = np.asarray(layer.corner_pixels, float)[:, -2:]
-    if layer.multiscale:
-        corners = corners * layer.downsample_factors[layer.data_level][-2:]
+    corners = _corners(viewer, layer)
     spans = []
     for axis in range(2):
-        first = math.floor(corners[0, axis] * scale[axis])
-        last = math.ceil((corners[1, axis] + 1) * scale[axis])
+        # Pixel i of the source begins at i - 0.5, and at (i - 0.5 + 0.5) * scale in the result.
+        first = math.floor((corners[:, axis].min() + 0.5) * scale[axis])
+        last = math.ceil((corners[:, axis].max() + 0.5) * scale[axis])
         spans.append((max(first, 0), min(last, shape[axis])))
     if any(first >= last for first, last in spans):
         raise UsageError(f"Layer {layer.name!r} is not in sight. Move the view to it first.")
@@ -61,6 +60,18 @@ def visible_window(
     if not whole:
         spans = [_middle(span, size) for span, size in zip(spans, _shrunk(sizes, most))]
     return (slice(*spans[0]), slice(*spans[1])), whole
+
+
+def _corners(viewer: Viewer, layer: ImageLayer) -> np.ndarray:
+    """Corners of the canvas as Y, X of the layer's pixels, (4, 2)."""
+    camera = viewer.scene.camera
+    half = np.asarray(viewer.canvas.size, float) / (2 * camera.zoom)
+    point = np.asarray(viewer.dims.point, float)
+    found = []
+    for signs in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        point[-2:] = np.asarray(camera.center[-2:]) + half * signs
+        found.append(layer.world_to_data(point)[-2:])
+    return np.asarray(found, float)
 
 
 def _shrunk(sizes: list[int], most: int) -> list[int]:

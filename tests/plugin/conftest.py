@@ -1,0 +1,72 @@
+"""A real napari window, where there is a screen for it."""
+
+import ctypes
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+# napari reads its settings from here: neither the user's are changed, nor do they matter.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="vdsr-napari-")) / "settings.yaml")
+pytest.importorskip("napari", reason="napari is not installed")
+
+if sys.version_info < (3, 12):
+    # PySide6 6.12 gives back some 2,000 references to None, which it never took, for every
+    # layer that napari adds: after some dozens of viewers Python would end the process. From
+    # Python 3.12 on None is immortal.
+    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+SCREEN = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a window where there is no screen."""
+    skip = pytest.mark.skip(reason="no screen: run under xvfb-run")
+    for item in items:
+        if not SCREEN and "make_napari_viewer" in getattr(item, "fixturenames", ()):
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A shown napari viewer; nothing of it is left when the test ends."""
+    from qtpy.QtCore import QThreadPool
+
+    viewer = make_napari_viewer(show=True, strict_qt="raise")
+    yield viewer
+    assert QThreadPool.globalInstance().waitForDone(20_000), "a thread is still running"
+
+
+@pytest.fixture
+def until(qtbot):
+    """Wait for a condition while the window lives."""
+
+    def wait(condition, timeout=60_000):
+        qtbot.waitUntil(condition, timeout=timeout)
+
+    return wait
+
+
+@pytest.fixture
+def widget(viewer):
+    """Open one of the plugin's widgets by its menu item."""
+
+    def open_widget(name):
+        _, widget = viewer.window.add_plugin_dock_widget("napari-vdsr", name)
+        return widget
+
+    return open_widget
+
+
+@pytest.fixture
+def pause(qtbot):
+    """Let the window live for a moment."""
+    return lambda seconds=0.1: qtbot.wait(int(1000 * seconds))
+
+
+@pytest.fixture
+def clock():
+    return time.perf_counter

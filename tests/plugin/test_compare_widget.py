@@ -1,0 +1,138 @@
+"""The widget "VDSR compare" in a real window."""
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from skimage import data as pictures
+
+from napari_vdsr import Image, load_model, upscale
+from napari_vdsr.metrics import psnr, ssim
+from napari_vdsr.normalize import to_dtype
+from napari_vdsr.plugin.compare_job import nearest
+from napari_vdsr.resize import resize
+
+
+@pytest.fixture
+def comparer(widget):
+    return widget("VDSR compare")
+
+
+@pytest.fixture
+def said():
+    heard = []
+    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
+    return lambda: heard
+
+
+def compare(comparer, until):
+    comparer.compare()
+    assert comparer.row.busy
+    until(lambda: not comparer.row.busy)
+
+
+def of(viewer):
+    return [layer for layer in viewer.layers if layer.name.endswith("[compare]")]
+
+
+def test_panels_stand_side_by_side_with_the_figures_of_the_core(viewer, comparer, until, pause):
+    sharp = pictures.camera()[100:196, 180:300]
+    small = to_dtype(resize(sharp, 0.5), np.dtype(np.uint8))
+    viewer.add_image(sharp, name="sharp", scale=(0.5, 0.5))
+    source = viewer.add_image(small, name="small", scale=(1, 1))
+    viewer.reset_view()
+    pause(0.3)
+    comparer.layer.value, comparer.truth.value = source, viewer.layers["sharp"]
+    compare(comparer, until)
+    images = [layer for layer in of(viewer) if layer._type_string == "image"]
+    assert [layer.name.split(":")[0].split(" ")[0] for layer in images] == [
+        "truth", "nearest", "bicubic", "vdsr",
+    ]  # fmt: skip
+    expected = upscale(Image(data=small, axes="YX"), load_model("vdsr"), 2).data.compute()
+    np.testing.assert_array_equal(images[3].data, expected)
+    np.testing.assert_array_equal(images[0].data, sharp)
+    figure = psnr(sharp, expected, data_range=255), ssim(sharp, expected, data_range=255)
+    assert f"vdsr: {figure[0]:.2f} dB, SSIM {figure[1]:.4f}" in comparer.table.value
+    extents = [layer.extent.world for layer in images]
+    for i, one in enumerate(extents):
+        for other in extents[i + 1 :]:
+            apart = (one[0] >= other[1]) | (other[0] >= one[1])
+            assert apart.any()
+    assert not viewer.layers["sharp"].visible
+    comparer.clear()
+    assert of(viewer) == []
+    assert viewer.layers["sharp"].visible
+
+
+def test_shrinking_makes_ones_own_truth(viewer, comparer, until, pause):
+    sharp = pictures.astronaut()[:100, 150:281]
+    viewer.add_image(sharp, name="a", rgb=True)
+    viewer.reset_view()
+    pause(0.3)
+    comparer.shrink.value, comparer.scale.value = True, 3
+    compare(comparer, until)
+    cut = sharp[:99, :129]
+    small = to_dtype(resize(cut, 1 / 3), np.dtype(np.uint8))
+    expected = upscale(Image(data=small, axes="YXS"), load_model("bicubic"), 3).data.compute()
+    np.testing.assert_array_equal(viewer.layers["truth [compare]"].data, cut)
+    (bicubic,) = [layer for layer in of(viewer) if layer.name.startswith("bicubic")]
+    np.testing.assert_array_equal(bicubic.data, expected)
+
+
+def test_nearest_takes_the_pixel_below_the_centre():
+    plane = np.arange(12).reshape(3, 4)
+    whole = slice(0, 6), slice(0, 12)
+    np.testing.assert_array_equal(
+        nearest(plane, (2, 3), whole), np.repeat(np.repeat(plane, 2, 0), 3, 1)
+    )
+    np.testing.assert_array_equal(nearest(plane, (1.5, 1), (slice(0, 5), slice(1, 2)))[:, 0],
+                                  plane[[0, 1, 1, 2, 2], 1])  # fmt: skip
+
+
+def test_blink_and_wipe(viewer, comparer, until, pause):
+    source = viewer.add_image(pictures.camera()[:60, :70], name="a", colormap="green")
+    viewer.reset_view()
+    pause(0.3)
+    comparer.mode.value = "blink"
+    comparer.seconds.value = 0.1
+    compare(comparer, until)
+    assert len(of(viewer)) == 3
+    seen = set()
+
+    def all_seen():
+        shown = [layer.name for layer in of(viewer) if layer.visible]
+        assert len(shown) == 1
+        seen.update(shown)
+        return len(seen) == 3
+
+    until(all_seen)
+    for layer in of(viewer):
+        np.testing.assert_allclose(layer.data_to_world((-0.5, -0.5)), (-0.5, -0.5))
+        assert layer.colormap.name == "green"
+    comparer.mode.value = "wipe"
+    (wipe,) = of(viewer)
+    bicubic, vdsr = (panel.pixels for panel in comparer._panels[-2:])
+    comparer.wipe.value = 0.25
+    np.testing.assert_array_equal(wipe.data[:, :35], bicubic[:, :35])
+    np.testing.assert_array_equal(wipe.data[:, 35:], vdsr[:, 35:])
+    comparer.first.value = 0
+    np.testing.assert_array_equal(wipe.data[:, :35], comparer._panels[0].pixels[:, :35])
+    assert viewer.layers.selection.active is source
+
+
+def test_wrong_fields(viewer, comparer, said, until, pause):
+    comparer.compare()
+    assert "no image layer" in said()[-1]
+    viewer.add_image(np.zeros((20, 30), np.uint8), name="a", contrast_limits=(0, 255))
+    viewer.add_image(np.zeros((20, 30), np.uint8), name="b", contrast_limits=(0, 255))
+    viewer.reset_view()
+    pause(0.3)
+    comparer.truth.value = viewer.layers["a"]
+    compare(comparer, until)
+    assert "the truth 'a' has the shape (20, 30), but the result (40, 60)" in said()[-1]
+    comparer.shrink.value, comparer.scale.value = True, 1.5
+    compare(comparer, until)
+    assert "whole numbers" in said()[-1]
+    comparer.models.value = []
+    comparer.compare()
+    assert "at least one method" in said()[-1]
+    assert of(viewer) == []

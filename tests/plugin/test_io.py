@@ -1,0 +1,239 @@
+"""Reader and writers: every sample as napari's own reader has it, and back without loss."""
+
+import dask.array as da
+import numpy as np
+import ome_types
+import PIL.Image
+import pytest
+import tifffile
+import zarr
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+from napari_builtins.io import napari_get_reader
+from skimage.io import imread
+
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.plugin.reader import get_reader, read_layers
+from napari_vdsr.plugin.writer import (
+    joined,
+    write_imagej,
+    write_ome_tiff,
+    write_ome_zarr,
+    write_png,
+)
+
+WRITERS = {".ome.tif": write_ome_tiff, ".tif": write_imagej, ".ome.zarr": write_ome_zarr}
+
+
+def read(path):
+    return [Layer.create(*one) for one in get_reader(str(path))(str(path))]
+
+
+def tuples(*layers):
+    return [layer.as_layer_data_tuple() for layer in layers]
+
+
+def _is_cmyk_or_lab(path):
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return tif.pages[0].photometric in (tifffile.PHOTOMETRIC.SEPARATED, 8, 9)
+    except tifffile.TiffFileError:
+        with PIL.Image.open(path) as picture:
+            return picture.mode in ("CMYK", "LAB")
+
+
+def _colours(path, theirs):
+    """What palette indices, as napari shows them, stand for."""
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages[0]
+        colours = np.moveaxis(page.colormap[:, theirs], 0, -1)
+    return colours if (colours % 257).any() else (colours // 257).astype(np.uint8)
+
+
+def _assert_same(path, mine, theirs):
+    """Equal pixels; where napari's own reader loses some of the file, what it keeps is equal."""
+    if path.suffix == ".png" and mine.dtype == np.uint16 and theirs.dtype == np.uint8:
+        mine = (mine >> 8).astype(np.uint8)  # it takes 8 of 16 bits of colours
+    if path.suffix == ".png" and mine.shape[-1] == 4 and theirs.shape[-1] == 3:
+        mine = mine[..., :3]  # it drops which colour is transparent
+    if path.suffix == ".png" and mine.shape[-1] == 4 and theirs.shape[-1] == 2:
+        mine = mine[..., [0, 3]]  # it shows grey and alpha as two columns
+    if path.suffix in (".tif", ".tiff") and mine.ndim == theirs.ndim + 1:
+        theirs = _colours(path, theirs)  # it shows the indices of a palette
+    assert sorted(n for n in mine.shape if n > 1) == sorted(n for n in theirs.shape if n > 1)
+    if path.suffix in (".tif", ".tiff"):  # of others, napari's reader widens some
+        assert mine.dtype == theirs.dtype
+    np.testing.assert_array_equal(np.sort(mine.ravel()), np.sort(theirs.ravel()))
+
+
+class TestReader:
+    @pytest.mark.filterwarnings("ignore")
+    def test_pixels_are_those_of_naparis_own_reader(self, sample):
+        """Of every file that napari itself opens."""
+        if sample.suffix.lower() in (".svs",):
+            pytest.skip("napari's reader takes all of a slide at once")
+        try:
+            ((theirs, *_),) = napari_get_reader(str(sample))(str(sample))
+            theirs = np.asarray(theirs)
+        except Exception:
+            pytest.skip("napari's own reader does not open it")
+        if theirs.dtype.kind not in "uif" or theirs.size == 0 or theirs.ndim < 2:
+            pytest.skip("napari's own reader finds no image in it")
+        reader = get_reader(str(sample))
+        if _is_cmyk_or_lab(sample):
+            assert reader is None  # napari would show the inks as red, green and blue
+            return
+        layers = [Layer.create(*one) for one in reader(str(sample))]
+        data = [np.asarray(one.data[0] if one.multiscale else one.data) for one in layers]
+        mine = data[0] if len(data) == 1 else np.stack(data)
+        _assert_same(sample, mine, theirs)
+
+    def test_what_is_no_image_is_left_to_others(self, tmp_path):
+        (tmp_path / "a.tif").write_text("not an image")
+        (tmp_path / "notes.txt").write_text("notes")
+        (tmp_path / "folder").mkdir()
+        for name in ("a.tif", "notes.txt", "folder", "missing.tif"):
+            assert get_reader(str(tmp_path / name)) is None
+        assert get_reader([]) is None
+
+    def test_several_files_become_several_layers(self, tmp_path):
+        for number in range(2):
+            tifffile.imwrite(tmp_path / f"{number}.tif", np.full((4, 4), number, np.uint8))
+        paths = [str(tmp_path / f"{number}.tif") for number in range(2)]
+        assert [layer[1]["name"] for layer in get_reader(paths)(paths)] == ["0", "1"]
+
+    def test_it_is_lazy(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 40, 50), np.uint16))
+        ((data, _, _),) = read_layers(str(tmp_path / "a.tif"))
+        assert isinstance(data, da.Array)
+
+
+def named(axes="TZYX", dtype=np.uint16, **more):
+    sizes = {"T": 2, "Z": 3, "Y": 30, "X": 40, "S": 3}
+    data = np.random.default_rng(1).integers(0, 250, [sizes[a] for a in axes]).astype(dtype)
+    letters = axes.removesuffix("S")
+    scale = {"T": 2.5, "Z": 1.5, "Y": 0.4, "X": 0.2}
+    return ImageLayer(
+        data,
+        rgb=axes.endswith("S"),
+        scale=[scale[a] for a in letters],
+        units=["second" if a == "T" else "micrometer" for a in letters],
+        axis_labels=[a.lower() for a in letters],
+        **{"name": "cells", **more},
+    )
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TZYX", "YXS"])
+def test_pixels_axes_and_pixel_size_come_back(tmp_path, suffix, axes):
+    layer = named(axes, np.uint8)
+    path = tmp_path / f"a{suffix}"
+    assert WRITERS[suffix](str(path), tuples(layer)) == [str(path)]
+    (again,) = read(path)
+    np.testing.assert_array_equal(again.data, layer.data)
+    assert again.rgb == layer.rgb
+    np.testing.assert_allclose(again.scale, layer.scale)
+    assert again.units == layer.units
+    assert again.axis_labels == layer.axis_labels
+
+
+def test_others_read_the_same(tmp_path):
+    layer = named("TZYX")
+    write_ome_tiff(str(tmp_path / "a.ome.tif"), tuples(layer))
+    pixels = ome_types.from_tiff(tmp_path / "a.ome.tif").images[0].pixels
+    assert (pixels.size_t, pixels.size_z, pixels.size_y, pixels.size_x) == (2, 3, 30, 40)
+    assert (pixels.physical_size_y, pixels.physical_size_x) == (0.4, 0.2)
+    assert (pixels.physical_size_z, pixels.time_increment) == (1.5, 2.5)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.ome.tif"), layer.data)
+
+    write_imagej(str(tmp_path / "a.tif"), tuples(layer))
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.is_imagej
+        assert tif.series[0].axes == "TZYX"
+        assert tif.imagej_metadata["spacing"] == 1.5
+        assert tif.imagej_metadata["finterval"] == 2.5
+        np.testing.assert_array_equal(tif.asarray(), layer.data)
+
+    write_ome_zarr(str(tmp_path / "a.ome.zarr"), tuples(layer))
+    group = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")
+    (multiscales,) = group.attrs["ome"]["multiscales"]
+    assert [axis["name"] for axis in multiscales["axes"]] == list("tzyx")
+    steps = multiscales["datasets"][0]["coordinateTransformations"]
+    assert steps[0]["scale"] == [2.5, 1.5, 0.4, 0.2]
+    np.testing.assert_array_equal(group["0"][...], layer.data)
+
+    flat = named("YX", np.uint8)
+    write_png(str(tmp_path / "a.png"), *flat.as_layer_data_tuple()[:2])
+    np.testing.assert_array_equal(imread(tmp_path / "a.png"), flat.data)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_several_layers_become_channels(tmp_path, suffix):
+    first = named("ZYX", name="DAPI", colormap="blue", contrast_limits=(3, 90))
+    second = named("ZYX", name="GFP", colormap="green", contrast_limits=(0, 200))
+    second.data = first.data + 1
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](str(path), tuples(first, second))
+    again = read(path)
+    assert [layer.colormap.name for layer in again] == ["blue", "green"]
+    assert [layer.contrast_limits for layer in again] == [[3, 90], [0, 200]]
+    for layer, source in zip(again, (first, second)):
+        np.testing.assert_array_equal(layer.data, source.data)
+        assert source.name in layer.name
+        np.testing.assert_allclose(layer.scale, source.scale)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (named("YX"), "shape"),
+        (named("ZYX", np.uint8), "dtype"),
+        (named("ZYX", scale=None) if False else named("YXS"), "shape"),
+    ],
+)
+def test_layers_that_do_not_go_together_are_refused(other, reason):
+    with pytest.raises(ImageFileError, match=reason):
+        joined(tuples(named("ZYX"), other))
+
+
+def test_colours_are_no_channels():
+    with pytest.raises(ImageFileError, match="one by one"):
+        joined(tuples(named("YXS"), named("YXS")))
+
+
+def test_where_a_layer_lies_comes_back_from_zarr(tmp_path):
+    layer = named("YX", translate=(5.0, -3.0))
+    write_ome_zarr(str(tmp_path / "a.ome.zarr"), tuples(layer))
+    (again,) = read(tmp_path / "a.ome.zarr")
+    np.testing.assert_allclose(again.translate, (5, -3))
+
+
+def test_provenance_is_written(tmp_path):
+    layer = named("YX", metadata={"provenance": {"model": "vdsr", "scale_x": 2.0}})
+    for suffix, write in WRITERS.items():
+        write(str(tmp_path / f"a{suffix}"), tuples(layer))
+        assert read_provenance(tmp_path / f"a{suffix}")["model"] == "vdsr"
+
+
+def test_a_turned_layer_is_saved_with_a_warning(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("napari_vdsr.plugin.writer.show_warning", said.append)
+    write_ome_tiff(str(tmp_path / "a.ome.tif"), tuples(named("YX")))
+    assert said == []
+    write_ome_tiff(str(tmp_path / "b.ome.tif"), tuples(named("YX", rotate=30, shear=[0.2])))
+    assert "without its rotate and shear" in said[0]
+    assert read_image(tmp_path / "b.ome.tif").shape == (30, 40)
+
+
+def test_an_upscaled_ome_tiff_overlays_its_source_after_zarr(tmp_path):
+    """Shift and size together: the corner of both is the same point."""
+    from napari_vdsr import load_model, upscale, write_image
+    from napari_vdsr.image import Image
+
+    source = Image(data=np.zeros((6, 8), np.uint8), axes="YX", pixel_size={"Y": 0.4, "X": 0.2})
+    write_image(source, tmp_path / "a.ome.zarr")
+    write_image(upscale(source, load_model("bicubic"), 3), tmp_path / "b.ome.zarr")
+    (a,), (b,) = read(tmp_path / "a.ome.zarr"), read(tmp_path / "b.ome.zarr")
+    np.testing.assert_allclose(a.data_to_world((-0.5, -0.5)), b.data_to_world((-0.5, -0.5)))
+    np.testing.assert_allclose(a.data_to_world((5.5, 7.5)), b.data_to_world((17.5, 23.5)))

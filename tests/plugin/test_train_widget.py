@@ -1,0 +1,109 @@
+"""The widget "VDSR train" in a real window."""
+
+import numpy as np
+import pytest
+import tifffile
+from napari.utils.notifications import notification_manager
+from skimage import data as pictures
+
+from napari_vdsr import load_model
+from napari_vdsr.training import config as recipes
+
+
+@pytest.fixture
+def trainer(widget):
+    return widget("VDSR train")
+
+
+@pytest.fixture
+def said():
+    heard = []
+    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
+    return lambda: heard
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A recipe that takes seconds."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    text = 'depth = 3\nwidth = 4\nbatch_size = 4\nprecision = "float32"\nvalidate_every = 50\n'
+    (folder / "fast.toml").write_text(text)
+    monkeypatch.setattr(recipes, "PRESETS", folder)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "sharp"
+    folder.mkdir()
+    for number, pixels in enumerate((pictures.camera(), pictures.brick())):
+        tifffile.imwrite(folder / f"{number}.tif", pixels[:200, :220])
+    return folder
+
+
+def test_train_and_use_the_model(viewer, trainer, tiny, images, tmp_path, until):
+    viewer.add_image(pictures.camera()[:40, :40], name="a")
+    trainer.folder.value = images
+    trainer.validation.value = images
+    trainer.output.value = tmp_path / "run"
+    trainer.scales.value = "2"
+    trainer.steps.value = 100
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    assert trainer.row.status.value.startswith("Done")
+    model = tmp_path / "run" / "vdsr.safetensors"
+    assert load_model(model).card.scales == (2,)
+    assert "x2" in trainer.info.value or "continued" in trainer.info.value
+    assert trainer.curve.native.pixmap().width() > 100
+    trainer.use_button.native.click()
+    _, upscaler = viewer.window.add_plugin_dock_widget("napari-vdsr", "VDSR upscale")
+    assert upscaler.model.value == str(model)
+    upscaler.run()
+    until(lambda: not upscaler.row.busy)
+    assert "a [vdsr x2]" in viewer.layers
+
+
+def test_stop_and_resume_on_layers(viewer, trainer, tiny, tmp_path, until):
+    viewer.add_image(pictures.camera()[:200, :210], name="a")
+    viewer.add_image(pictures.astronaut()[:200, :210], name="b", rgb=True)
+    trainer.source.value = "image layers"
+    assert trainer.layers.visible
+    assert not trainer.folder.visible
+    trainer.layers.value = list(viewer.layers)
+    trainer.output.value = tmp_path / "run"
+    trainer.steps.value = 100_000
+    trainer.start()
+    until(lambda: trainer.row.status.value.startswith("Step"))
+    trainer.row.cancel_button.native.click()
+    until(lambda: not trainer.row.busy)
+    (model,) = (tmp_path / "run").glob("vdsr-step*.safetensors")
+    step = int(model.stem.removeprefix("vdsr-step"))
+    assert load_model(model).card.training["step"] == step
+    assert trainer.use_button.enabled
+    assert trainer.start_button.text == "Resume"
+    kept = tifffile.imread(tmp_path / "run" / "images" / "layer-1.ome.tif")
+    np.testing.assert_array_equal(kept, viewer.layers["b"].data)
+
+    trainer.start()
+    until(lambda: trainer.row.status.value.startswith("Step"))
+    assert int(trainer.row.status.value.split()[1]) > step
+    trainer.row.cancel()
+    until(lambda: not trainer.row.busy)
+
+
+def test_what_is_missing_is_said(viewer, trainer, said, tiny, images, tmp_path, until):
+    trainer.start()
+    assert "run folder" in said()[-1]
+    trainer.output.value = tmp_path / "run"
+    trainer.start()
+    assert "folder of images" in said()[-1]
+    trainer.folder.value = images
+    trainer.scales.value = "two"
+    trainer.start()
+    assert "whole numbers" in said()[-1]
+    trainer.scales.value = "2"
+    trainer.folder.value = tmp_path / "nowhere"
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    assert "no such file or folder" in said()[-1]
+    assert trainer.start_button.enabled
