@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from napari_vdsr.errors import ScaleError
-from napari_vdsr.resize import SUPPORT, apply_windows, axis_window, output_length, resize
+from napari_vdsr.resize import SUPPORT, apply_windows, axis_window, resize
+from napari_vdsr.scale import output_length
 
 scales = st.one_of(st.sampled_from([2, 3, 4, 1 / 2, 1 / 3, 1 / 4, 1.5, 2.7, 1]), st.floats(0.2, 5))
 images = npst.arrays(

@@ -17,7 +17,8 @@ from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.errors import ScaleError, UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.normalize import measure
-from napari_vdsr.resize import axis_window, output_length, scale_pair
+from napari_vdsr.resize import axis_window
+from napari_vdsr.scale import output_length, scale_pair
 from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
 from napari_vdsr.tiling import spans
 

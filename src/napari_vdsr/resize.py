@@ -17,16 +17,17 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from napari_vdsr.errors import ScaleError
+from napari_vdsr.scale import output_length, scale_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 KERNEL_WIDTH = 4.0
@@ -40,32 +41,6 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
-
-
-def output_length(length: int, scale: float) -> int:
-    """Count the samples after resizing: ``ceil(length * scale)``, as MATLAB has it.
-
-    Parameters
-    ----------
-    length : int
-        Samples along the axis, at least 1.
-    scale : float
-        Output samples per input sample; any positive real number.
-
-    Raises
-    ------
-    ScaleError
-        If `scale` is not a positive finite number.
-    """
-    check_scale(scale)
-    # 1/3 * 255 may come out as 85.00000000000001: rounding first keeps ceil honest.
-    return max(1, math.ceil(round(length * scale, 9)))
-
-
-def check_scale(scale: float) -> None:
-    """Raise ``ScaleError`` unless `scale` is a positive finite number."""
-    if not (math.isfinite(scale) and scale > 0):
-        raise ScaleError(f"scale is {scale}; it must be a positive number, e.g. 2 or 1.5.")
 
 
 @dataclass(frozen=True)
@@ -172,19 +147,3 @@ def resize(
     y = axis_window(image.shape[0], scale_y, antialias=antialias)
     x = axis_window(image.shape[1], scale_x, antialias=antialias)
     return apply_windows(image[y.start : y.stop, x.start : x.stop], y, x)
-
-
-def scale_pair(scale: float | Sequence[float]) -> tuple[float, float]:
-    """Scale as (Y, X) floats.
-
-    Raises
-    ------
-    ScaleError
-        If it is not one positive number or two.
-    """
-    values = tuple(scale) if isinstance(scale, Sequence) else (scale, scale)
-    if len(values) != 2:
-        raise ScaleError(f"scale has {len(values)} values; pass one number, or two for Y and X.")
-    for value in values:
-        check_scale(value)
-    return float(values[0]), float(values[1])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from napari.layers import Image as ImageLayer
 
 from napari_vdsr.plugin.placement import resampled, transform_of
-from napari_vdsr.resize import output_length
+from napari_vdsr.scale import output_length
 
 numbers = st.floats(0.05, 20).map(lambda x: float(np.float32(x)))
 signed = st.tuples(numbers, st.sampled_from([1, -1])).map(lambda p: p[0] * p[1])

@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 
 from napari_vdsr import Image, load_model, read_image, upscale
 from napari_vdsr.io import read_provenance
-from napari_vdsr.plugin import upscale_job as job
+from napari_vdsr.plugin import request, upscale_job
 from napari_vdsr.resize import resize
 
 NAME = "VDSR upscale"
@@ -93,8 +93,8 @@ def test_the_layer_keeps_place_and_look(viewer, upscaler, until):
 
 
 def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
-    monkeypatch.setattr(job, "WIDEST_PLAIN", 600)
-    monkeypatch.setattr(job, "TILE", {"cpu": (512, 512)})
+    monkeypatch.setattr(request, "WIDEST_PLAIN", 600)
+    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (512, 512)})
     data = picture(size=(310, 400))
     viewer.add_image(data, name="a")
     run(upscaler, until)
@@ -150,7 +150,7 @@ def test_to_ome_zarr(viewer, upscaler, until, tmp_path):
         data, name="a", scale=(2, 0.4, 0.4), units=("um",) * 3, axis_labels=("z", "y", "x")
     )
     upscaler.advanced.value = True
-    upscaler.output.value = job.ZARR
+    upscaler.output.value = request.ZARR
     assert upscaler.path.visible
     upscaler.path.value = tmp_path / "out.ome.zarr"
     run(upscaler, until)
@@ -167,7 +167,7 @@ def test_to_ome_zarr(viewer, upscaler, until, tmp_path):
 def test_lazy(viewer, upscaler, until):
     data = picture()
     viewer.add_image(data, name="a")
-    upscaler.output.value = job.LAZY
+    upscaler.output.value = request.LAZY
     run(upscaler, until)
     result = viewer.layers["a [VDSR x2]"]
     assert isinstance(result.data[0], da.Array)
@@ -175,9 +175,9 @@ def test_lazy(viewer, upscaler, until):
 
 
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "TILE", {"cpu": (16, 16)})
+    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
     viewer.add_image(picture(size=(160, 160)), name="a")
-    upscaler.output.value = job.ZARR
+    upscaler.output.value = request.ZARR
     upscaler.path.value = tmp_path / "out.ome.zarr"
     upscaler.run()
     until(lambda: "Tile 3 of" in upscaler.row.status.value)
@@ -192,7 +192,7 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, which):
-    monkeypatch.setattr(job, "TILE", {"cpu": (16, 16)})
+    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.run()
     until(lambda: "Tile 3 of" in upscaler.row.status.value)
@@ -202,7 +202,7 @@ def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, whi
 
 
 def test_closing_the_viewer_ends_the_run(viewer, upscaler, until, monkeypatch):
-    monkeypatch.setattr(job, "TILE", {"cpu": (16, 16)})
+    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
     viewer.add_image(picture(size=(400, 400)), name="a")
     upscaler.run()
     until(lambda: "Tile 2 of" in upscaler.row.status.value)
@@ -258,7 +258,7 @@ class TestErrors:
         assert "up to 4" in said()[-1]
         assert "up to 4" in upscaler.info.value
         upscaler.scale.value = 2
-        upscaler.output.value = job.ZARR
+        upscaler.output.value = request.ZARR
         upscaler.run()
         assert "name a folder" in said()[-1]
         (tmp_path / "a.ome.zarr").mkdir()
@@ -393,7 +393,7 @@ def test_two_runs_give_two_layers(viewer, upscaler, until):
 
 
 def test_closing_the_dock_ends_the_run_and_frees_the_widget(viewer, until, pause, monkeypatch):
-    monkeypatch.setattr(job, "TILE", {"cpu": (16, 16)})
+    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
     viewer.add_image(picture(size=(400, 400)), name="a")
     dock, upscaler = viewer.window.add_plugin_dock_widget("napari-vdsr", NAME)
     gone = weakref.ref(upscaler)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 
 # The promise of the plugin, in seconds.
 LONGEST_BLOCK = 0.1
-ATTEMPTS = 3
+ATTEMPTS = 4
 
 
 def actions(menu):

@@ -12,9 +12,11 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.metrics import psnr, ssim
 from napari_vdsr.normalize import to_dtype
+from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.upscale_job import Request, preview
-from napari_vdsr.resize import output_length, resize
+from napari_vdsr.plugin.upscale_job import preview
+from napari_vdsr.resize import resize
+from napari_vdsr.scale import output_length
 
 NEAREST, TRUTH = "nearest", "truth"
 

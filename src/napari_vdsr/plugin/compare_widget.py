@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import (
@@ -25,13 +25,15 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
-from napari_vdsr.plugin.compare_job import Comparison, Panel, compare, shrunken
 from napari_vdsr.plugin.form import CHOOSE, PREVIEW_MARK, LayerBox, Leaving, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled
+from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.upscale_job import Request
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
+
+if TYPE_CHECKING:
+    from napari_vdsr.plugin.compare_job import Comparison, Panel
 
 SIDE, BLINK, WIPE = "side by side", "blink", "wipe"
 MODES = (SIDE, BLINK, WIPE)
@@ -177,7 +179,9 @@ class CompareWidget(Container):
         truth: Image | None,
         shrink: bool,
         report: Report,
-    ) -> Comparison:
+    ) -> "Comparison":
+        from napari_vdsr.plugin.compare_job import compare, shrunken
+
         if shrink:
             truth, small = shrunken(request.image, request.first_plane, request.scale[0], report)
             request = Request(image=small, scale=request.scale)
@@ -195,7 +199,7 @@ class CompareWidget(Container):
         request: Request,
         zoom: tuple[float, float],
         asked: tuple[slice, slice],
-        found: Comparison,
+        found: "Comparison",
     ) -> None:
         if layer not in self._viewer.layers:
             return

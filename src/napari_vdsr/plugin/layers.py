@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from napari.utils.colormaps import Colormap
 
@@ -79,6 +78,8 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
     if ndim < 2:
         raise ImageDataError(f"layer {name!r} has {ndim} dimension; at least Y and X are needed.")
     if not isinstance(data, np.ndarray):
+        import dask.array as da  # takes a fifth of a second
+
         data = data if isinstance(data, da.Array) else da.from_array(data)
     axes = axes_of(ndim, rgb, meta.get("axis_labels") or ())
     metadata = dict(meta.get("metadata") or {})

@@ -17,7 +17,7 @@ from napari_vdsr.plugin.smooth import short_collections
 logger = logging.getLogger(__name__)
 
 # What the viewer gets to draw new layers, before other threads take all cores.
-DRAWING_MS = 50
+DRAWING_MS = 150
 POLL_SECONDS = 0.1
 
 

@@ -28,7 +28,6 @@ from qtpy.QtGui import QPixmap
 
 from napari_vdsr.errors import MissingExtraError, UsageError, VdsrError
 from napari_vdsr.image import Image
-from napari_vdsr.io import write_image
 from napari_vdsr.plugin.form import DEVICES, PREVIEW_MARK, Leaving, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.smooth import importing_torch
@@ -333,6 +332,8 @@ def _curve(output: Path) -> bytes:
 
 def _keep(images: Sequence[Image], folder: Path) -> None:
     """Keep layers as files, so that the run can be continued, and repeated, without napari."""
+    from napari_vdsr.io import write_image
+
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
         write_image(image, folder / f"layer-{number}.ome.tif", overwrite=True)

@@ -7,8 +7,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,156 +21,28 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import read_levels
 from napari_vdsr.io.pyramid import fill, level_shapes
 from napari_vdsr.normalize import Normalization
+from napari_vdsr.plugin.request import (
+    CONSISTENCY,
+    MEMORY,
+    RESIDUAL,
+    RESULT,
+    Filled,
+    Finished,
+    Opened,
+    Preview,
+    Request,
+    is_wide,
+)
 from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.resize import apply_windows, axis_window, output_length
+from napari_vdsr.resize import apply_windows, axis_window
 
 # Output rows and columns of a task: what a user waits for after Cancel, and a whole
 # number of Zarr chunks. On a GPU a larger tile takes no longer.
-TILE = {"cpu": (512, 1024), "gpu": (2048, 2048)}
-# Wider planes are shown as pyramids: napari would send them to the screen whole.
-WIDEST_PLAIN = 4096
+TILE = {"cpu": (512, 512), "gpu": (2048, 2048)}
 # Rows of the source of which the consistency is found at a time.
 BAND = 256
-MEMORY, ZARR, LAZY = "in memory", "OME-Zarr on disk", "lazy layer"
-OUTPUTS = (MEMORY, ZARR, LAZY)
 LAZY_TILE = (256, 256)
-RESULT, RESIDUAL, CONSISTENCY = "result", "residual", "consistency"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What shall be computed.
-
-    Attributes
-    ----------
-    image : Image
-        The source.
-    model : str
-        Bundled name or path.
-    scale : (float, float)
-        Along Y and X.
-    device, precision, normalize, fill
-        See ``napari_vdsr.upscale``.
-    output : str
-        One of ``OUTPUTS``.
-    path : pathlib.Path or None
-        The OME-Zarr folder, if that is the output.
-    residual, consistency : bool
-        Whether these are computed, too.
-    first_plane : tuple of int
-        Index on the leading axes of the plane to begin with, which the user sees.
-    """
-
-    image: Image
-    model: str = "vdsr"
-    scale: tuple[float, float] = (2.0, 2.0)
-    device: str = "auto"
-    precision: str = "auto"
-    normalize: str | tuple[float, float] | Normalization = "auto"
-    fill: float | None = None
-    output: str = MEMORY
-    path: Path | None = None
-    residual: bool = False
-    consistency: bool = False
-    first_plane: tuple[int, ...] = ()
-
-    def factors(self) -> tuple[float, ...]:
-        """New pixels per source pixel along each axis, colour samples not counted."""
-        sizes = dict(zip("YX", self.scale))
-        return tuple(sizes.get(axis, 1.0) for axis in self.image.axes if axis != "S")
-
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the result."""
-        sizes = dict(zip("YX", self.scale))
-        return tuple(
-            output_length(n, sizes[axis]) if axis in sizes else n
-            for axis, n in zip(self.image.axes, self.image.shape)
-        )
-
-    def result_bytes(self) -> int:
-        """Memory that the layers of the result take."""
-        pixels = math.prod(self.shape())
-        pyramid = 4 / 3 if is_wide(self.image.axes, self.shape()) else 1
-        extra = 4 * (self.residual + self.consistency / math.prod(self.scale))
-        return round(pixels * pyramid * (self.image.dtype.itemsize + extra))
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The layers are there, still empty.
-
-    Attributes
-    ----------
-    levels : mapping of str to list of arrays
-        By kind of layer; more than one array where it is a pyramid.
-    provenance : mapping
-        Record of the run.
-    tiles : int
-        Reports to come.
-    """
-
-    levels: Mapping[str, list[Any]]
-    provenance: Mapping[str, Any]
-    tiles: int
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A tile of every layer is done."""
-
-    done: int
-    tiles: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """All is done.
-
-    Attributes
-    ----------
-    levels : mapping of str to list of arrays
-        Those layers whose arrays have changed: a saved one is now where it shall stay.
-    limits : mapping of str to (float, float)
-        Contrast limits of the layers whose values were not known before.
-    seconds : float
-        Of all tiles.
-    speed : float
-        Result pixels per second.
-    device : str
-        What computed.
-    """
-
-    levels: Mapping[str, list[Any]] = field(default_factory=dict)
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    seconds: float = 0.0
-    speed: float = 0.0
-    device: str = ""
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A window of the result.
-
-    Attributes
-    ----------
-    pixels : numpy.ndarray
-        (Y, X) or (Y, X, S).
-    window : (slice, slice)
-        Its place in the result.
-    normalization : Normalization
-        Of the whole image.
-    speed : float
-        Result pixels per second.
-    device : str
-        What computed.
-    """
-
-    pixels: np.ndarray
-    window: tuple[slice, slice]
-    normalization: Normalization
-    speed: float
-    device: str
 
 
 def engine() -> Any:
@@ -194,11 +65,6 @@ def engine() -> Any:
             "Redistributable, or reinstall PyTorch, then start napari anew."
         ) from error
     return napari_vdsr
-
-
-def is_wide(axes: str, shape: Sequence[int]) -> bool:
-    """Whether a plane is too wide to be shown whole."""
-    return max(n for a, n in zip(axes, shape) if a in "YX") > WIDEST_PLAIN
 
 
 def preview(request: Request, window: tuple[slice, slice], report: Report) -> Preview:
@@ -483,6 +349,3 @@ def _fill_consistency(image: Image, request: Request, storage: Storage, report: 
             extreme = max(extreme, storage.put_difference(CONSISTENCY, start, change))
             report("shrinking the result")
     return extreme
-
-
-Job = Callable[[Report], Any]

@@ -25,7 +25,7 @@ from qtpy.QtCore import QTimer
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.modelcard import find_model, read_card
-from napari_vdsr.plugin import upscale_job as job
+from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.form import (
     CHOOSE,
     DEVICES,
@@ -39,6 +39,7 @@ from napari_vdsr.plugin.form import (
 )
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled, transform_of
+from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 
 LARGEST_SCALE = 64.0
@@ -47,7 +48,7 @@ PREVIEW_PIXELS = 640 * 640
 PREVIEW_SECONDS = 1.5
 # Seconds between two looks at the layer that is being filled.
 REFRESH = 0.25
-PAUSE_MS = 20
+PAUSE_MS = 40
 # Of the free memory, what a result may take.
 SHARE = 0.7
 CONTRAST = "contrast limits"
@@ -319,7 +320,7 @@ class UpscaleWidget(Container):
         if self._measured is not None and self._measured[0] == key:
             request = replace(request, normalize=self._measured[1])
         self.row.start(
-            partial(job.preview, request, window),
+            partial(_preview, request, window),
             f"VDSR preview of {layer.name}",
             on_report=lambda _: None,
             on_done=partial(self._show_preview, layer, request, whole, key),
@@ -372,9 +373,8 @@ class UpscaleWidget(Container):
             return
         self._source = self.layer.value
         self._layers = {}
-        lazy = request.output == job.LAZY
         self.row.start(
-            partial(job.lazy if lazy else job.run, request),
+            partial(_run, request),
             f"VDSR upscale of {self._source.name}",
             on_report=partial(self._on_report, request),
             on_done=partial(self._on_done, request),
@@ -418,8 +418,8 @@ class UpscaleWidget(Container):
             )
         # Adding a layer, drawing it, and changing its controls each take their time: one
         # after the other, with room for other events between them.
-        QTimer.singleShot(0, self._show_result)
-        QTimer.singleShot(PAUSE_MS, self._choose_source)
+        QTimer.singleShot(PAUSE_MS, self._show_result)
+        QTimer.singleShot(2 * PAUSE_MS, self._choose_source)
 
     def _show_result(self) -> None:
         if job.RESULT in self._layers:
@@ -468,6 +468,18 @@ class UpscaleWidget(Container):
     def _on_removed(self, event: Any) -> None:
         if self.row.busy and event.value in (self._source, *self._layers.values()):
             self.row.cancel()
+
+
+def _preview(request: job.Request, window: tuple[slice, slice], report: Report) -> job.Preview:
+    from napari_vdsr.plugin.upscale_job import preview  # dask alone takes a fifth of a second
+
+    return preview(request, window, report)
+
+
+def _run(request: job.Request, report: Report) -> job.Finished | job.Opened:
+    from napari_vdsr.plugin.upscale_job import lazy, run
+
+    return (lazy if request.output == job.LAZY else run)(request, report)
 
 
 def _display(meta: dict[str, Any]) -> dict[str, Any]:

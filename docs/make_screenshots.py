@@ -1,0 +1,124 @@
+"""Make the pictures of the plugin by driving a real napari window.
+
+Run on a desktop, or without one:
+    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/make_screenshots.py
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+DOCS = Path(__file__).parent
+SIZE = (1280, 760)
+
+
+def wait(condition=lambda: False, seconds=120.0):
+    """Let the window live until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+def finished(widget):
+    wait(lambda: not widget.row.busy)
+    wait(seconds=0.5)
+
+
+class Window:
+    """A viewer with one of the plugin's widgets beside it."""
+
+    def __init__(self, name, sample):
+        self.viewer = napari.Viewer()
+        self.viewer.window._qt_window.resize(*SIZE)
+        self.viewer.open_sample("napari-vdsr", sample)
+        _, self.widget = self.viewer.window.add_plugin_dock_widget("napari-vdsr", name)
+        wait(seconds=1)
+
+    def look(self, zoom, centre):
+        self.viewer.scene.camera.center = (0, *centre)
+        self.viewer.scene.camera.zoom = zoom
+        wait(seconds=0.5)
+
+    def save(self, name):
+        wait(seconds=0.5)
+        self.viewer.screenshot(str(DOCS / name), canvas_only=False)
+        print(DOCS / name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.viewer.close()
+        wait(seconds=0.3)
+
+
+def preview():
+    with Window("VDSR upscale", "tissue") as window:
+        window.look(3.4, (260, 250))
+        window.save("napari-1-open.png")
+        window.widget.preview()
+        finished(window.widget)
+        window.save("napari-2-preview.png")
+        window.viewer.reset_view()
+        window.widget.run()
+        wait(lambda: window.widget.row.status.value.startswith("Tile 1 of"))
+        window.save("napari-3-run.png")
+        finished(window.widget)
+        window.look(3.4, (260, 250))
+        window.save("napari-4-done.png")
+
+
+def extra_layers():
+    with Window("VDSR upscale", "camera") as window:
+        widget = window.widget
+        widget.advanced.value = True
+        widget.residual.value = widget.consistency.value = True
+        widget.run()
+        finished(widget)
+        window.look(3.0, (170, 250))
+        window.viewer.layers["camera [VDSR x2 residual]"].visible = True
+        window.save("napari-residual.png")
+
+
+def compare():
+    with Window("VDSR compare", "astronaut") as window:
+        window.look(7, (110, 225))
+        widget = window.widget
+        widget.shrink.value = True
+        widget.compare()
+        finished(widget)
+        window.save("napari-compare.png")
+
+
+def train():
+    shared = Path(os.environ.get("VDSR_SHARED", DOCS.parents[1] / "shared"))
+    held_out = shared / "data" / "test" / "Set5"
+    with Window("VDSR train", "tissue") as window:
+        window.viewer.open_sample("napari-vdsr", "retina")
+        widget = window.widget
+        widget.source.value = "image layers"
+        widget.layers.value = list(window.viewer.layers)
+        widget.output.value = Path(tempfile.mkdtemp()) / "run"
+        if held_out.is_dir():
+            widget.validation.value = held_out
+        widget.steps.value = 2000
+        widget.start()
+        wait(lambda: widget.row.status.value.startswith("Step 300"), 300)
+        wait(seconds=8)
+        window.save("napari-train.png")
+        widget.row.cancel()
+        finished(widget)
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or ["preview", "extra_layers", "compare", "train"]
+    for name in wanted:
+        globals()[name]()

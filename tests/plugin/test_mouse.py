@@ -1,0 +1,43 @@
+"""``napari FILE``, worked by real clicks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from skimage import data, io
+
+DRIVER = Path(__file__).with_name("mouse_driver.py")
+
+
+@pytest.mark.skipif(
+    not os.environ.get("DISPLAY") or shutil.which("xdotool") is None,
+    reason="needs an X server and xdotool",
+)
+@pytest.mark.timeout(240)
+def test_an_upscale_by_mouse_alone(tmp_path):
+    picture = tmp_path / "tissue.png"
+    io.imsave(picture, data.immunohistochemistry()[:120, :140])
+    done = subprocess.run(
+        [sys.executable, DRIVER, picture],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")},
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stdout + done.stderr
+    assert json.loads(lines[-1]) == {
+        "error": "",
+        "reached": [
+            "VDSR compare",
+            "VDSR train",
+            "VDSR upscale",
+            "tissue [preview]",
+            "tissue [VDSR x2]",
+            [[120, 140, 3], [240, 280, 3]],
+            True,
+        ],
+    }
