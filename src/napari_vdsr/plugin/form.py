@@ -10,7 +10,7 @@ from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
 from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_vdsr.errors import VdsrError
@@ -25,9 +25,11 @@ PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
 def wrap(label: Label) -> None:
-    """Let a label's text run over several lines, and take the room that it needs."""
+    """Let a label's text run over several lines; there is room for two at least."""
     label.native.setWordWrap(True)
-    label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
+    label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+    label.native.setMinimumHeight(2 * label.native.fontMetrics().lineSpacing())
+    label.native.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
     label.min_width = 220
 
 

@@ -121,7 +121,7 @@ class Finished:
     levels : mapping of str to list of arrays
         Those layers whose arrays have changed: a saved one is now where it shall stay.
     limits : mapping of str to (float, float)
-        Contrast limits of the layers whose values were not known before.
+        Of the layers of differences, how large most of them are, and the largest.
     seconds : float
         Of all tiles.
     speed : float

@@ -5,7 +5,7 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ FOLDER, LAYERS = "a folder", "image layers"
 PRESETS = ("fast", "paper")
 # Seconds between two drawings of the curve.
 REDRAW = 5.0
+VALIDATE_EVERY = 200  # steps: whoever looks on wants to see it move
 IMAGES = "images"  # where layers are kept in the run's folder
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -154,7 +155,8 @@ class TrainWidget(Container):
         resumable = self._resumable()
         self.start_button.text = "Resume" if resumable else "Start"
         self.info.value = (
-            "The run folder holds a run that can be continued; with more steps it gets longer."
+            "The run folder holds a run that can be continued, with its own preset and scales; "
+            "with more steps it gets longer."
             if resumable else ""
         )  # fmt: skip
 
@@ -249,7 +251,9 @@ class TrainWidget(Container):
         if pixmap.loadFromData(png):
             width = max(240, self.native.width() - 30)
             smooth = Qt.TransformationMode.SmoothTransformation
-            self.curve.native.setPixmap(pixmap.scaledToWidth(width, smooth))
+            scaled = pixmap.scaledToWidth(width, smooth)
+            self.curve.native.setPixmap(scaled)
+            self.curve.native.setMinimumHeight(scaled.height())
 
     def _on_model(self, model: Path) -> None:
         self._model = model
@@ -285,11 +289,16 @@ def _train(setup: Setup, should_stop: Callable[[], bool], report: Report) -> Pat
     """Train; stopped in the middle, write the model so far and raise `Cancelled`."""
     report("loading")
     with importing_torch():
-        from napari_vdsr.training.config import load_config
+        from napari_vdsr.training.checkpoint import Checkpoint
+        from napari_vdsr.training.config import config_from, load_config
         from napari_vdsr.training.export import export_checkpoint
         from napari_vdsr.training.loop import train
 
     config = load_config(setup.preset, scales=setup.scales, steps=setup.steps)
+    config = replace(config, validate_every=min(config.validate_every, VALIDATE_EVERY))
+    if setup.resume:  # with the settings that the run began with
+        began = Checkpoint.load(setup.output / CHECKPOINT).config
+        config = config_from(began | {"steps": setup.steps})
     if setup.layers and not setup.resume:
         _keep(setup.layers, setup.output / IMAGES)
     drawn = 0.0

@@ -42,6 +42,8 @@ from napari_vdsr.resize import apply_windows, axis_window
 TILE = {"cpu": (512, 512), "gpu": (2048, 2048)}
 # Rows of the source of which the consistency is found at a time.
 BAND = 256
+# Differences are shown up to what most of them reach: a few are many times larger.
+MOST = (99.5, 100)
 LAZY_TILE = (256, 256)
 
 
@@ -132,7 +134,7 @@ def run(request: Request, report: Report) -> Finished:
     provenance = result.metadata["provenance"]
     with _storage(request, result) as storage:
         report(Opened(storage.levels, provenance, len(numbers)), wait=True)
-        seconds, extremes = 0.0, 0.0
+        seconds, residuals = 0.0, np.zeros(2)
         for done, number in enumerate(numbers, 1):
             started = time.perf_counter()
             start = tuple(s[i].start for s, i in zip(tiles[RESULT].spans, number))
@@ -140,14 +142,14 @@ def run(request: Request, report: Report) -> Finished:
             storage.put(RESULT, start, pixels)
             if request.residual:
                 (bicubic,) = tiles[RESIDUAL].compute([number], scheduler="synchronous")
-                extreme = storage.put_difference(RESIDUAL, start, pixels - bicubic)
-                extremes = max(extremes, extreme)
+                found = storage.put_difference(RESIDUAL, start, pixels - bicubic)
+                residuals = np.maximum(residuals, found)
             seconds += time.perf_counter() - started
             report(Filled(done, len(numbers)))
-        limits = {RESIDUAL: _symmetric(extremes)} if request.residual else {}
+        limits = {RESIDUAL: _limits(residuals)} if request.residual else {}
         if request.consistency:
             report("shrinking the result")
-            limits[CONSISTENCY] = _symmetric(_fill_consistency(image, request, storage, report))
+            limits[CONSISTENCY] = _limits(_fill_consistency(image, request, storage, report))
     speed = math.prod(request.shape()) / image.size("S") / max(seconds, 1e-9)
     return Finished(storage.published(), limits, seconds, speed, provenance["device"])
 
@@ -220,9 +222,9 @@ def _ordered(result: Image, first: Sequence[int]) -> list[tuple[int, ...]]:
     return sorted(numbers, key=lambda number: any(number[i] != n for i, n in wanted.items()))
 
 
-def _symmetric(extreme: float) -> tuple[float, float]:
-    extreme = extreme or 1.0
-    return -extreme, extreme
+def _limits(sizes: np.ndarray) -> tuple[float, float]:
+    most, largest = map(float, sizes)
+    return most or largest or 1.0, largest or 1.0
 
 
 class Storage:
@@ -251,14 +253,20 @@ class Storage:
         """Write a block of the result into all levels of its layer."""
         fill(self.levels[kind], self.axes, start, block)
 
-    def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> float:
-        """Write a block of differences, those of colours as their mean; return the extreme."""
+    def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> np.ndarray:
+        """Write a block of differences, those of colours as their mean.
+
+        Returns
+        -------
+        numpy.ndarray
+            (2,): how large most of them are, and the largest.
+        """
         if self.axes.endswith("S"):
             block = block[..., :3].mean(axis=-1)
             start = start[:-1]
         block = block.astype(np.float32)
         fill(self.levels[kind], self.grey_axes, start, block)
-        return float(np.abs(block).max())
+        return np.percentile(np.abs(block), MOST)
 
     def rows(self, place: tuple[Any, ...]) -> np.ndarray:
         """Return pixels of the result."""
@@ -320,14 +328,16 @@ def _empty(axes: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list[np.nda
     return [np.zeros(level, dtype) for level in shapes]
 
 
-def _fill_consistency(image: Image, request: Request, storage: Storage, report: Report) -> float:
-    """Shrink the result by the same bicubic, take the source away; return the extreme."""
+def _fill_consistency(
+    image: Image, request: Request, storage: Storage, report: Report
+) -> np.ndarray:
+    """Shrink the result by the same bicubic and take the source away; return the sizes."""
     at = {a: image.axes.index(a) for a in "YX"}
     rows, columns = image.size("Y"), image.size("X")
     length = dict(zip(image.axes, request.shape()))
     across = axis_window(length["X"], 1 / request.scale[1], 0, columns)
     source = image.data
-    extreme = 0.0
+    sizes = np.zeros(2)
     leading = [range(n) if a not in "YXS" else (0,) for a, n in zip(image.axes, image.shape)]
     for plane in product(*leading):
         index: list[Any] = [slice(i, i + 1) for i in plane]
@@ -346,6 +356,6 @@ def _fill_consistency(image: Image, request: Request, storage: Storage, report: 
             change = shrunk.reshape(before.shape) - before
             start = [0 if a == "S" else i for a, i in zip(image.axes, plane)]
             start[at["Y"]] = first
-            extreme = max(extreme, storage.put_difference(CONSISTENCY, start, change))
+            sizes = np.maximum(sizes, storage.put_difference(CONSISTENCY, start, change))
             report("shrinking the result")
-    return extreme
+    return sizes

@@ -444,9 +444,9 @@ class UpscaleWidget(Container):
         for kind, levels in result.levels.items():
             layer = self._layers[kind]
             layer.data = levels if layer.multiscale else levels[0]
-        for kind, limits in result.limits.items():
-            self._layers[kind].contrast_limits_range = limits
-            self._layers[kind].contrast_limits = limits
+        for kind, (most, largest) in result.limits.items():
+            self._layers[kind].contrast_limits_range = (-largest, largest)
+            self._layers[kind].contrast_limits = (-most, most)
         self._refresh()
         self._remove_preview()
         self._speeds[self._speed_key()] = result.speed, result.device
