@@ -274,7 +274,8 @@ def test_the_specification_is_met(tmp_path):
 
     path = tmp_path / "a.ome.zarr"
     write_image(Image(data=picture("TCZYX", size=(40, 50)), axes="TCZYX"), path)
-    Specified.from_zarr(zarr.open_group(path, mode="r"))
+    found = Specified.from_zarr(zarr.open_group(path, mode="r"))
+    assert [axis.name for axis in found.ome_attributes.multiscales[0].axes] == list("tczyx")
 
 
 @given(

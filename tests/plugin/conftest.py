@@ -4,7 +4,6 @@ import ctypes
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -68,5 +67,10 @@ def pause(qtbot):
 
 
 @pytest.fixture
-def clock():
-    return time.perf_counter
+def said():
+    """What napari notifies the user of."""
+    from napari.utils.notifications import notification_manager
+
+    heard = []
+    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
+    return lambda: heard

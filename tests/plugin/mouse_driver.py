@@ -84,10 +84,11 @@ def script(reached, picture):
         click(centre(button(dock, "Preview")))
         yield lambda: not button(dock, "Preview").isEnabled()
         yield lambda: button(dock, "Preview").isEnabled()
+        yield 0.5
     reached.append(viewer.layers[-1].name)
     picture("3-preview")
     click(centre(button(dock, "Run")))
-    yield lambda: button(dock, "Cancel").isEnabled()
+    yield lambda: viewer.layers[-1].name.endswith("[VDSR x2]")
     yield lambda: not button(dock, "Cancel").isEnabled()
     yield 0.5
     picture("4-done")

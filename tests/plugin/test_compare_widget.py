@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from napari.utils.notifications import notification_manager
 from skimage import data as pictures
 
 from napari_vdsr import Image, load_model, upscale
@@ -15,13 +14,6 @@ from napari_vdsr.resize import resize
 @pytest.fixture
 def comparer(widget):
     return widget("VDSR compare")
-
-
-@pytest.fixture
-def said():
-    heard = []
-    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
-    return lambda: heard
 
 
 def compare(comparer, until):

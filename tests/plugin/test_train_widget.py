@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tifffile
-from napari.utils.notifications import notification_manager
 from skimage import data as pictures
 
 from napari_vdsr import load_model
@@ -13,13 +12,6 @@ from napari_vdsr.training import config as recipes
 @pytest.fixture
 def trainer(widget):
     return widget("VDSR train")
-
-
-@pytest.fixture
-def said():
-    heard = []
-    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
-    return lambda: heard
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import zarr
 from napari.layers import Image as ImageLayer
-from napari.utils.notifications import notification_manager
 
 from napari_vdsr import Image, load_model, read_image, upscale
 from napari_vdsr.io import read_provenance
@@ -21,14 +20,6 @@ NAME = "VDSR upscale"
 @pytest.fixture
 def upscaler(widget):
     return widget(NAME)
-
-
-@pytest.fixture
-def said():
-    """What napari has notified the user of."""
-    heard = []
-    notification_manager.notification_ready.connect(lambda note: heard.append(note.message))
-    return lambda: heard
 
 
 def picture(axes="YX", size=(40, 52), dtype=np.uint16):

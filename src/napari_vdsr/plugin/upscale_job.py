@@ -3,13 +3,11 @@
 No Qt and no viewer: a job reports what it has filled, and arrays come back.
 """
 
-import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -18,12 +16,9 @@ import numpy as np
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.errors import DeviceError
 from napari_vdsr.image import Image
-from napari_vdsr.io import read_levels
-from napari_vdsr.io.pyramid import fill, level_shapes
 from napari_vdsr.normalize import Normalization
 from napari_vdsr.plugin.request import (
     CONSISTENCY,
-    MEMORY,
     RESIDUAL,
     RESULT,
     Filled,
@@ -31,9 +26,9 @@ from napari_vdsr.plugin.request import (
     Opened,
     Preview,
     Request,
-    is_wide,
 )
 from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.resize import apply_windows, axis_window
 
@@ -42,8 +37,6 @@ from napari_vdsr.resize import apply_windows, axis_window
 TILE = {"cpu": (512, 512), "gpu": (2048, 2048)}
 # Rows of the source of which the consistency is found at a time.
 BAND = 256
-# Differences are shown up to what most of them reach: a few are many times larger.
-MOST = (99.5, 100)
 LAZY_TILE = (256, 256)
 
 
@@ -132,7 +125,7 @@ def run(request: Request, report: Report) -> Finished:
         tiles[RESIDUAL] = Chunks(_bicubic(vdsr, image, request, tile))
     numbers = _ordered(result, request.first_plane)
     provenance = result.metadata["provenance"]
-    with _storage(request, result) as storage:
+    with storage_for(request, result) as storage:
         report(Opened(storage.levels, provenance, len(numbers)), wait=True)
         seconds, residuals = 0.0, np.zeros(2)
         for done, number in enumerate(numbers, 1):
@@ -225,107 +218,6 @@ def _ordered(result: Image, first: Sequence[int]) -> list[tuple[int, ...]]:
 def _limits(sizes: np.ndarray) -> tuple[float, float]:
     most, largest = map(float, sizes)
     return most or largest or 1.0, largest or 1.0
-
-
-class Storage:
-    """Where the layers of a run are kept while they are filled.
-
-    Attributes
-    ----------
-    levels : dict of str to list of arrays
-        What the viewer shows, by kind of layer.
-    """
-
-    def __init__(self, request: Request, result: Image) -> None:
-        self.axes = result.axes
-        self.levels: dict[str, list[Any]] = {}
-        if request.output == MEMORY:
-            self.levels[RESULT] = _empty(self.axes, request.shape(), result.dtype)
-        # Differences of colours are shown as one: the network changes their luma alone.
-        self.grey_axes = self.axes.removesuffix("S")
-        ndim, real = len(self.grey_axes), np.dtype(np.float32)
-        if request.residual:
-            self.levels[RESIDUAL] = _empty(self.grey_axes, request.shape()[:ndim], real)
-        if request.consistency:
-            self.levels[CONSISTENCY] = _empty(self.grey_axes, request.image.shape[:ndim], real)
-
-    def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
-        """Write a block of the result into all levels of its layer."""
-        fill(self.levels[kind], self.axes, start, block)
-
-    def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> np.ndarray:
-        """Write a block of differences, those of colours as their mean.
-
-        Returns
-        -------
-        numpy.ndarray
-            (2,): how large most of them are, and the largest.
-        """
-        if self.axes.endswith("S"):
-            block = block[..., :3].mean(axis=-1)
-            start = start[:-1]
-        block = block.astype(np.float32)
-        fill(self.levels[kind], self.grey_axes, start, block)
-        return np.percentile(np.abs(block), MOST)
-
-    def rows(self, place: tuple[Any, ...]) -> np.ndarray:
-        """Return pixels of the result."""
-        return np.asarray(self.levels[RESULT][0][place])
-
-    def published(self) -> dict[str, list[Any]]:
-        """Arrays that have changed when all was done."""
-        return {}
-
-
-class ZarrStorage(Storage):
-    """The result in an OME-Zarr folder that is being written; other layers in memory."""
-
-    def __init__(self, request: Request, result: Image, folder: Path) -> None:
-        from napari_vdsr.io.provenance import software_tag
-        from napari_vdsr.io.zarr_write import create_zarr
-
-        super().__init__(request, result)
-        provenance = result.metadata["provenance"]
-        self._target = request.path
-        self._zarr = create_zarr(folder, result, provenance, software_tag(provenance))
-        back = [self._zarr.order.index(i) for i in range(len(self.axes))]
-        self.levels[RESULT] = [
-            da.from_array(array, chunks=array.chunks, name=False).transpose(back)
-            for array in self._zarr.arrays
-        ]
-
-    def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
-        self._zarr.put(tuple(start), block)
-
-    def published(self) -> dict[str, list[Any]]:
-        levels = read_levels(self._target)
-        stored = levels[0].axes
-        order = [stored.index(a) for a in self.axes]
-        return {RESULT: [level.data.transpose(order) for level in levels]}
-
-
-@contextlib.contextmanager
-def _storage(request: Request, result: Image) -> Iterator[Storage]:
-    if request.output == MEMORY:
-        yield Storage(request, result)
-        return
-    from napari_vdsr.io.atomic import whole_folder
-
-    ready = _for_zarr(result)
-    with whole_folder(request.path, overwrite=True) as folder:
-        yield ZarrStorage(request, ready, folder)
-
-
-def _for_zarr(result: Image) -> Image:
-    """The image, its axes renamed to those that OME-Zarr knows."""
-    from napari_vdsr.io.write import arranged
-
-    return arranged(Path(result.name), result, "ome-zarr")
-
-
-def _empty(axes: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list[np.ndarray]:
-    shapes = level_shapes(shape, axes) if is_wide(axes, shape) else [tuple(shape)]
-    return [np.zeros(level, dtype) for level in shapes]
 
 
 def _fill_consistency(

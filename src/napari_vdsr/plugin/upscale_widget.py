@@ -1,6 +1,5 @@
 """The widget "VDSR upscale"."""
 
-import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -8,41 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    FileEdit,
-    FloatSpinBox,
-    Label,
-    LineEdit,
-    PushButton,
-)
 from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
 from napari_vdsr.errors import UsageError, VdsrError
-from napari_vdsr.modelcard import find_model, read_card
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.form import (
-    CHOOSE,
-    DEVICES,
-    PRECISIONS,
-    PREVIEW_MARK,
-    LayerBox,
-    Leaving,
-    ModelBox,
-    TaskRow,
-    wrap,
-)
-from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.form import PREVIEW_MARK, Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.viewport import shown_plane, visible_window
+from napari_vdsr.plugin.upscale_form import UpscaleForm, duration, size
+from napari_vdsr.plugin.viewport import visible_window
 
-LARGEST_SCALE = 64.0
 # Pixels of a preview before any speed is known, then what so many seconds allow.
 PREVIEW_PIXELS = 640 * 640
 PREVIEW_SECONDS = 1.5
@@ -51,8 +28,6 @@ REFRESH = 0.25
 PAUSE_MS = 40
 # Of the free memory, what a result may take.
 SHARE = 0.7
-CONTRAST = "contrast limits"
-NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
 DISPLAY = (
     "colormap", "contrast_limits", "gamma", "blending", "opacity", "interpolation2d",
     "interpolation3d", "rendering", "attenuation", "iso_threshold", "projection_mode",
@@ -60,7 +35,7 @@ DISPLAY = (
 DIVERGING = "PiYG"
 
 
-class UpscaleWidget(Container):
+class UpscaleWidget(UpscaleForm):
     """Choose a layer and a scale; look at a preview; run.
 
     Parameters
@@ -70,234 +45,23 @@ class UpscaleWidget(Container):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._speeds: dict[tuple[str, str, str], tuple[float, str]] = {}
-        self._measured: tuple[Any, Any] | None = None
+        self._measured: tuple[Any, ...] = (None,)
         self._layers: dict[str, ImageLayer] = {}
         self._preview_layer: ImageLayer | None = None
         self._source: ImageLayer | None = None
         self._refreshed = 0.0
-        self._build()
-        super().__init__(
-            widgets=[
-                self.layer,
-                self.model,
-                self.scale,
-                self.advanced,
-                self.settings,
-                self.info,
-                self.row,
-            ]
-        )
-        self._connect()
-        self._show_options(False)
-        self._update_info()
-
-    def _build(self) -> None:
-        self.layer = LayerBox(self._viewer)
-        self.model = ModelBox()
-        self.scale = FloatSpinBox(
-            label="Scale", value=2, min=1, max=LARGEST_SCALE, step=1,
-            tooltip="Result pixels per source pixel; 1.5 and the like will do, too",
-        )  # fmt: skip
-        self.advanced = CheckBox(label="", text="Advanced", value=False)
-        self.scale_y = FloatSpinBox(label="Scale Y", value=2, min=1, max=LARGEST_SCALE, step=1)
-        self.scale_x = FloatSpinBox(label="Scale X", value=2, min=1, max=LARGEST_SCALE, step=1)
-        self.device = ComboBox(
-            label="Device", choices=DEVICES, tooltip="auto takes a GPU where torch finds one"
-        )
-        self.precision = ComboBox(
-            label="Precision", choices=PRECISIONS,
-            tooltip="auto: float32 on CPUs, fp16 on NVIDIA GPUs; bf16: faster on recent CPUs",
-        )  # fmt: skip
-        self.normalize = ComboBox(
-            label="Intensities", choices=NORMALIZE,
-            tooltip="What the network takes for 0 and 1; found once for the whole layer",
-        )  # fmt: skip
-        self.fill = LineEdit(
-            label="NaN becomes", tooltip="A number; empty: NaN and infinity are an error"
-        )
-        self.residual = CheckBox(
-            label="", text="Residual layer", tooltip="What the network added to bicubic"
-        )
-        self.consistency = CheckBox(
-            label="", text="Consistency map",
-            tooltip="The result shrunk back, minus the source: where intensities changed",
-        )  # fmt: skip
-        self.output = ComboBox(label="Output", choices=job.OUTPUTS)
-        self.path = FileEdit(
-            label="Folder", mode="w", filter="OME-Zarr (*.ome.zarr)",
-            tooltip="A new OME-Zarr folder; it appears when the run is complete",
-        )  # fmt: skip
-        self.settings = Container(
-            label="",
-            widgets=[
-                self.scale_y,
-                self.scale_x,
-                self.device,
-                self.precision,
-                self.normalize,
-                self.fill,
-                self.output,
-                self.path,
-                self.residual,
-                self.consistency,
-            ],
-        )
-        self.settings.margins = (0, 0, 0, 0)
-        self.info = Label(label="Result", value="")
-        wrap(self.info)
-        self.preview_button = PushButton(
-            text="Preview", tooltip="Upscale what the canvas shows now"
-        )
-        self.run_button = PushButton(text="Run", tooltip="Upscale the whole layer")
-        self.row = TaskRow([self.preview_button, self.run_button])
-        self.row.label = ""
-
-    def _connect(self) -> None:
-        self.scale.changed.connect(self._on_scale)
-        self.advanced.changed.connect(self._show_options)
+        super().__init__(viewer)
         self.preview_button.changed.connect(self.preview)
         self.run_button.changed.connect(self.run)
-        for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
-                      self.precision, self.output, self.residual, self.consistency):  # fmt: skip
-            field.changed.connect(self._update_info)
-        self._viewer.layers.selection.events.active.connect(self._update_info)
-        self._viewer.layers.events.removed.connect(self._on_removed)
+        viewer.layers.selection.events.active.connect(self.update_info)
+        viewer.layers.events.removed.connect(self._on_removed)
         Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
         self.row.close_down()
         self.layer.disconnect()
-        self._viewer.layers.selection.events.active.disconnect(self._update_info)
+        self._viewer.layers.selection.events.active.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-
-    # what is asked for
-
-    def _on_scale(self, value: float) -> None:
-        self.scale_y.value = self.scale_x.value = value
-
-    def _show_options(self, visible: bool) -> None:
-        self.settings.visible = visible
-        self.path.visible = visible and self.output.value == job.ZARR
-
-    def request(self) -> job.Request:
-        """What the fields say.
-
-        Raises
-        ------
-        UsageError
-            If they do not go together; of a layer that cannot be upscaled, an
-            ``ImageDataError``.
-        """
-        layer = self.layer.value
-        if layer is None:
-            raise UsageError(self._no_image() or "There is no image layer. Open an image first.")
-        data, meta, _ = layer.as_layer_data_tuple()
-        lazy = self.output.value == job.LAZY
-        return job.Request(
-            image=to_image(data, meta),
-            model=self.model.value,
-            scale=(self.scale_y.value, self.scale_x.value),
-            device=self.device.value,
-            precision=self.precision.value,
-            normalize=self._range(layer),
-            fill=self._fill_value(),
-            output=self.output.value,
-            path=self._zarr_path() if self.output.value == job.ZARR else None,
-            residual=self.residual.value and not lazy,
-            consistency=self.consistency.value and not lazy,
-            first_plane=shown_plane(self._viewer, layer),
-        )
-
-    def _no_image(self) -> str:
-        active = self._viewer.layers.selection.active
-        if active is None or isinstance(active, ImageLayer):
-            return ""
-        kind = active.__class__.__name__
-        return f"{active.name!r} is a {kind} layer; VDSR upscales image layers. Select one."
-
-    def _range(self, layer: ImageLayer) -> str | tuple[float, float]:
-        if self.normalize.value != CONTRAST:
-            return str(self.normalize.value)
-        low, high = layer.contrast_limits
-        return float(low), float(high)
-
-    def _fill_value(self) -> float | None:
-        text = self.fill.value.strip()
-        try:
-            return float(text) if text else None
-        except ValueError:
-            raise UsageError(f"'NaN becomes' is {text!r}; write a number, or nothing.") from None
-
-    def _zarr_path(self) -> Path:
-        path = Path(self.path.value).expanduser()
-        if not path.name.endswith(".zarr") or not path.is_absolute():
-            raise UsageError(
-                "The result is to be saved: name a folder ending in .ome.zarr under 'Folder'."
-            )
-        if path.exists():
-            raise UsageError(f"{path} exists. Name a new folder.")
-        return path
-
-    # what is shown before a run
-
-    def _speed_key(self) -> tuple[str, str, str]:
-        return self.model.value, self.device.value, self.precision.value
-
-    def _update_info(self, _: Any = None) -> None:
-        self.path.visible = self.advanced.value and self.output.value == job.ZARR
-        for box in (self.residual, self.consistency):
-            box.enabled = self.output.value != job.LAZY
-        if not self.row.busy:
-            ready = self.layer.value is not None and self.model.value != CHOOSE
-            self.run_button.enabled = self.preview_button.enabled = ready
-        self.info.value = self._describe()
-
-    def _describe(self) -> str:
-        wrong_layer = self._no_image()
-        layer = self.layer.value
-        if layer is None:
-            return wrong_layer or "Open an image first."
-        try:
-            data, meta, _ = layer.as_layer_data_tuple()
-            image = to_image(data, meta)
-            request = job.Request(
-                image=image,
-                scale=(self.scale_y.value, self.scale_x.value),
-                residual=self.residual.value,
-                consistency=self.consistency.value,
-            )
-            self._check_scale(request.scale)
-        except VdsrError as error:
-            return str(error)
-        shape = " × ".join(map(str, request.shape()))
-        lines = [f"{image.axes}: {shape}, {image.dtype}, {_bytes(request.result_bytes())}"]
-        pixels = 1
-        for axis, n in zip(image.axes, request.shape()):
-            pixels *= n if axis != "S" else 1
-        if self.output.value == job.LAZY:
-            lines.append("Computed when looked at.")
-        elif self._speed_key() in self._speeds:
-            speed, device = self._speeds[self._speed_key()]
-            lines.append(f"About {duration(pixels / speed)} on {device}.")
-        else:
-            lines.append("A preview tells how long it takes.")
-        if wrong_layer:
-            lines.append(wrong_layer)
-        return "\n".join(lines)
-
-    def _check_scale(self, scale: tuple[float, float]) -> None:
-        if self.model.value == CHOOSE:
-            return
-        largest = LARGEST_SCALE
-        if self.model.value != "bicubic":
-            trained = read_card(find_model(self.model.value)).scales
-            largest = max(trained, default=LARGEST_SCALE)
-        if scale == (1, 1) or max(scale) > largest:
-            raise UsageError(
-                f"Model {Path(self.model.value).name} does scales above 1 and up to {largest:g}."
-            )
 
     # preview
 
@@ -305,9 +69,8 @@ class UpscaleWidget(Container):
         """Upscale what the canvas shows."""
         try:
             request = self.request()
-            self._check_scale(request.scale)
             layer = self.layer.value
-            speed = self._speeds.get(self._speed_key(), (PREVIEW_PIXELS / PREVIEW_SECONDS, ""))[0]
+            speed = self.speeds.get(self.speed_key, (PREVIEW_PIXELS / PREVIEW_SECONDS, ""))[0]
             most = int(max(speed * PREVIEW_SECONDS, 256 * 256))
             shape = dict(zip(request.image.axes, request.shape()))
             window, whole = visible_window(
@@ -316,23 +79,24 @@ class UpscaleWidget(Container):
         except VdsrError as error:
             show_error(str(error))
             return
-        key = (id(layer.data), request.normalize, request.fill)
-        if self._measured is not None and self._measured[0] == key:
-            request = replace(request, normalize=self._measured[1])
+        asked = request.normalize, request.fill
+        data, *known = self._measured
+        if data is layer.data and known[:2] == [*asked]:
+            request = replace(request, normalize=known[2])
         self.row.start(
             partial(_preview, request, window),
             f"VDSR preview of {layer.name}",
             on_report=lambda _: None,
-            on_done=partial(self._show_preview, layer, request, whole, key),
+            on_done=partial(self._show_preview, layer, request, whole, asked),
             on_stopped=lambda: None,
         )
 
     def _show_preview(
-        self, layer: ImageLayer, request: job.Request, whole: bool, key: Any, found: job.Preview
+        self, layer: ImageLayer, request: job.Request, whole: bool, asked: Any, found: job.Preview
     ) -> None:
-        self._measured = key, found.normalization
-        self._speeds[self._speed_key()] = found.speed, found.device
-        self._update_info()
+        self._measured = layer.data, *asked, found.normalization
+        self.speeds[self.speed_key] = found.speed, found.device
+        self.update_info()
         self._remove_preview()
         if layer not in self._viewer.layers:
             return
@@ -366,7 +130,6 @@ class UpscaleWidget(Container):
         """Upscale the whole layer."""
         try:
             request = self.request()
-            self._check_scale(request.scale)
             _check_memory(request)
         except VdsrError as error:
             show_error(str(error))
@@ -449,12 +212,12 @@ class UpscaleWidget(Container):
             self._layers[kind].contrast_limits = (-most, most)
         self._refresh()
         self._remove_preview()
-        self._speeds[self._speed_key()] = result.speed, result.device
+        self.speeds[self.speed_key] = result.speed, result.device
         hidden = " and ".join(kind for kind in self._layers if kind != job.RESULT)
         text = f"Done in {duration(result.seconds)} on {result.device}."
         self.row.status.value = text + (f" Hidden layers: {hidden}." if hidden else "")
         self._layers = {}
-        self._update_info()
+        self.update_info()
 
     def _remove_layers(self) -> None:
         """Leave no half layer behind."""
@@ -463,9 +226,11 @@ class UpscaleWidget(Container):
         for layer in layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._update_info()
+        self.update_info()
 
     def _on_removed(self, event: Any) -> None:
+        if self._measured[0] is getattr(event.value, "data", None):
+            self._measured = (None,)  # or the pixels would stay in memory
         if self.row.busy and event.value in (self._source, *self._layers.values()):
             self.row.cancel()
 
@@ -505,21 +270,6 @@ def _check_memory(request: job.Request) -> None:
     free = psutil.virtual_memory().available
     if request.result_bytes() > SHARE * free:
         raise UsageError(
-            f"The result takes {_bytes(request.result_bytes())} of memory, and {_bytes(free)} are "
+            f"The result takes {size(request.result_bytes())} of memory, and {size(free)} are "
             f"free. Choose {job.ZARR!r} as output, under Advanced."
         )
-
-
-def _bytes(number: float) -> str:
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = min(int(math.log(max(number, 1), 1024)), len(units) - 1)
-    return f"{number / 1024**power:.3g} {units[power]}"
-
-
-def duration(seconds: float) -> str:
-    """Time for people: ``"4 s"``, ``"3 min"``, ``"2.5 h"``."""
-    if seconds < 1:
-        return "1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,271 @@
+"""The fields of "VDSR upscale": what they ask for, and what is said of it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FileEdit,
+    FloatSpinBox,
+    Label,
+    LineEdit,
+    PushButton,
+)
+from napari.layers import Image as ImageLayer
+from napari.viewer import Viewer
+
+from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.modelcard import find_model, read_card
+from napari_vdsr.plugin import request as job
+from napari_vdsr.plugin.form import CHOOSE, DEVICES, PRECISIONS, LayerBox, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.viewport import shown_plane
+
+LARGEST_SCALE = 64.0
+CONTRAST = "contrast limits"
+NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
+
+
+class UpscaleForm(Container):
+    """Fields and buttons.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers are offered.
+
+    Attributes
+    ----------
+    speeds : dict
+        By model, device and precision: result pixels per second, and what computed them.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self.speeds: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._build()
+        super().__init__(
+            widgets=[
+                self.layer,
+                self.model,
+                self.scale,
+                self.advanced,
+                self.settings,
+                self.info,
+                self.row,
+            ]
+        )
+        self.scale.changed.connect(self._on_scale)
+        self.advanced.changed.connect(self._show_settings)
+        for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
+                      self.precision, self.output, self.residual, self.consistency):  # fmt: skip
+            field.changed.connect(self.update_info)
+        self._show_settings(False)
+        self.update_info()
+
+    def _build(self) -> None:
+        self.layer = LayerBox(self._viewer)
+        self.model = ModelBox()
+        self.scale = FloatSpinBox(
+            label="Scale", value=2, min=1, max=LARGEST_SCALE, step=1,
+            tooltip="Result pixels per source pixel; 1.5 and the like will do, too",
+        )  # fmt: skip
+        self.advanced = CheckBox(label="", text="Advanced", value=False)
+        self.scale_y = FloatSpinBox(label="Scale Y", value=2, min=1, max=LARGEST_SCALE, step=1)
+        self.scale_x = FloatSpinBox(label="Scale X", value=2, min=1, max=LARGEST_SCALE, step=1)
+        self.device = ComboBox(
+            label="Device", choices=DEVICES, tooltip="auto takes a GPU where torch finds one"
+        )
+        self.precision = ComboBox(
+            label="Precision", choices=PRECISIONS,
+            tooltip="auto: float32 on CPUs, fp16 on NVIDIA GPUs; bf16: faster on recent CPUs",
+        )  # fmt: skip
+        self.normalize = ComboBox(
+            label="Intensities", choices=NORMALIZE,
+            tooltip="What the network takes for 0 and 1; found once for the whole layer",
+        )  # fmt: skip
+        self.fill = LineEdit(
+            label="NaN becomes", tooltip="A number; empty: NaN and infinity are an error"
+        )
+        self.residual = CheckBox(
+            label="", text="Residual layer", tooltip="What the network added to bicubic"
+        )
+        self.consistency = CheckBox(
+            label="", text="Consistency map",
+            tooltip="The result shrunk back, minus the source: where intensities changed",
+        )  # fmt: skip
+        self.output = ComboBox(label="Output", choices=job.OUTPUTS)
+        self.path = FileEdit(
+            label="Folder", mode="w", filter="OME-Zarr (*.ome.zarr)",
+            tooltip="A new OME-Zarr folder; it appears when the run is complete",
+        )  # fmt: skip
+        self.settings = Container(
+            label="",
+            widgets=[
+                self.scale_y,
+                self.scale_x,
+                self.device,
+                self.precision,
+                self.normalize,
+                self.fill,
+                self.output,
+                self.path,
+                self.residual,
+                self.consistency,
+            ],
+        )
+        self.settings.margins = (0, 0, 0, 0)
+        self.info = Label(label="Result", value="")
+        wrap(self.info)
+        self.preview_button = PushButton(
+            text="Preview", tooltip="Upscale what the canvas shows now"
+        )
+        self.run_button = PushButton(text="Run", tooltip="Upscale the whole layer")
+        self.row = TaskRow([self.preview_button, self.run_button])
+        self.row.label = ""
+
+    def _on_scale(self, value: float) -> None:
+        self.scale_y.value = self.scale_x.value = value
+
+    def _show_settings(self, visible: bool) -> None:
+        self.settings.visible = visible
+        self.path.visible = visible and self.output.value == job.ZARR
+
+    def request(self) -> job.Request:
+        """What the fields say.
+
+        Raises
+        ------
+        UsageError
+            If they do not go together; of a layer that cannot be upscaled, an
+            ``ImageDataError``.
+        """
+        layer = self.layer.value
+        if layer is None:
+            raise UsageError(self._no_image() or "There is no image layer. Open an image first.")
+        self.check_scale((self.scale_y.value, self.scale_x.value))
+        data, meta, _ = layer.as_layer_data_tuple()
+        lazy = self.output.value == job.LAZY
+        return job.Request(
+            image=to_image(data, meta),
+            model=self.model.value,
+            scale=(self.scale_y.value, self.scale_x.value),
+            device=self.device.value,
+            precision=self.precision.value,
+            normalize=self._range(layer),
+            fill=self._fill_value(),
+            output=self.output.value,
+            path=self._zarr_path() if self.output.value == job.ZARR else None,
+            residual=self.residual.value and not lazy,
+            consistency=self.consistency.value and not lazy,
+            first_plane=shown_plane(self._viewer, layer),
+        )
+
+    def _no_image(self) -> str:
+        active = self._viewer.layers.selection.active
+        if active is None or isinstance(active, ImageLayer):
+            return ""
+        kind = active.__class__.__name__
+        return f"{active.name!r} is a {kind} layer; VDSR upscales image layers. Select one."
+
+    def _range(self, layer: ImageLayer) -> str | tuple[float, float]:
+        if self.normalize.value != CONTRAST:
+            return str(self.normalize.value)
+        low, high = layer.contrast_limits
+        return float(low), float(high)
+
+    def _fill_value(self) -> float | None:
+        text = self.fill.value.strip()
+        try:
+            return float(text) if text else None
+        except ValueError:
+            raise UsageError(f"'NaN becomes' is {text!r}; write a number, or nothing.") from None
+
+    def _zarr_path(self) -> Path:
+        path = Path(self.path.value).expanduser()
+        if not path.name.endswith(".zarr") or not path.is_absolute():
+            raise UsageError(
+                "The result is to be saved: name a folder ending in .ome.zarr under 'Folder'."
+            )
+        if path.exists():
+            raise UsageError(f"{path} exists. Name a new folder.")
+        return path
+
+    @property
+    def speed_key(self) -> tuple[str, str, str]:
+        return self.model.value, self.device.value, self.precision.value
+
+    def update_info(self, _: Any = None) -> None:
+        """Say what the fields would give."""
+        self.path.visible = self.advanced.value and self.output.value == job.ZARR
+        for box in (self.residual, self.consistency):
+            box.enabled = self.output.value != job.LAZY
+        if not self.row.busy:
+            ready = self.layer.value is not None and self.model.value != CHOOSE
+            self.run_button.enabled = self.preview_button.enabled = ready
+        self.info.value = self._describe()
+
+    def _describe(self) -> str:
+        wrong_layer = self._no_image()
+        layer = self.layer.value
+        if layer is None:
+            return wrong_layer or "Open an image first."
+        try:
+            data, meta, _ = layer.as_layer_data_tuple()
+            image = to_image(data, meta)
+            request = job.Request(
+                image=image,
+                scale=(self.scale_y.value, self.scale_x.value),
+                residual=self.residual.value,
+                consistency=self.consistency.value,
+            )
+            self.check_scale(request.scale)
+        except VdsrError as error:
+            return str(error)
+        shape = " × ".join(map(str, request.shape()))
+        lines = [f"{image.axes}: {shape}, {image.dtype}, {size(request.result_bytes())}"]
+        pixels = 1
+        for axis, n in zip(image.axes, request.shape()):
+            pixels *= n if axis != "S" else 1
+        if self.output.value == job.LAZY:
+            lines.append("Computed when looked at.")
+        elif self.speed_key in self.speeds:
+            speed, device = self.speeds[self.speed_key]
+            lines.append(f"About {duration(pixels / speed)} on {device}.")
+        else:
+            lines.append("A preview tells how long it takes.")
+        if wrong_layer:
+            lines.append(wrong_layer)
+        return "\n".join(lines)
+
+    def check_scale(self, scale: tuple[float, float]) -> None:
+        """Raise ``UsageError`` unless the chosen model does a scale."""
+        if self.model.value == CHOOSE:
+            return
+        largest = LARGEST_SCALE
+        if self.model.value != "bicubic":
+            trained = read_card(find_model(self.model.value)).scales
+            largest = max(trained, default=LARGEST_SCALE)
+        if scale == (1, 1) or max(scale) > largest:
+            raise UsageError(
+                f"Model {Path(self.model.value).name} does scales above 1 and up to {largest:g}."
+            )
+
+
+def size(number: float) -> str:
+    """Bytes for people: ``"1.38 MiB"``."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = min(int(math.log(max(number, 1), 1024)), len(units) - 1)
+    return f"{number / 1024**power:.3g} {units[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Time for people: ``"4 s"``, ``"3 min"``, ``"2.5 h"``."""
+    if seconds < 1:
+        return "1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
