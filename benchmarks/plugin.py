@@ -91,10 +91,10 @@ def window(side, tiles):
         wait(lambda: not widget.row.busy)
         print(f"  cancelled after {time.perf_counter() - start:.2f} s")
         wait(lambda: False, 0.5)
-    zoom = min(viewer.canvas.size) / 256
-    viewer.scene.camera.zoom = zoom
+    # A view of 256 x 256 pixels, whatever the window's shape.
+    viewer.scene.camera.zoom = (viewer.canvas.size[0] * viewer.canvas.size[1]) ** 0.5 / 256
     wait(lambda: False, 0.5)
-    for _ in range(3):
+    for _ in range(4):
         start = time.perf_counter()
         widget.preview()
         wait(lambda: not widget.row.busy)

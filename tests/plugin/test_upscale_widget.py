@@ -62,6 +62,7 @@ def test_the_result_is_that_of_the_core(viewer, upscaler, until, axes, lazy):
     assert result.axis_labels == labels
     assert result.metadata["provenance"]["model"] == "vdsr"
     assert upscaler.row.status.value.startswith("Done in")
+    assert viewer.window._qt_window.updatesEnabled()
     assert viewer.layers.selection.active is viewer.layers["a"]
 
 
@@ -313,6 +314,8 @@ class TestPreview:
         centre = shown.world_to_data((5, 60, 70))[1:]
         assert all(0 < c < n for c, n in zip(centre, shown.data.shape[1:]))
         assert "About" in upscaler.info.value
+        assert upscaler.device.value == "auto"
+        assert "cpu" in upscaler.device.choices
         assert viewer.layers.selection.active is viewer.layers["a"]
 
     def test_a_second_one_replaces_the_first_and_a_run_removes_it(

@@ -10,7 +10,7 @@ from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
 from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from napari_vdsr.errors import VdsrError
@@ -177,6 +177,8 @@ class TaskRow(Container):
     ----------
     task : Task or None
         What runs now.
+    closed : bool
+        Whether the widget has left the window.
     """
 
     def __init__(self, buttons: list[PushButton]) -> None:
@@ -190,7 +192,7 @@ class TaskRow(Container):
         super().__init__(widgets=[row, self.bar, self.status], labels=False)
         self.margins = (0, 0, 0, 0)
         self.task: Task | None = None
-        self._closed = False
+        self.closed = False
         self.cancel_button.changed.connect(self.cancel)
 
     @property
@@ -224,7 +226,7 @@ class TaskRow(Container):
         finished: list[bool] = []
 
         def report(value: Any) -> None:
-            if self._closed or task.cancelled:
+            if self.closed or task.cancelled:
                 return
             if isinstance(value, str):
                 self.status.value = f"{value[:1].upper()}{value[1:]}..."
@@ -232,18 +234,18 @@ class TaskRow(Container):
 
         def done(result: Any) -> None:
             finished.append(True)
-            if not self._closed:
+            if not self.closed:
                 on_done(result)
 
         def failed(reason: str) -> None:
-            if not self._closed:
+            if not self.closed:
                 self.status.value = reason
 
         def ended() -> None:
             self.task = None
             for signal in (task.reported, task.done, task.failed, task.ended):
                 signal.disconnect()  # or they would keep this widget for ever
-            if self._closed:
+            if self.closed:
                 return
             if not finished:
                 if task.cancelled:
@@ -269,13 +271,17 @@ class TaskRow(Container):
         """Have the work stop; it does so within one tile's time."""
         if self.task is not None:
             self.task.cancel()
-            if not self._closed:
+            if not self.closed:
                 self.status.value = "Cancelling..."
                 self.cancel_button.enabled = False
 
+    def after(self, milliseconds: int, action: Callable[[], Any]) -> None:
+        """Call a function later, if the widget is still there."""
+        QTimer.singleShot(milliseconds, lambda: None if self.closed else action())
+
     def close_down(self) -> None:
         """End the work, since there is nowhere left to show it."""
-        self._closed = True
+        self.closed = True
         self.cancel()
 
     def _set_running(self, running: bool) -> None:

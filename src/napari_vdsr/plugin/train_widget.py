@@ -253,7 +253,7 @@ class TrainWidget(Container):
             smooth = Qt.TransformationMode.SmoothTransformation
             scaled = pixmap.scaledToWidth(width, smooth)
             self.curve.native.setPixmap(scaled)
-            self.curve.native.setMinimumHeight(scaled.height())
+            self.curve.native.setMinimumSize(scaled.size())
 
     def _on_model(self, model: Path) -> None:
         self._model = model

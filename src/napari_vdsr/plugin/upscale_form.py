@@ -194,10 +194,6 @@ class UpscaleForm(Container):
             raise UsageError(f"{path} exists. Name a new folder.")
         return path
 
-    @property
-    def speed_key(self) -> tuple[str, str, str]:
-        return self.model.value, self.device.value, self.precision.value
-
     def update_info(self, _: Any = None) -> None:
         """Say what the fields would give."""
         self.path.visible = self.advanced.value and self.output.value == job.ZARR
@@ -207,6 +203,27 @@ class UpscaleForm(Container):
             ready = self.layer.value is not None and self.model.value != CHOOSE
             self.run_button.enabled = self.preview_button.enabled = ready
         self.info.value = self._describe()
+
+    def learn(self, request: job.Request, speed: float, device: str) -> None:
+        """Keep what a preview or a run has shown of this computer.
+
+        Parameters
+        ----------
+        request : Request
+            What was computed.
+        speed : float
+            Result pixels per second.
+        device : str
+            What computed.
+        """
+        from napari_vdsr.device import available_devices  # torch is there by now
+
+        self.speeds[request.model, request.device, request.precision] = speed, device
+        found = available_devices()
+        chosen = self.device.value
+        self.device.choices = [(f"auto: {found[0]}", "auto"), *((name, name) for name in found)]
+        self.device.value = chosen if chosen in ("auto", *found) else "auto"
+        self.update_info()
 
     def _describe(self) -> str:
         wrong_layer = self._no_image()
@@ -230,10 +247,11 @@ class UpscaleForm(Container):
         pixels = 1
         for axis, n in zip(image.axes, request.shape()):
             pixels *= n if axis != "S" else 1
+        key = self.model.value, self.device.value, self.precision.value
         if self.output.value == job.LAZY:
             lines.append("Computed when looked at.")
-        elif self.speed_key in self.speeds:
-            speed, device = self.speeds[self.speed_key]
+        elif key in self.speeds:
+            speed, device = self.speeds[key]
             lines.append(f"About {duration(pixels / speed)} on {device}.")
         else:
             lines.append("A preview tells how long it takes.")

@@ -1,5 +1,6 @@
 """The widget "VDSR upscale"."""
 
+import contextlib
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.plugin import request as job
@@ -25,7 +27,7 @@ PREVIEW_PIXELS = 640 * 640
 PREVIEW_SECONDS = 1.5
 # Seconds between two looks at the layer that is being filled.
 REFRESH = 0.25
-PAUSE_MS = 40
+PAUSE_MS = 30
 # Of the free memory, what a result may take.
 SHARE = 0.7
 DISPLAY = (
@@ -48,6 +50,7 @@ class UpscaleWidget(UpscaleForm):
         self._measured: tuple[Any, ...] = (None,)
         self._layers: dict[str, ImageLayer] = {}
         self._preview_layer: ImageLayer | None = None
+        self._previewed: ImageLayer | None = None
         self._source: ImageLayer | None = None
         self._refreshed = 0.0
         super().__init__(viewer)
@@ -70,7 +73,8 @@ class UpscaleWidget(UpscaleForm):
         try:
             request = self.request()
             layer = self.layer.value
-            speed = self.speeds.get(self.speed_key, (PREVIEW_PIXELS / PREVIEW_SECONDS, ""))[0]
+            key = request.model, request.device, request.precision
+            speed = self.speeds[key][0] if key in self.speeds else PREVIEW_PIXELS / PREVIEW_SECONDS
             most = int(max(speed * PREVIEW_SECONDS, 256 * 256))
             shape = dict(zip(request.image.axes, request.shape()))
             window, whole = visible_window(
@@ -95,24 +99,31 @@ class UpscaleWidget(UpscaleForm):
         self, layer: ImageLayer, request: job.Request, whole: bool, asked: Any, found: job.Preview
     ) -> None:
         self._measured = layer.data, *asked, found.normalization
-        self.speeds[self.speed_key] = found.speed, found.device
-        self.update_info()
-        self._remove_preview()
+        self.learn(request, found.speed, found.device)
         if layer not in self._viewer.layers:
             return
         _, meta, _ = layer.as_layer_data_tuple()
         start = [*request.first_plane, found.window[0].start, found.window[1].start]
-        placed = resampled(meta, request.factors(), start)
         # One plane, which lies where its slice does.
-        lead = (None,) * len(request.first_plane)
-        self._preview_layer = self._viewer.add_image(
-            found.pixels[lead],
-            name=f"{layer.name} [preview]",
-            rgb=bool(meta.get("rgb")),
-            **placed,
-            **_display(meta),
-            metadata={PREVIEW_MARK: True},
-        )
+        pixels = found.pixels[(None,) * len(request.first_plane)]
+        looks = {**resampled(meta, request.factors(), start), **_display(meta)}
+        shown = self._preview_layer
+        if shown in self._viewer.layers and self._previewed is layer and shown.ndim == layer.ndim:
+            # Removing a layer has napari collect garbage: half the time of a preview.
+            shown.data = pixels
+            for key, value in looks.items():
+                setattr(shown, key, value)
+            shown.visible = True
+        else:
+            self._remove_preview()
+            self._preview_layer = self._viewer.add_image(
+                pixels,
+                name=f"{layer.name} [preview]",
+                rgb=bool(meta.get("rgb")),
+                **looks,
+                metadata={PREVIEW_MARK: True},
+            )
+            self._previewed = layer
         self._viewer.layers.selection.active = layer
         self.row.status.value = (
             "This is the preview." if whole
@@ -122,7 +133,7 @@ class UpscaleWidget(UpscaleForm):
     def _remove_preview(self) -> None:
         if self._preview_layer is not None and self._preview_layer in self._viewer.layers:
             self._viewer.layers.remove(self._preview_layer)
-        self._preview_layer = None
+        self._preview_layer = self._previewed = None
 
     # run
 
@@ -146,6 +157,13 @@ class UpscaleWidget(UpscaleForm):
 
     def _on_report(self, request: job.Request, report: Any) -> None:
         if isinstance(report, job.Opened):
+            # Adding a layer, painting the window, showing the layer, and changing its
+            # controls each take their time: one after the other, with room between them.
+            window = self.native.window()
+            window.setUpdatesEnabled(False)
+            QTimer.singleShot(PAUSE_MS, partial(_paint_again, window))
+            self.row.after(2 * PAUSE_MS, self._show_result)
+            self.row.after(3 * PAUSE_MS, self._choose_source)
             self._add_layers(request, report)
         elif isinstance(report, job.Filled):
             self.row.show_progress(report.done, report.tiles)
@@ -179,10 +197,6 @@ class UpscaleWidget(UpscaleForm):
                 **(_display(meta) if kind == job.RESULT else _difference()),
                 visible=False,
             )
-        # Adding a layer, drawing it, and changing its controls each take their time: one
-        # after the other, with room for other events between them.
-        QTimer.singleShot(PAUSE_MS, self._show_result)
-        QTimer.singleShot(2 * PAUSE_MS, self._choose_source)
 
     def _show_result(self) -> None:
         if job.RESULT in self._layers:
@@ -212,12 +226,11 @@ class UpscaleWidget(UpscaleForm):
             self._layers[kind].contrast_limits = (-most, most)
         self._refresh()
         self._remove_preview()
-        self.speeds[self.speed_key] = result.speed, result.device
+        self.learn(request, result.speed, result.device)
         hidden = " and ".join(kind for kind in self._layers if kind != job.RESULT)
         text = f"Done in {duration(result.seconds)} on {result.device}."
         self.row.status.value = text + (f" Hidden layers: {hidden}." if hidden else "")
         self._layers = {}
-        self.update_info()
 
     def _remove_layers(self) -> None:
         """Leave no half layer behind."""
@@ -233,6 +246,11 @@ class UpscaleWidget(UpscaleForm):
             self._measured = (None,)  # or the pixels would stay in memory
         if self.row.busy and event.value in (self._source, *self._layers.values()):
             self.row.cancel()
+
+
+def _paint_again(window: QWidget) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed
+        window.setUpdatesEnabled(True)
 
 
 def _preview(request: job.Request, window: tuple[slice, slice], report: Report) -> job.Preview:

@@ -135,7 +135,7 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
     MissingExtraError
         If matplotlib is not installed.
     """
-    size = (4.0, 4.6) if narrow else (9, 3.4)
+    size = (4.0, 4.2) if narrow else (9, 3.4)
     figure = new_figure(*size, layout="constrained")
     import matplotlib
     from matplotlib.ticker import MaxNLocator
