@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 # napari reads its settings from here: neither the user's are changed, nor do they matter.
@@ -30,13 +31,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    """A shown napari viewer; nothing of it is left when the test ends."""
+def viewer(make_napari_viewer, tmp_path):
+    """A shown napari viewer; when the test ends, no widget, thread or open file is left."""
     from qtpy.QtCore import QThreadPool
 
     viewer = make_napari_viewer(show=True, strict_qt="raise")
     yield viewer
     assert QThreadPool.globalInstance().waitForDone(20_000), "a thread is still running"
+    kept_open = [file.path for file in psutil.Process().open_files()]
+    assert not [path for path in kept_open if path.startswith(str(tmp_path))]
 
 
 @pytest.fixture

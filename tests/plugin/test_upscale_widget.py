@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 
 from napari_vdsr import Image, load_model, read_image, upscale
 from napari_vdsr.io import read_provenance
+from napari_vdsr.normalize import Range
 from napari_vdsr.plugin import request, upscale_job
 from napari_vdsr.resize import resize
 
@@ -319,14 +320,21 @@ class TestPreview:
         assert viewer.layers.selection.active is viewer.layers["a"]
 
     def test_a_second_one_replaces_the_first_and_a_run_removes_it(
-        self, viewer, upscaler, until, pause
+        self, viewer, upscaler, until, pause, monkeypatch
     ):
         viewer.add_image(picture(size=(300, 320)), name="a")
-        for zoom in (20, 30):
+        measured = []
+        monkeypatch.setattr(
+            "napari_vdsr.normalize._measure_channel",
+            lambda *args: measured.append(args) or Range(0.0, 255.0),
+        )
+        for zoom in (20, 30, 40):
             self.look(viewer, pause, zoom, (0, 100, 100))
             upscaler.preview()
             until(lambda: not upscaler.row.busy)
         assert [layer.name for layer in viewer.layers] == ["a", "a [preview]"]
+        assert len(measured) == 1  # the pass over all pixels is made once
+        monkeypatch.undo()
         run(upscaler, until)
         assert [layer.name for layer in viewer.layers] == ["a", "a [VDSR x2]"]
 

@@ -85,7 +85,7 @@ class UpscaleWidget(UpscaleForm):
             return
         asked = request.normalize, request.fill
         data, *known = self._measured
-        if data is layer.data and known[:2] == [*asked]:
+        if data is _pixels(layer) and known[:2] == [*asked]:
             request = replace(request, normalize=known[2])
         self.row.start(
             partial(_preview, request, window),
@@ -98,7 +98,7 @@ class UpscaleWidget(UpscaleForm):
     def _show_preview(
         self, layer: ImageLayer, request: job.Request, whole: bool, asked: Any, found: job.Preview
     ) -> None:
-        self._measured = layer.data, *asked, found.normalization
+        self._measured = _pixels(layer), *asked, found.normalization
         self.learn(request, found.speed, found.device)
         if layer not in self._viewer.layers:
             return
@@ -108,7 +108,7 @@ class UpscaleWidget(UpscaleForm):
         pixels = found.pixels[(None,) * len(request.first_plane)]
         looks = {**resampled(meta, request.factors(), start), **_display(meta)}
         shown = self._preview_layer
-        if shown in self._viewer.layers and self._previewed is layer and shown.ndim == layer.ndim:
+        if shown in self._viewer.layers and self._previewed == layer and shown.ndim == layer.ndim:
             # Removing a layer has napari collect garbage: half the time of a preview.
             shown.data = pixels
             for key, value in looks.items():
@@ -242,10 +242,16 @@ class UpscaleWidget(UpscaleForm):
         self.update_info()
 
     def _on_removed(self, event: Any) -> None:
-        if self._measured[0] is getattr(event.value, "data", None):
+        gone = event.value
+        if isinstance(gone, ImageLayer) and self._measured[0] is _pixels(gone):
             self._measured = (None,)  # or the pixels would stay in memory
-        if self.row.busy and event.value in (self._source, *self._layers.values()):
+        if self.row.busy and gone in (self._source, *self._layers.values()):
             self.row.cancel()
+
+
+def _pixels(layer: ImageLayer) -> Any:
+    """The array of a layer, of a pyramid the largest: what is there as long as it is."""
+    return layer.data[0] if layer.multiscale else layer.data
 
 
 def _paint_again(window: QWidget) -> None:
