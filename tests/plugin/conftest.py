@@ -1,6 +1,5 @@
 """A real napari window, where there is a screen for it."""
 
-import ctypes
 import os
 import sys
 import tempfile
@@ -12,12 +11,6 @@ import pytest
 # napari reads its settings from here: neither the user's are changed, nor do they matter.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="vdsr-napari-")) / "settings.yaml")
 pytest.importorskip("napari", reason="napari is not installed")
-
-if sys.version_info < (3, 12):
-    # PySide6 6.12 gives back some 2,000 references to None, which it never took, for every
-    # layer that napari adds: after some dozens of viewers Python would end the process. From
-    # Python 3.12 on None is immortal.
-    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 SCREEN = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))
 

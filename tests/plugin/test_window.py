@@ -1,5 +1,6 @@
 """The plugin in napari's menus and dialogs, and what it costs the event loop."""
 
+import sys
 import time
 
 import numpy as np
@@ -147,3 +148,17 @@ def test_a_window_that_is_held_up_would_be_seen(viewer, pause):
     QTimer.singleShot(50, lambda: time.sleep(0.15))
     pause(0.4)
     assert heart.longest > LONGEST_BLOCK
+
+
+def test_layers_come_and_go_without_end(viewer):
+    """PySide6 6.12.0 takes references to None away that are not its own."""
+
+    def add_and_remove():
+        for _ in range(3):
+            viewer.add_image(np.zeros((8, 8), np.uint8))
+            viewer.layers.pop()
+
+    add_and_remove()
+    before = sys.getrefcount(None)
+    add_and_remove()
+    assert sys.getrefcount(None) > before - 1000

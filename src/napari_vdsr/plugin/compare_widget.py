@@ -18,7 +18,6 @@ from magicgui.widgets import (
 )
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
-from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -153,7 +152,7 @@ class CompareWidget(Container):
             window, _ = visible_window(self._viewer, layer, zoom, (shape["Y"], shape["X"]), PIXELS)
             truth = self._truth(image)
         except VdsrError as error:
-            show_error(str(error))
+            self.row.refuse(error)
             return
         self.row.start(
             partial(self._work, request, list(self.models.value), window, truth, self.shrink.value),

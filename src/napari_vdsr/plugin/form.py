@@ -267,6 +267,11 @@ class TaskRow(Container):
         if self.task is not None:
             self.task.show_progress(done, total)
 
+    def refuse(self, error: VdsrError) -> None:
+        """Say why nothing was begun."""
+        self.status.value = str(error)
+        show_error(str(error))
+
     def cancel(self) -> None:
         """Have the work stop; it does so within one tile's time."""
         if self.task is not None:

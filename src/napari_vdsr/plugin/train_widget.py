@@ -219,7 +219,7 @@ class TrainWidget(Container):
         try:
             setup = self.setup()
         except VdsrError as error:
-            show_error(str(error))
+            self.row.refuse(error)
             return
         self._model = None
         self.use_button.enabled = False

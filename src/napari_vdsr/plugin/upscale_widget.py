@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 from napari.layers import Image as ImageLayer
-from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
@@ -81,7 +80,7 @@ class UpscaleWidget(UpscaleForm):
                 self._viewer, layer, request.scale, (shape["Y"], shape["X"]), most
             )
         except VdsrError as error:
-            show_error(str(error))
+            self.row.refuse(error)
             return
         asked = request.normalize, request.fill
         data, *known = self._measured
@@ -143,7 +142,7 @@ class UpscaleWidget(UpscaleForm):
             request = self.request()
             _check_memory(request)
         except VdsrError as error:
-            show_error(str(error))
+            self.row.refuse(error)
             return
         self._source = self.layer.value
         self._layers = {}
