@@ -7,12 +7,20 @@ from made_up import texture
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
+from napari_vdsr.training import patches as module
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.patches import Patches
+from napari_vdsr.training.fields import field_of
+from napari_vdsr.training.tasks import tasks_of
 
 CPU = torch.device("cpu")
 SIZE = 9
 SHAPES = [(23, 31), (14, 40), (26, 17)]
+
+
+def Patches(images, settings, device):  # noqa: N802
+    """Patches of arrays in memory."""
+    fields = [field_of(image) for image in images]
+    return module.Patches(fields, settings, tasks_of(settings), device)
 
 
 def config(**settings):
@@ -119,9 +127,10 @@ def test_scales_are_mixed_in_a_batch():
     ilr, _ = as_arrays(patches.batch(0))
     counts = []
     for scale in (2, 3, 4):
-        whole = resize(resize(image, 1 / scale), scale).astype(np.float32)
-        counts.append(np.isin(ilr[:, 4, 4], whole).sum())
-    assert sum(counts) == 600
+        whole = np.sort(resize(resize(image, 1 / scale), scale).ravel())
+        at = np.searchsorted(whole, ilr[:, 4, 4] - 3e-7)
+        counts.append((np.abs(whole[np.minimum(at, whole.size - 1)] - ilr[:, 4, 4]) < 3e-7).sum())
+    assert 600 <= sum(counts) < 610  # a few values occur at two scales by chance
     assert all(150 < count < 250 for count in counts)
 
 
@@ -161,21 +170,13 @@ def test_form_of_a_batch():
 
 
 def test_small_images_are_left_out():
-    images = [*numbered_images(), np.ones((12, 50), np.float32)]
+    images = [*numbered_images(), np.ones((11, 50), np.float32)]
     patches = Patches(images, config(), CPU)
-    assert patches.image_count == 3
+    assert len(patches.fields) == 3
     assert not (patches.batch(0)[1] == 1).any()
 
 
-@pytest.mark.parametrize("shape", [(12, 50), (50, 12), (3, 3)])
+@pytest.mark.parametrize("shape", [(11, 50), (50, 11), (3, 3)])
 def test_only_small_images(shape):
-    with pytest.raises(TrainingError, match="no image is at least 13 pixels high and wide"):
+    with pytest.raises(TrainingError, match="no image is at least 12 pixels high and wide"):
         Patches([np.ones(shape)], config(scales=(2, 4)), CPU)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_images_that_are_not_finite(value):
-    image = np.ones((30, 30))
-    image[3, 4] = value
-    with pytest.raises(TrainingError, match="NaN or infinity"):
-        Patches([image], config(), CPU)

@@ -1,8 +1,9 @@
-"""Random training patches, cut from whole images that were shrunk as a whole."""
+"""Random training patches, degraded anew at every step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,76 +13,139 @@ from torch import Tensor
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.protocol import modcrop
 from napari_vdsr.resize import resize
+from napari_vdsr.training.degradation import Draw
+from napari_vdsr.training.fields import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_vdsr.training.config import TrainConfig
+    from napari_vdsr.training.fields import Field
+    from napari_vdsr.training.tasks import Task
+
+# Steps for which a part of a data set larger than memory is used before the next is read.
+ROUND = 1000
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the patches of one scale may start: all images, one after another."""
+    """Where the patches of one task may start: all fields, one after another."""
 
-    offset: NDArray[np.int64]  # of each image in the flat buffers
-    width: NDArray[np.int64]  # of each image's rows there
-    across: NDArray[np.int64]  # start positions along x in each image
-    cumulative: NDArray[np.int64]  # start positions in this image and those before
+    height: NDArray[np.int64]  # of each field, cropped to a multiple of the scale
+    width: NDArray[np.int64]
+    across: NDArray[np.int64]  # start positions along x in each field
+    cumulative: NDArray[np.int64]  # start positions in this field and those before
+    rough: NDArray[np.bool_] | None  # for each position: is there something to learn?
 
 
-class Patches:
-    """Batches of (ILR, HR) patches, each a pure function of (seed, step, rank).
+@dataclass(frozen=True)
+class _Starts:
+    """Where the patches of one task start."""
 
-    All images lie in flat buffers on one device and patches are gathered by index, so
-    that a batch costs the same on CPU and GPU and a resumed run sees the same patches.
+    field: NDArray[np.int64]
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+
+
+class Pool:
+    """Fields in memory, their pixels in flat buffers on one device.
 
     Parameters
     ----------
-    images : iterable of numpy.ndarray
-        (Y, X) high-resolution luma or intensities, normalised to [0, 1].
+    fields : sequence of Field
+        Read here, if they have no pixels.
     config : TrainConfig
-        Scales, patch size, batch size, flat-patch rejection and seed.
+        Patch size and flat-patch rejection.
+    tasks : sequence of Task
+        What the patches are for.
+    device : torch.device
+        Where the pixels live.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        config: TrainConfig,
+        tasks: Sequence[Task],
+        device: torch.device,
+    ) -> None:
+        pixels = [field.read() for field in fields]
+        self.offset = np.cumsum([0, *(p.size for p in pixels[:-1])])
+        self.stride = np.array([p.shape[1] for p in pixels])
+        self.low = np.array([f.low for f in fields])
+        self.range = np.array([f.width for f in fields])
+        self.hr = torch.from_numpy(np.concatenate([p.ravel() for p in pixels])).to(device)
+        inputs = [p for p in (field.read_input() for field in fields) if p is not None]
+        self.measured: Tensor | None = None
+        if inputs:
+            self.measured = torch.from_numpy(np.concatenate([p.ravel() for p in inputs])).to(device)
+        by_scale = {task.scale: _grid(pixels, inputs, task.scale, config) for task in tasks}
+        self.grids = [by_scale[task.scale] for task in tasks]
+
+
+class Patches:
+    """Batches of (input, target) patches, each a pure function of (seed, step, rank).
+
+    Pixels lie in flat buffers on one device and are gathered by index, so that a batch
+    costs the same on CPU and GPU and a resumed run sees the same patches.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+        If they have no pixels in memory, as many as fit are read, used for 1,000 steps,
+        and replaced by others, which are read meanwhile.
+    config : TrainConfig
+        Patch size, batch size, flat-patch rejection and seed.
+    tasks : sequence of Task
+        Mixed in every batch.
     device : torch.device
         Where the pixels live.
 
     Notes
     -----
-    Low-resolution images are made from whole images: shrinking single patches would
-    train the network on the artefacts of their mirrored borders.
+    A patch is degraded together with its surroundings, aligned as the whole field would
+    be: what comes out is a crop of the degraded whole field. Degrading single patches
+    would train the network on the artefacts of their borders.
 
     Raises
     ------
     TrainingError
-        If no image is as large as a patch, or one is not finite.
+        If no field is as large as a patch.
     """
 
     def __init__(
-        self, images: Iterable[NDArray[Any]], config: TrainConfig, device: torch.device
+        self,
+        fields: Sequence[Field],
+        config: TrainConfig,
+        tasks: Sequence[Task],
+        device: torch.device,
     ) -> None:
-        self.config = config
+        self.config, self.tasks, self.device = config, tuple(tasks), device
         size = config.patch_size
-        kept = [image for image in images if min(image.shape) >= size + max(config.scales)]
-        if not kept:
+        scales = {task.scale for task in tasks}
+        least = max(-(-size // scale) * scale for scale in scales)
+        self.fields = [
+            f for f in fields if min(min(modcropped(f.shape, s)) for s in scales) >= size
+        ]
+        if not self.fields:
             raise TrainingError(
-                f"no image is at least {size + max(config.scales)} pixels high and wide. "
+                f"no image is at least {least} pixels high and wide. "
                 "Add larger images, or pass a smaller patch size."
             )
-        self.image_count = len(kept)
-        starts = np.cumsum([0, *(image.size for image in kept)])
-        self._hr = torch.from_numpy(_flat(kept)).to(device)
-        self._ilr = torch.empty((len(config.scales), len(self._hr)), device=device)
-        self._grids = []
-        for index, scale in enumerate(config.scales):
-            self._ilr[index] = torch.from_numpy(_flat([_interpolated(i, scale) for i in kept]))
-            self._grids.append(_grid(kept, starts[:-1], scale, size))
         self._table = torch.from_numpy(_dihedral(size)).to(device)  # (8, 2, size * size)
+        self._rounds = any(field.pixels is None for field in self.fields)
+        self._reader = ThreadPoolExecutor(1, "vdsr-read") if self._rounds else None
+        self._next: tuple[int, Future[Pool]] | None = None
+        self._number, self._pool = 0, self._read(0)
+        if not self._rounds:  # the pool has the pixels; once is enough
+            self.fields = [replace(field, pixels=None, pair=None) for field in self.fields]
 
     @property
     def positions(self) -> int:
-        """Distinct patches, over all images, positions and scales."""
-        return int(sum(grid.cumulative[-1] for grid in self._grids))
+        """Distinct patches in memory, over all fields, positions and tasks."""
+        return int(sum(grid.cumulative[-1] for grid in self._pool.grids))
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
         """Patches of one step on one of several processes.
@@ -89,62 +153,155 @@ class Patches:
         Returns
         -------
         tuple of torch.Tensor
-            Interpolated low-resolution and high-resolution patches,
-            each (batch_size / ranks, 1, patch_size, patch_size) float32.
+            Input (enlarged, where it is of low resolution) and target, each
+            (batch_size / ranks, 1, patch_size, patch_size) float32.
         """
+        pool = self._pool_of(step)
         size, count = self.config.patch_size, self.config.batch_size // ranks
-        tries = 1 + self.config.redraws
         rng = np.random.default_rng([self.config.seed, step, rank])
-        scale = rng.integers(len(self._grids), size=count)
-        base, width = self._draw(rng, np.tile(scale, tries))
-        turn = torch.from_numpy(rng.integers(8, size=count * tries)).to(self._hr.device)
-        dy, dx = self._table[turn].unbind(1)  # each (tries * count, size * size)
-        index = base[:, None] + dy * width[:, None] + dx
-        hr = self._hr[index]
-        flat_index = index + torch.from_numpy(np.tile(scale, tries)).to(index)[:, None] * len(
-            self._hr
+        chosen = rng.integers(len(self.tasks), size=count)
+        draws = rng.random((count, 1 + self.config.redraws))
+        turns = torch.from_numpy(rng.integers(8, size=count)).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        inputs, targets = [], []
+        for number, task in enumerate(self.tasks):
+            mine = np.flatnonzero(chosen == number)
+            if len(mine):
+                starts = _starts(pool, pool.grids[number], draws[mine])
+                worse, hr = self._windows(pool, task, number, starts, generator, turns[mine])
+                inputs.append(worse)
+                targets.append(hr)
+        shape = (count, 1, size, size)
+        return torch.cat(inputs).view(shape), torch.cat(targets).view(shape)
+
+    def _windows(
+        self,
+        pool: Pool,
+        task: Task,
+        number: int,
+        starts: _Starts,
+        generator: torch.Generator,
+        turns: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Input and target patches of one task, turned: each (N, size * size)."""
+        step = 1 if task.chain is None else task.chain.alignment
+        margin = 0 if task.chain is None else -(-task.chain.margin // step) * step
+        length = -(-(self.config.patch_size + step - 1) // step) * step + 2 * margin
+        top, left = starts.y // step * step - margin, starts.x // step * step - margin
+        grid, field = pool.grids[number], starts.field
+
+        def on_device(values: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(values).to(self.device)
+
+        rows = _reflected(on_device(top), length, on_device(grid.height[field]))
+        columns = _reflected(on_device(left), length, on_device(grid.width[field]))
+        place = (
+            rows * on_device(pool.stride[field])[:, None] + on_device(pool.offset[field])[:, None]
         )
-        ilr = self._ilr.view(-1)[flat_index]
-        rough = ((hr - ilr).square().mean(1) >= self.config.flat_threshold).view(tries, count)
+        index = place[:, :, None] + columns[:, None, :]  # (N, length, length)
+        hr = pool.hr[index]
+        if task.chain is None:
+            assert pool.measured is not None
+            worse = pool.measured[index]
+        else:
+            low = torch.from_numpy(pool.low[field].astype(np.float32)).to(self.device)
+            width = torch.from_numpy(pool.range[field].astype(np.float32)).to(self.device)
+            worse = task.chain(hr, Draw(low, width, generator))
+        dy, dx = self._table[turns].unbind(1)  # each (N, size * size)
+        inside = (dy + on_device(starts.y - top)[:, None]) * length
+        inside += dx + on_device(starts.x - left)[:, None]
+        return worse.flatten(1).gather(1, inside), hr.flatten(1).gather(1, inside)
+
+    def _pool_of(self, step: int) -> Pool:
+        """Fields of a step; those of the next round are read meanwhile."""
+        if self._reader is None:
+            return self._pool
+        number = step // ROUND
+        if number != self._number:
+            ready = self._next is not None and self._next[0] == number
+            self._pool = self._next[1].result() if ready and self._next else self._read(number)
+            self._number, self._next = number, None
+        if self._next is None:
+            self._next = (number + 1, self._reader.submit(self._read, number + 1))
+        return self._pool
+
+    def _read(self, number: int) -> Pool:
+        """Read the fields of a round: all, or a random half memory full of them."""
+        fields = self.fields
+        if self._rounds:
+            order = np.random.default_rng([self.config.seed, number]).permutation(len(fields))
+            free = self.config.memory * GIB / 2
+            fields = []
+            for at in order:
+                field = self.fields[at]
+                free -= field.nbytes
+                if free < 0 and fields:
+                    break
+                fields.append(field)
+        return Pool(fields, self.config, self.tasks, self.device)
+
+
+def modcropped(shape: tuple[int, int], scale: int) -> tuple[int, int]:
+    """Rows and columns after cropping to a multiple of the scale."""
+    return shape[0] // scale * scale, shape[1] // scale * scale
+
+
+def _starts(pool: Pool, grid: _Grid, draws: NDArray[np.float64]) -> _Starts:
+    """Turn random numbers (N, tries) into start positions, the first that is not flat."""
+    position = (draws * grid.cumulative[-1]).astype(np.int64)
+    if grid.rough is not None:
         # argmax gives the first try that is rough enough, or the first of all if none is.
-        row = rough.int().argmax(0) * count + torch.arange(count, device=index.device)
-        return ilr[row].view(-1, 1, size, size), hr[row].view(-1, 1, size, size)
-
-    def _draw(self, rng: np.random.Generator, scale: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Random start positions in the flat buffers, and the row lengths there."""
-        base, width = np.empty_like(scale), np.empty_like(scale)
-        draws = rng.random(len(scale))
-        for index, grid in enumerate(self._grids):
-            mine = scale == index
-            position = (draws[mine] * grid.cumulative[-1]).astype(np.int64)
-            image = np.searchsorted(grid.cumulative, position, side="right")
-            inside = position - np.where(image > 0, grid.cumulative[image - 1], 0)
-            y, x = np.divmod(inside, grid.across[image])
-            width[mine] = grid.width[image]
-            base[mine] = grid.offset[image] + y * grid.width[image] + x
-        device = self._hr.device
-        return torch.from_numpy(base).to(device), torch.from_numpy(width).to(device)
+        first = grid.rough[position].argmax(1)
+        position = np.take_along_axis(position, first[:, None], 1)
+    position = position[:, 0]
+    field = np.searchsorted(grid.cumulative, position, side="right")
+    inside = position - np.where(field > 0, grid.cumulative[field - 1], 0)
+    y, x = np.divmod(inside, grid.across[field])
+    return _Starts(field, y, x)
 
 
-def _flat(images: list[NDArray[Any]]) -> NDArray[np.float32]:
-    flat = np.concatenate([image.ravel().astype(np.float32) for image in images])
-    if not np.isfinite(flat).all():
-        raise TrainingError("a training image contains NaN or infinity. Repair or leave it out.")
-    return flat
+def _reflected(start: Tensor, length: int, limit: Tensor) -> Tensor:
+    """(N, length) indices from each start on, mirrored about the edges of [0, limit)."""
+    index = start[:, None] + torch.arange(length, device=start.device)
+    index = index % (2 * limit[:, None])
+    return torch.where(index < limit[:, None], index, 2 * limit[:, None] - 1 - index)
 
 
-def _interpolated(image: NDArray[Any], scale: int) -> NDArray[np.float32]:
-    """ILR of an image in a frame of the image's own size; zero where modcrop cut."""
-    whole = modcrop(image, scale)
-    frame = np.zeros(image.shape, np.float32)
-    frame[: whole.shape[0], : whole.shape[1]] = resize(resize(whole, 1 / scale), scale)
-    return frame
+def _grid(
+    pixels: list[NDArray[np.float32]],
+    inputs: list[NDArray[np.float32]],
+    scale: int,
+    config: TrainConfig,
+) -> _Grid:
+    size = config.patch_size
+    shapes = np.array([modcropped(p.shape, scale) for p in pixels])
+    down, across = (shapes - size + 1).T
+    rough = None
+    if config.flat_threshold > 0 and config.redraws > 0 and scale > 1:
+        worse: list[NDArray[Any]] = [*inputs] or [_interpolated(p, scale) for p in pixels]
+        rough = np.concatenate(
+            [
+                _rough(modcrop(p, scale), modcrop(w, scale), config).ravel()
+                for p, w in zip(pixels, worse, strict=True)
+            ]
+        )
+    return _Grid(shapes[:, 0], shapes[:, 1], across, np.cumsum(down * across), rough)
 
 
-def _grid(images: list[NDArray[Any]], offset: NDArray[np.int64], scale: int, size: int) -> _Grid:
-    shapes = np.array([image.shape for image in images])
-    down, across = (shapes // scale * scale - size + 1).T
-    return _Grid(offset, shapes[:, 1], across, np.cumsum(down * across))
+def _interpolated(image: NDArray[np.float32], scale: int) -> NDArray[np.float64]:
+    return resize(resize(modcrop(image, scale), 1 / scale), scale)
+
+
+def _rough(hr: NDArray[np.float32], worse: NDArray[Any], config: TrainConfig) -> NDArray[np.bool_]:
+    """Say of each start position whether the mean squared difference reaches the threshold."""
+    size = config.patch_size
+    total = np.zeros((hr.shape[0] + 1, hr.shape[1] + 1))
+    np.cumsum(np.cumsum(np.square(hr - worse, dtype=np.float64), 0), 1, out=total[1:, 1:])
+    inside = (
+        total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    )
+    flags: NDArray[np.bool_] = inside >= config.flat_threshold * size**2
+    return flags
 
 
 def _dihedral(size: int) -> NDArray[np.int64]:

@@ -1,0 +1,99 @@
+"""Which files are trained on."""
+
+from pathlib import Path
+
+import pytest
+from made_up import save_png, texture
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.training.sources import hold_out, list_files, pairs
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+class TestList:
+    def test_order(self, tmp_path):
+        for name in ("b/2.png", "b/1.png", "a/3.png", "single.png"):
+            save_png(tmp_path / name, texture(20, 30))
+        sources = [
+            tmp_path / "b",
+            tmp_path / "a",
+            tmp_path / "single.png",
+            tmp_path / "b" / "1.png",
+        ]
+        assert names(list_files(sources)) == ["1.png", "2.png", "3.png", "single.png"]
+
+    def test_globs(self, tmp_path):
+        for name in ("p1/a.png", "p2/b.png", "p2/deep/c.png"):
+            save_png(tmp_path / name, texture(20, 30))
+        assert names(list_files([tmp_path / "p*" / "*.png"])) == ["a.png", "b.png"]
+        assert names(list_files([tmp_path / "**" / "*.png"])) == ["a.png", "b.png", "c.png"]
+
+    def test_exclude(self, tmp_path):
+        for name in ("302003", "302004", "7"):
+            save_png(tmp_path / f"{name}.png", texture(20, 30))
+        assert names(list_files([tmp_path], ["302003.png"])) == ["302004.png", "7.png"]
+        assert names(list_files([tmp_path], ["3*"])) == ["7.png"]
+        with pytest.raises(TrainingError, match=r"--exclude 8\.png matches none of the 3 images"):
+            list_files([tmp_path], ["8.png"])
+        with pytest.raises(TrainingError, match="no images in"):
+            list_files([tmp_path], ["*"])
+
+    def test_files_that_are_no_images_are_skipped(self, tmp_path):
+        (tmp_path / "MANIFEST.tsv").write_text("a\tb\n", encoding="utf-8")
+        save_png(tmp_path / "A.PNG", texture(20, 30))
+        save_png(tmp_path / "folder" / "inner.png", texture(20, 30))
+        assert names(list_files([tmp_path])) == ["A.PNG"]
+
+    def test_missing_folder(self, tmp_path):
+        with pytest.raises(TrainingError, match="gone: no such file or folder"):
+            list_files([tmp_path / "gone"])
+
+
+FILES = [Path(f"{n}.tif") for n in range(20)]
+
+
+class TestHoldOut:
+    @pytest.mark.parametrize(("share", "count"), [(0.1, 2), (0.01, 1), (0.5, 10), (0.9, 18)])
+    def test_every_file_is_on_one_side(self, share, count):
+        train, held_out = hold_out(FILES, share, 7)
+        assert len(held_out) == count
+        assert sorted([*train, *held_out]) == sorted(FILES)
+        assert train == sorted(train, key=FILES.index)
+
+    def test_the_seed_decides(self):
+        choices = {tuple(hold_out(FILES, 0.1, seed)[1]) for seed in range(20)}
+        assert len(choices) > 10
+        assert hold_out(FILES, 0.1, 3) == hold_out(FILES, 0.1, 3)
+
+    def test_none(self):
+        assert hold_out(FILES, 0, 1) == (FILES, [])
+
+    def test_something_is_left_to_train_on(self):
+        assert list(map(len, hold_out(FILES[:2], 0.9, 1))) == [1, 1]
+
+    def test_one_file_cannot_be_split(self):
+        with pytest.raises(TrainingError, match="is the only file"):
+            hold_out(FILES[:1], 0.1, 1)
+
+
+class TestPairs:
+    def test_by_name(self):
+        low = [Path("low/b.tif"), Path("low/a.png")]
+        high = [Path("high/a.ome.tif"), Path("high/b.tif")]
+        assert pairs(low, high) == [(low[1], high[0]), (low[0], high[1])]
+
+    @pytest.mark.parametrize(
+        ("low", "high", "side"), [("ab", "a", "high"), ("a", "ab", "low"), ("a", "b", "high")]
+    )
+    def test_lonely_files(self, low, high, side):
+        folders = ([Path(folder) / f"{n}.tif" for n in letters]
+                   for folder, letters in (("low", low), ("high", high)))  # fmt: skip
+        with pytest.raises(TrainingError, match=f"no partner among the {side}-resolution"):
+            pairs(*folders)
+
+    def test_ambiguous_names(self):
+        with pytest.raises(TrainingError, match="another file has the same name"):
+            pairs([Path("a/1.tif"), Path("b/1.tif")], [Path("high/1.tif")])
