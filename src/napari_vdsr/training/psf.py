@@ -1,0 +1,85 @@
+"""Measured point-spread functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.io import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# Share of the light that a cut kernel keeps.
+KEPT = 0.995
+LARGEST = 63
+
+
+def read_psf(path: Path) -> NDArray[np.float64]:
+    """Read a point-spread function from an image of a point source.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        One plane, or a stack through focus, of which the plane with the highest peak is
+        taken; sampled like the high-resolution images.
+
+    Returns
+    -------
+    numpy.ndarray
+        (K, K), K odd and at most 63, float64: without its background (the median of the
+        border), cut where 99.5 % of the light is kept, centred on its centre of mass, sum 1.
+
+    Raises
+    ------
+    TrainingError
+        If it has several channels, or no peak, or is too wide.
+    ImageFileError
+        If the file cannot be read.
+    """
+    image = read_image(path)
+    if image.is_rgb or image.size("C") > 1:
+        raise TrainingError(
+            f"{path}: a point-spread function is one plane or one z-stack; this is {image.shape} "
+            f"(axes {image.axes}). Save the channel of the point source alone."
+        )
+    pixels = np.asarray(image.data, np.float64)
+    planes = pixels.reshape(-1, *pixels.shape[-2:])
+    if not np.isfinite(planes).all():
+        raise TrainingError(f"{path}: contains NaN or infinity. Repair it first.")
+    plane = planes[int(planes.max((1, 2)).argmax())]
+    border = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
+    light = np.clip(plane - np.median(border), 0, None)
+    if not light.max() > 8 * border.std() or light.sum() == 0:
+        raise TrainingError(
+            f"{path}: shows no point: no pixel stands out from its border. Pass the image of a "
+            "bead much smaller than the resolution, or a computed point-spread function."
+        )
+    return _centred(light, path)
+
+
+def _centred(light: NDArray[Any], path: Path) -> NDArray[np.float64]:
+    peak = np.unravel_index(int(light.argmax()), light.shape)
+    for radius in range(1, LARGEST // 2 + 1):
+        cut = _around(light, peak, radius)
+        if cut.sum() >= KEPT * light.sum():
+            centre = np.array(ndimage.center_of_mass(cut))
+            moved = ndimage.shift(cut, radius - centre, order=1, mode="constant")
+            kernel: NDArray[np.float64] = moved / moved.sum()
+            return kernel
+    raise TrainingError(
+        f"{path}: its light does not end within {LARGEST} x {LARGEST} pixels around its peak. Crop "
+        "it, or take away its background."
+    )
+
+
+def _around(light: NDArray[Any], peak: tuple[Any, ...], radius: int) -> NDArray[np.float64]:
+    """(2 r + 1, 2 r + 1) around a pixel, zero beyond the image."""
+    padded = np.pad(light, radius)
+    y, x = (int(at) for at in peak)
+    return padded[y : y + 2 * radius + 1, x : x + 2 * radius + 1]

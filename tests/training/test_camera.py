@@ -1,0 +1,112 @@
+"""Noise and point-spread functions measured from files."""
+
+import numpy as np
+import pytest
+import tifffile
+from made_up import texture
+from scipy import ndimage
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.training.noise import noise_of_stack, photon_transfer
+from napari_vdsr.training.psf import read_psf
+
+
+def frames(gain, offset, read, count=8, brightness=4.0):
+    rng = np.random.default_rng(3)
+    electrons = texture(120, 160) * brightness / gain
+    photons = rng.poisson(electrons, (count, *electrons.shape))
+    return offset + gain * photons + rng.normal(0, read, photons.shape)
+
+
+class TestPhotonTransfer:
+    @pytest.mark.parametrize(
+        ("gain", "offset", "read"), [(1.0, 0.0, 2.0), (0.45, 100.0, 1.5), (6.0, 400.0, 12.0)]
+    )
+    def test_simulated_camera(self, gain, offset, read):
+        found, intercept = photon_transfer(frames(gain, offset, read))
+        assert found == pytest.approx(gain, rel=0.04)
+        assert intercept == pytest.approx(read**2 - gain * offset, abs=0.06 * gain * (offset + 300))
+
+    def test_moving_things_do_no_harm(self):
+        stack = frames(2.0, 0.0, 3.0)
+        for number in range(len(stack)):  # a bright spot passes through
+            stack[number, 20:30, 10 * number : 10 * number + 10] += 2000
+        assert photon_transfer(stack)[0] == pytest.approx(2.0, rel=0.06)
+
+    def test_stack_file(self, tmp_path):
+        pixels = np.clip(np.round(frames(2.0, 100.0, 5.0)), 0, 65535).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+        noise = noise_of_stack(tmp_path / "a.tif", 100.0)
+        assert noise.gain[0] == pytest.approx(2.0, rel=0.05)
+        assert noise.offset == 100
+        assert noise.read[0] == pytest.approx(5.0, abs=4)
+        # The offset cannot lie where the variance would be negative.
+        assert noise_of_stack(tmp_path / "a.tif", 0.0).offset == pytest.approx(88, abs=15)
+
+    @pytest.mark.parametrize(
+        ("pixels", "message"),
+        [
+            (texture(40, 50), "is a single plane"),
+            (np.stack([texture(120, 160)] * 4), "does not grow with intensity"),
+            (np.full((4, 40, 50), 7, np.uint8), "too few different intensities"),
+            (np.stack([np.full((40, 50), np.nan, np.float32)] * 2), "NaN"),
+        ],
+    )
+    def test_refused(self, tmp_path, pixels, message):
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+        with pytest.raises(TrainingError, match=rf"a\.tif: .*{message}"):
+            noise_of_stack(tmp_path / "a.tif")
+
+
+class TestPsf:
+    @staticmethod
+    def bead(sigma, centre=(20.0, 24.0), shape=(41, 49)):
+        y, x = np.indices(shape)
+        squares = (y - centre[0]) ** 2 + (x - centre[1]) ** 2
+        return np.exp(-squares / (2 * sigma**2))
+
+    def test_gaussian(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", (100 + 5000 * self.bead(1.5)).astype(np.uint16))
+        psf = read_psf(tmp_path / "a.tif")
+        assert psf.shape[0] == psf.shape[1]
+        assert psf.shape[0] % 2 == 1
+        assert psf.sum() == pytest.approx(1)
+        radius = len(psf) // 2
+        expected = self.bead(1.5, (radius, radius), psf.shape)
+        np.testing.assert_allclose(psf, expected / expected.sum(), atol=1e-3)
+
+    def test_is_centred_between_pixels(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", self.bead(2.0, (18.4, 25.7)).astype(np.float32))
+        psf = read_psf(tmp_path / "a.tif")
+        assert ndimage.center_of_mass(psf) == pytest.approx([len(psf) // 2] * 2, abs=0.02)
+
+    def test_sharpest_plane_of_a_stack(self, tmp_path):
+        stack = np.stack([self.bead(s) / s**2 for s in (4.0, 1.2, 3.0)]).astype(np.float32)
+        tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZYX"})
+        tifffile.imwrite(tmp_path / "b.tif", stack[1])
+        np.testing.assert_array_equal(
+            read_psf(tmp_path / "a.ome.tif"), read_psf(tmp_path / "b.tif")
+        )
+
+    @pytest.mark.parametrize(
+        ("pixels", "message"),
+        [
+            (np.random.default_rng(0).normal(100, 5, (50, 50)), "no pixel stands out"),
+            (np.full((30, 30), 4.0), "no pixel stands out"),
+            (np.full((30, 30), np.nan), "NaN"),
+        ],
+    )
+    def test_refused(self, tmp_path, pixels, message):
+        tifffile.imwrite(tmp_path / "a.tif", pixels.astype(np.float32))
+        with pytest.raises(TrainingError, match=message):
+            read_psf(tmp_path / "a.tif")
+
+    def test_too_wide(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", self.bead(30, (100, 100), (201, 201)).astype("f4"))
+        with pytest.raises(TrainingError, match="does not end within 63 x 63"):
+            read_psf(tmp_path / "a.tif")
+
+    def test_colour(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20, 3), np.uint8), photometric="rgb")
+        with pytest.raises(TrainingError, match="one plane or one z-stack"):
+            read_psf(tmp_path / "a.tif")
