@@ -106,7 +106,9 @@ def test_refused_settings(settings, says):
 
 
 def test_refused_files(tmp_path):
-    with pytest.raises(UsageError, match=r"neither a preset \(fast, paper\) nor a TOML file"):
+    with pytest.raises(
+        UsageError, match=r"neither a preset \(fast, fine-tune, paper\) nor a TOML file"
+    ):
         load_config("quick")
     for content in (b"lr = = 1", b"\xff\xfe\x00"):
         (tmp_path / "bad.toml").write_bytes(content)

@@ -3,9 +3,11 @@
 import csv
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +17,29 @@ import torch
 from made_up import save_png, texture
 from PIL import Image
 
-from napari_vdsr.errors import CollapseError, DivergenceError, TrainingError
+from napari_vdsr.errors import (
+    CollapseError,
+    DivergenceError,
+    MissingExtraError,
+    TrainingError,
+)
+from napari_vdsr.evaluation import evaluate
 from napari_vdsr.modelfile import load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training import loop
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
+from napari_vdsr.training.dataset import Sources
 from napari_vdsr.training.loop import train
+from napari_vdsr.training.scan import scan
+from napari_vdsr.training.sources import list_files
+from napari_vdsr.training.tasks import tasks_of
 from napari_vdsr.training.validation import Validation
 
 TINY = {
     "depth": 3, "width": 8, "batch_size": 4, "patch_size": 17, "warmup": 4, "ema": 0.9,
     "steps": 40, "validate_every": 40, "precision": "float32",
+    "hold_out": 0.0,
 }  # fmt: skip
 
 
@@ -34,8 +47,10 @@ def config(preset="fast", **settings):
     return load_config(preset, **{**TINY, **settings})
 
 
-def run(settings, sources, output, **options):
-    return train(settings, [sources], output, accelerator="cpu", **options)
+def run(settings, sources, output, *, validation=None, exclude=(), **options):
+    images = tuple(sources) if isinstance(sources, list) else (sources,)
+    given = Sources(images, validation=validation, exclude=tuple(exclude))
+    return train(settings, given, output, accelerator="cpu", **options)
 
 
 def weights(path):
@@ -111,10 +126,11 @@ class TestResult:
                    on_progress=seen.append)  # fmt: skip
         assert path == tmp_path / "run" / "mine.safetensors"
         assert {p.name for p in path.parent.iterdir()} == {
-            "mine.safetensors", NAME, STABLE_NAME, "log.csv", "curve.png",
+            "mine.safetensors", NAME, STABLE_NAME, "log.csv", "curve.png", "samples.png",
+            "report.md", "worst.png",
         }  # fmt: skip
         assert [p.step for p in seen] == [10, 20, 30, 40]
-        assert set(seen[-1].psnr) == set(seen[-1].gains) == {2, 3, 4}
+        assert set(seen[-1].psnr) == set(seen[-1].gains) == {"x2", "x3", "x4"}
         assert all(p.patches_per_second > 0 and p.steps == 40 for p in seen)
         with Image.open(tmp_path / "run" / "curve.png") as curve:
             assert curve.format == "PNG"
@@ -146,6 +162,14 @@ class TestResult:
         run(config(), images, tmp_path)
         assert_same_weights(tmp_path / "vdsr.safetensors", uninterrupted / "vdsr.safetensors")
 
+    def test_clipping_each_element(self, images, tmp_path):
+        settings = config("paper", clip="value", clip_value=1e-12, ema=0.0, weight_decay=0.0)
+        path = run(replace(settings, momentum=0.0), images, tmp_path)
+        torch.manual_seed(settings.seed)
+        fresh = VDSR(depth=3, width=8, last_init=1.0).state_dict()
+        for name, tensor in weights(path).items():
+            torch.testing.assert_close(tensor, fresh[name], atol=1e-9, rtol=0)
+
     def test_result_is_the_running_mean(self, uninterrupted):
         checkpoint = Checkpoint.load(uninterrupted / NAME)
         for name, tensor in weights(uninterrupted / "vdsr.safetensors").items():
@@ -163,9 +187,10 @@ class TestResult:
         (tmp_path / "in").mkdir()
         for seed in range(2):
             tifffile.imwrite(tmp_path / "in" / f"{seed}.tif", texture(50, 50, seed) * np.uint16(16))
-        run(config(steps=5), tmp_path / "in", tmp_path / "out", validation=tmp_path / "in")
-        ((loss,),) = read_log(tmp_path / "out", "loss")
+        run(config(steps=5, hold_out=0.5), tmp_path / "in", tmp_path / "out")
+        ((loss, psnr),) = read_log(tmp_path / "out", "loss", "psnr_x2")
         assert float(loss) < 20
+        assert 15 < float(psnr) < 50
 
 
 class TestContinuation:
@@ -230,6 +255,7 @@ import os, signal, torch
 from pathlib import Path
 from napari_vdsr.training import loop
 from napari_vdsr.training.config import load_config
+from napari_vdsr.training.dataset import Sources
 
 torch.set_num_threads(1)
 loop.REPORT_EVERY = 10
@@ -238,8 +264,8 @@ def die(progress):
     if progress.step == 20:
         os.kill(os.getpid(), signal.SIGKILL)
 
-loop.train(load_config("fast", **{TINY!r}), [Path({str(images)!r})], Path({str(tmp_path)!r}),
-      accelerator="cpu", checkpoint_minutes=0, on_progress=die)
+loop.train(load_config("fast", **{TINY!r}), Sources((Path({str(images)!r}),)),
+      Path({str(tmp_path)!r}), accelerator="cpu", checkpoint_minutes=0, on_progress=die)
 """
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=os.environ)
         assert done.returncode == -signal.SIGKILL
@@ -247,6 +273,20 @@ loop.train(load_config("fast", **{TINY!r}), [Path({str(images)!r})], Path({str(t
         assert len(read_log(tmp_path)) == 2  # the row of step 20 is ahead of the checkpoint
         run(config(), images, tmp_path, resume=True)
         self.check(uninterrupted, tmp_path)
+
+    @pytest.mark.parametrize("step", [7, 33])
+    def test_with_everything_random(self, images, tmp_path, step):
+        """Noise, blur and compression are drawn anew at every step, and yet the same."""
+        settings = config(
+            blur=(0.3, 1.2), noise_gain=(0.5, 2.0), noise_read=(1.0, 9.0), jpeg_quality=(30, 90)
+        )
+        run(settings, images, tmp_path / "whole")
+        stops = iter([False] * step + [True])
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "parts", should_stop=lambda: next(stops))
+        assert Checkpoint.load(tmp_path / "parts" / NAME).step == step + 1
+        run(settings, images, tmp_path / "parts", resume=True)
+        assert_same_weights(*(tmp_path / name / "vdsr.safetensors" for name in ("whole", "parts")))
 
     def test_with_momentum_and_adjustable_clipping(self, images, tmp_path):
         settings = config("paper", drop_every=10, ema=0.9)
@@ -342,8 +382,8 @@ class TestRefusals:
             run(config(), images, tmp_path / "new", resume=True)
 
     def test_images_that_are_too_small(self, tmp_path, caplog, images):
-        save_png(tmp_path / "in" / "small.png", texture(20, 80))
-        with pytest.raises(TrainingError, match="no image is at least 21 pixels"):
+        save_png(tmp_path / "in" / "small.png", texture(19, 80))
+        with pytest.raises(TrainingError, match="no image is at least 20 pixels"):
             run(config(), tmp_path / "in", tmp_path / "out")
         save_png(tmp_path / "in" / "large.png", texture(60, 80))
         with caplog.at_level(logging.WARNING):
@@ -368,29 +408,167 @@ class TestRefusals:
             run(config(), images, tmp_path)
 
 
+class TestKeeping:
+    """Which weights become the model."""
+
+    def test_the_best_and_the_last(self, images, held_out, tmp_path, monkeypatch):
+        gains = iter([1.0, 3.0, 2.0, 2.5])
+        monkeypatch.setattr(
+            Validation, "psnr", lambda self, network: {"x2": next(gains) + self.bicubic["x2"]}
+        )
+        settings = config(scales=(2,), validate_every=10)
+        path = run(settings, images, tmp_path, validation=held_out)
+        assert load_model(path).card.training["step"] == 20
+        last = tmp_path / "vdsr-last.safetensors"
+        assert load_model(last).card.training["step"] == 40
+        assert Checkpoint.load(tmp_path / NAME).best_step == 20
+
+    def test_the_last(self, images, held_out, tmp_path, monkeypatch):
+        gains = iter([3.0, 2.0])
+        monkeypatch.setattr(
+            Validation, "psnr", lambda self, network: {"x2": next(gains) + self.bicubic["x2"]}
+        )
+        settings = config(scales=(2,), validate_every=20, keep="last")
+        path = run(settings, images, tmp_path, validation=held_out)
+        assert load_model(path).card.training["step"] == 40
+        assert not (tmp_path / "vdsr-last.safetensors").exists()
+
+    def test_an_interrupted_run_has_a_model_already(self, images, held_out, tmp_path):
+        settings = config(validate_every=10)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path, validation=held_out, on_progress=stop_at(20))
+        assert load_model(tmp_path / "vdsr.safetensors").card.training["step"] in (10, 20)
+
+    def test_patience(self, images, held_out, tmp_path, monkeypatch, caplog):
+        gains = iter([1.0, 3.0, 2.0, 2.5])
+        monkeypatch.setattr(
+            Validation, "psnr", lambda self, network: {"x2": next(gains) + self.bicubic["x2"]}
+        )
+        settings = config(scales=(2,), validate_every=5, patience=2)
+        path = run(settings, images, tmp_path, validation=held_out)
+        assert load_model(path).card.training["step"] == 10
+        assert Checkpoint.load(tmp_path / NAME).step == 20
+        assert "nothing better in 2 validations since step 10" in caplog.text
+
+
+class TestStartingFromAModel:
+    def test_weights_are_taken(self, images, uninterrupted, tmp_path):
+        start = uninterrupted / "vdsr.safetensors"
+        settings = config(start_from=str(start), steps=1, lr=1e-12, ema=0.0)
+        path = run(settings, images, tmp_path)
+        for name, tensor in weights(path).items():
+            torch.testing.assert_close(tensor, weights(start)[name], atol=1e-9, rtol=0)
+        training = load_model(path).card.training
+        assert training["config"]["start_from"] == "vdsr.safetensors"
+        assert training["data"]["start_from_sha256"] == load_model(start).card.sha256
+
+    def test_another_size(self, images, tmp_path):
+        with pytest.raises(TrainingError, match=r"start_from vdsr is a vdsr with .*'depth': 20"):
+            run(config(start_from="vdsr"), images, tmp_path)
+
+    def test_resuming_does_not_need_the_model_again(self, images, uninterrupted, tmp_path):
+        start = tmp_path / "start.safetensors"
+        start.write_bytes((uninterrupted / "vdsr.safetensors").read_bytes())
+        settings = config(start_from=str(start))
+        run(settings, images, tmp_path / "whole")
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "parts", on_progress=stop_at(20))
+        run(settings, images, tmp_path / "parts", resume=True)
+        assert_same_weights(*(tmp_path / name / "vdsr.safetensors" for name in ("whole", "parts")))
+
+
+class TestMinutes:
+    def test_steps_are_counted_out(self, images, held_out, tmp_path):
+        settings = config(minutes=0.15, steps=10**6, validate_every=10**6)
+        path = run(settings, images, tmp_path, validation=held_out)
+        card = load_model(path).card.training
+        assert loop.PROBE < card["config"]["steps"] < 10**5
+        assert Checkpoint.load(tmp_path / NAME).step == card["config"]["steps"]
+        assert 3 <= len([row for row in read_log(tmp_path, "psnr_x2") if row[0]]) <= 25
+
+    def test_resuming_keeps_the_count(self, images, tmp_path):
+        settings = config(minutes=0.05, steps=10**6)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path, on_progress=stop_at(40))
+        steps = Checkpoint.load(tmp_path / NAME).config["steps"]
+        path = run(settings, images, tmp_path, resume=True)
+        assert load_model(path).card.training["config"]["steps"] == steps
+
+
+class TestReport:
+    def test_every_image_is_measured(self, images, held_out, uninterrupted, tmp_path):
+        held_out = shutil.copytree(held_out, tmp_path / "held-out")
+        save_png(held_out / "b.png", texture(48, 60, 11))
+        settings = config(scales=(2, 3), start_from=str(uninterrupted / "vdsr.safetensors"))
+        path = run(settings, images, tmp_path / "run", validation=held_out, name="mine")
+        text = (tmp_path / "run" / "report.md").read_text("utf-8")
+        model, start = load_model(path), load_model(settings.start_from)
+        rows = evaluate(
+            [model, start], [held_out], [2, 3], device=torch.device("cpu"), precision=torch.float32
+        )
+        for row in rows:
+            for name, figures in row.per_image.items():
+                cell = f"{figures.psnr:.2f} / {figures.ssim:.4f}"
+                assert any(f"| x{row.scale} | {name} |" in line and cell in line
+                           for line in text.splitlines())  # fmt: skip
+        assert "| start: vdsr.safetensors |" in text
+        assert str(tmp_path) not in text
+
+    def test_nothing_held_out(self, uninterrupted):
+        text = (uninterrupted / "report.md").read_text("utf-8")
+        assert "No images were held out" in text
+
+    def test_degradations_are_told(self, images, held_out, tmp_path):
+        settings = config(mode="denoise", noise_read=(5.0, 30.0))
+        run(settings, images, tmp_path, validation=held_out)
+        text = (tmp_path / "report.md").read_text("utf-8")
+        assert "- denoise: noise (gain 0, offset 0, read 5 to 30)" in text
+        assert (tmp_path / "worst.png").stat().st_size > 1000
+
+
+class TestTensorboard:
+    def test_not_installed(self, images, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        with pytest.raises(MissingExtraError, match="pip install tensorboard"):
+            run(config(), images, tmp_path, tensorboard=True)
+
+    def test_log(self, images, held_out, tmp_path):
+        pytest.importorskip("tensorboard")
+        run(config(), images, tmp_path, validation=held_out, tensorboard=True)
+        assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def validation_of(folder, scales, **options):
+    """Bicubic tasks on the images of a folder."""
+    fields = scan(list_files([folder])).fields
+    return Validation(fields, tasks_of(config(scales=scales)), torch.device("cpu"), **options)
+
+
 class TestValidation:
     def test_bicubic_is_what_it_is_over(self, held_out):
-        validation = Validation(held_out, (2, 3), torch.device("cpu"))
+        validation = validation_of(held_out, (2, 3))
         network = VDSR(depth=2, width=2, last_init=0.0)
         assert validation.psnr(network) == pytest.approx(validation.bicubic, abs=1e-3)
 
     def test_every_kind_of_image(self, tmp_path, held_out):
         tifffile.imwrite(tmp_path / "a.tif", texture(40, 44, 10))
         folders = (tmp_path, held_out)
-        a, b = (Validation(folder, (2,), torch.device("cpu")).bicubic for folder in folders)
+        a, b = (validation_of(folder, (2,)).bicubic for folder in folders)
         assert a == b
 
-    @pytest.mark.parametrize("size", [None, 11])
-    def test_nothing_to_measure(self, tmp_path, size):
-        if size:
-            save_png(tmp_path / "a.png", texture(size, 50))
-        with pytest.raises(TrainingError, match="no images to validate on, or one below 12 x 12"):
-            Validation(tmp_path, (2, 3), torch.device("cpu"))
+    def test_too_small_to_measure(self, tmp_path):
+        save_png(tmp_path / "a.png", texture(11, 50))
+        with pytest.raises(TrainingError, match=r"a\.png: is 11 x 50 pixels, too small"):
+            validation_of(tmp_path, (2, 3))
+
+    def test_nothing_to_measure(self, tmp_path):
+        with pytest.raises(TrainingError, match="no images are held out"):
+            Validation([], tasks_of(config()), torch.device("cpu"))
 
     def test_missing_folder(self, images, tmp_path):
         with pytest.raises(TrainingError, match="no such file or folder"):
             run(config(), images, tmp_path, validation=tmp_path / "gone")
 
     def test_only_reads_as_published(self, shared):
-        validation = Validation(Path(shared) / "data" / "test" / "Set5", (3,), torch.device("cpu"))
-        assert validation.bicubic[3] == pytest.approx(30.392, abs=0.002)
+        validation = validation_of(Path(shared) / "data" / "test" / "Set5", (3,))
+        assert validation.bicubic["x3"] == pytest.approx(30.392, abs=0.002)

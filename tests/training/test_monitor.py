@@ -21,15 +21,15 @@ def progress(step, *, psnr=None):
     return Progress(
         step=step, steps=100, loss=1.5 / step, lr=1e-3, seconds=2.0 * step,
         patches_per_second=90.0, seconds_per_step=0.3,
-        psnr=psnr or {}, gains={scale: value - 30 for scale, value in (psnr or {}).items()},
+        psnr=psnr or {}, gains={task: value - 30 for task, value in (psnr or {}).items()},
     )  # fmt: skip
 
 
 class TestLog:
     def test_rows_come_back(self, tmp_path):
-        log = Log(tmp_path / "log.csv", (2, 3), 0)
+        log = Log(tmp_path / "log.csv", ("x2", "x3"), 0)
         log.add(progress(10))
-        log.add(progress(20, psnr={2: 33.25, 3: 31.5}))
+        log.add(progress(20, psnr={"x2": 33.25, "x3": 31.5}))
         rows = read_log(tmp_path / "log.csv")
         assert rows == [
             {"step": "10", "loss": "0.15", "lr": "0.001", "seconds": "20.0",
@@ -54,7 +54,7 @@ class TestLog:
 
     def test_validation_that_came_later_or_is_gone(self, tmp_path):
         Log(tmp_path / "log.csv", (), 0).add(progress(10))
-        Log(tmp_path / "log.csv", (2,), 10).add(progress(20, psnr={2: 33.0}))
+        Log(tmp_path / "log.csv", ("x2",), 10).add(progress(20, psnr={"x2": 33.0}))
         assert [row["psnr_x2"] for row in read_log(tmp_path / "log.csv")] == ["", "33.0000"]
         Log(tmp_path / "log.csv", (), 20)
         assert list(read_log(tmp_path / "log.csv")[1]) == ["step", "loss", "lr", "seconds"]

@@ -3,142 +3,302 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_vdsr.cli import options
-from napari_vdsr.cli.progress import count_bars, duration
+from napari_vdsr.cli.train_view import shown
 from napari_vdsr.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from napari_vdsr.training.monitor import Progress
+    from napari_vdsr.training.plan import Plan
+
+DATA, TASK, RECIPE, RUN = "Images", "What to undo", "Recipe", "Run"
 
 
 def command(
     images: Annotated[
-        list[Path], typer.Argument(help="Folders and files of sharp, high-resolution images.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Folders, globs and files of sharp images; or one TOML file that says it all.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for model, log and checkpoints.")
-    ],
-    preset: Annotated[
-        str, typer.Option("--preset", "-p", help="fast, paper, or a TOML file of one's own.")
-    ] = "fast",
+        Path | None, typer.Option("--output", "-o", help="Folder for model, log and checkpoints.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Write a commented TOML file to fill in, and do nothing else."),
+    ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Folder of images to measure on, never trained on.")
+        Path | None,
+        typer.Option(
+            help="Folder of images to measure on, never trained on.", rich_help_panel=DATA
+        ),
+    ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Or the share of files to hold out.", show_default="0.1", rich_help_panel=DATA
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="File name or pattern to leave out; repeatable.")
+        list[str] | None,
+        typer.Option(help="File name or pattern to leave out; repeatable.", rich_help_panel=DATA),
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="Name or number of the channel to take.", rich_help_panel=DATA),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="sr, paired, denoise, jpeg or mixed.", show_default="sr", rich_help_panel=TASK
+        ),
     ] = None,
     scale: Annotated[
-        str | None, typer.Option("--scale", "-s", help="Scales to train, e.g. 2,3,4.")
+        str | None,
+        typer.Option("--scale", "-s", help="Scales to train, e.g. 2,3,4.", rich_help_panel=TASK),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches to train on.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights and patches.")] = None,
+    low_resolution: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of measured low-resolution images, same names; for mode paired.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    allow_shift: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-shift", help="Take pairs that are not registered.", rich_help_panel=TASK
+        ),
+    ] = None,
+    downsampling: Annotated[
+        str | None,
+        typer.Option(
+            help="bicubic, area (binning) or strided (point scanning).", rich_help_panel=TASK
+        ),
+    ] = None,
+    blur: Annotated[
+        str | None,
+        typer.Option(help="Gaussian blur, sigma in pixels: S or FROM,TO.", rich_help_panel=TASK),
+    ] = None,
+    psf: Annotated[
+        Path | None,
+        typer.Option(help="Image of the point-spread function.", rich_help_panel=TASK),
+    ] = None,
+    noise_read: Annotated[
+        str | None,
+        typer.Option(help="Camera noise in grey levels: S or FROM,TO.", rich_help_panel=TASK),
+    ] = None,
+    noise_gain: Annotated[
+        str | None,
+        typer.Option(
+            help="Shot noise, grey levels per photo-electron: G or FROM,TO.", rich_help_panel=TASK
+        ),
+    ] = None,
+    noise_offset: Annotated[
+        float | None, typer.Option(help="Grey level without light.", rich_help_panel=TASK)
+    ] = None,
+    noise_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Stack of frames of a still scene to fit the noise to.", rich_help_panel=TASK
+        ),
+    ] = None,
+    jpeg: Annotated[
+        str | None, typer.Option(help="JPEG quality: Q or FROM,TO.", rich_help_panel=TASK)
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset", "-p", help="fast, fine-tune, paper, or a TOML file.", rich_help_panel=RECIPE
+        ),
+    ] = "fast",
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Bundled model or file whose weights to start from.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Batches to train on.", rich_help_panel=RECIPE)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Or how long it may take.", rich_help_panel=RECIPE),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Stop after so many measurements without a better one.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights and patches.", rich_help_panel=RECIPE)
+    ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the checkpoint; more --steps make it longer."),
+        typer.Option(
+            "--resume",
+            help="Go on from the checkpoint; more --steps make it longer.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "vdsr",
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="GPUs to train on.")] = 1,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, float32, bf16 or fp16.", show_default="of the preset")
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model.", show_default="the folder's", rich_help_panel=RUN),
     ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.")] = 5.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    accelerator: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=RUN)
+    ] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs of each machine to train on.", rich_help_panel=RUN)
+    ] = 1,
+    nodes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Machines; start the same command on each, under torchrun or SLURM.",
+            rich_help_panel=RUN,
+        ),
+    ] = 1,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, float32, bf16 or fp16.", show_default="of the preset", rich_help_panel=RUN
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="For pixels; larger data sets are read in turns.",
+            show_default="4G",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Time between checkpoints.", rich_help_panel=RUN)
+    ] = 5.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.", rich_help_panel=RUN)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors.", rich_help_panel="Messages")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Train a model; it can be interrupted at any time and resumed.
 
-    Example: vdsr train images/ -o runs/mine --validation held-out/
+    Examples: vdsr train images/ -o runs/mine --preset fine-tune --minutes 30
+
+    vdsr train --init mine.toml, then vdsr train mine.toml
     """
     options.set_up_logging(0, quiet, None, debug)
+    plan_of, run, template = _training()
+    if init is not None:
+        template(init)
+        typer.echo(f"{init}: fill in, then run: vdsr train {init}")
+        return
+    changes = {
+        "mode": mode,
+        "scales": options.parse_scales(scale) if scale else None,
+        "allow_shift": allow_shift,
+        "downsampling": downsampling,
+        "blur": _span(blur, "--blur"),
+        "psf": str(psf) if psf else None,
+        "noise_read": _span(noise_read, "--noise-read"),
+        "noise_gain": _span(noise_gain, "--noise-gain"),
+        "noise_offset": noise_offset,
+        "noise_from": str(noise_from) if noise_from else None,
+        "jpeg_quality": tuple(map(round, span)) if (span := _span(jpeg, "--jpeg")) else None,
+        "hold_out": hold_out,
+        "channel": channel,
+        "start_from": start_from,
+        "steps": steps,
+        "minutes": minutes,
+        "patience": patience,
+        "seed": seed,
+        "precision": precision,
+        "memory": options.parse_bytes(memory) / 2**30 if memory else None,
+    }
+    options.check_choice("--accelerator", accelerator, ("auto", "cpu", "cuda", "mps"))
+    plan = plan_of(
+        preset,
+        images or [],
+        {key: value for key, value in changes.items() if value is not None},
+        low_resolution=low_resolution or [],
+        validation=validation,
+        exclude=exclude or [],
+        output=output,
+        name=name,
+    )
+    folder, name = _checked(plan)
+    main = os.environ.get("LOCAL_RANK", "0") == "0"  # each of several devices has a process
+    with shown(quiet=quiet or not main) as callbacks:
+        model = run(
+            plan.config,
+            plan.sources,
+            folder,
+            resume=resume,
+            name=name,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            checkpoint_minutes=checkpoint_minutes,
+            tensorboard=tensorboard,
+            on_file=callbacks.on_file,
+            on_progress=callbacks.on_progress,
+        )
+    if main:
+        typer.echo(str(model))
+
+
+def _training() -> tuple[Any, Any, Any]:
+    """Import what needs the extra."""
     try:
-        from napari_vdsr.training.config import load_config
         from napari_vdsr.training.loop import train
+        from napari_vdsr.training.plan import plan_of, write_template
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"training needs {error.name}, which is not installed. "
             'Run: pip install "napari-vdsr[train]"'
         ) from error
+    return plan_of, train, write_template
 
-    changes = {
-        "scales": options.parse_scales(scale) if scale else None,
-        "steps": steps,
-        "seed": seed,
-        "precision": precision,
-    }
-    options.check_choice("--accelerator", accelerator, ("auto", "cpu", "cuda", "mps"))
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file; name a folder.")
-    config = load_config(preset, **{k: v for k, v in changes.items() if v is not None})
+
+def _checked(plan: Plan) -> tuple[Path, str]:
+    """Folder of the run, and name of the model.
+
+    Raises
+    ------
+    UsageError
+        If there are no images or no folder, or a name cannot be used.
+    """
+    if not plan.sources.images:
+        raise UsageError("no images given. Name folders or files, or a TOML file (see --init).")
+    if plan.output is None:
+        raise UsageError("no folder for the run is given: --output FOLDER.")
+    if plan.output.exists() and not plan.output.is_dir():
+        raise UsageError(f"--output {plan.output} is a file; name a folder.")
+    name = plan.name or plan.output.resolve().name
     if not name or Path(name).name != name:
         raise UsageError(f"--name {name!r} must be a plain name without folders.")
-    with shown(quiet=quiet) as on_progress:
-        model = train(
-            config,
-            images,
-            output,
-            validation=validation,
-            exclude=exclude or (),
-            resume=resume,
-            name=name,
-            accelerator=accelerator,
-            devices=devices,
-            checkpoint_minutes=checkpoint_minutes,
-            on_progress=on_progress,
-        )
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # each of several devices has a process
-        typer.echo(str(model))
+    return plan.output, name
 
 
-@contextmanager
-def shown(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Show a training run: a bar on a terminal, plain lines elsewhere.
-
-    Yields
-    ------
-    callable or None
-        To be called with each ``Progress``; None if nothing is to be shown.
-    """
-    if quiet or os.environ.get("LOCAL_RANK", "0") != "0":
-        yield None
-        return
-    visible = sys.stderr.isatty()
-    with count_bars(disable=not visible) as bars:
-        task = None
-
-        def show(progress: Progress) -> None:
-            nonlocal task
-            if task is None:  # a resumed run starts where it was: no speed may come of that
-                task = bars.add_task("", total=progress.steps, completed=progress.step)
-            bars.update(task, description=numbers(progress), completed=progress.step)
-            line = f"step {progress.step}/{progress.steps}  {numbers(progress)}"
-            if visible and progress.psnr:
-                bars.console.print(line + figures(progress), markup=False, highlight=False)
-            elif not visible:
-                left = (progress.steps - progress.step) * progress.seconds_per_step
-                sys.stderr.write(f"{line}  {duration(left)} left{figures(progress)}\n")
-                sys.stderr.flush()
-
-        yield show
-
-
-def numbers(progress: Progress) -> str:
-    """For example ``"loss 1.6  lr 7.00e-04  114 patches/s"``."""
-    return (
-        f"loss {progress.loss:.4f}  lr {progress.lr:.2e}  "
-        f"{progress.patches_per_second:.0f} patches/s"
-    )
-
-
-def figures(progress: Progress) -> str:
-    """PSNR of the validation images, if they were measured."""
-    each = (f"x{s} {v:.2f} ({progress.gains[s]:+.2f})" for s, v in progress.psnr.items())
-    return "  validation dB (over bicubic): " + "  ".join(each) if progress.psnr else ""
+def _span(text: str | None, option: str) -> tuple[float, float] | None:
+    """``"1.5"`` or ``"0.5,1.5"``."""
+    if text is None:
+        return None
+    values = options.numbers(text, option, "1.5 or 0.5,1.5")
+    if len(values) > 2:
+        raise UsageError(f"{option} {text} has {len(values)} numbers; pass one, or FROM,TO.")
+    return values[0], values[-1]

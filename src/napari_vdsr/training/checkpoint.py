@@ -26,6 +26,8 @@ KEY = "napari_vdsr.checkpoint"
 NAME = "checkpoint.safetensors"
 # Kept from the step at which a "stable-decay" learning rate began to fall.
 STABLE_NAME = "checkpoint-stable.safetensors"
+# Settings that do not touch the weights, and may differ when a run goes on.
+FREE = ("keep", "patience")
 
 
 @dataclass
@@ -49,6 +51,10 @@ class Checkpoint:
         The optimizer's parameter groups' numbers.
     loss_sum, loss_count : float, int
         Losses since the last report.
+    best : float or None
+        Largest mean gain over the input so far, in dB.
+    best_step : int
+        When it was measured.
     """
 
     step: int
@@ -61,6 +67,8 @@ class Checkpoint:
     groups: list[dict[str, Any]]
     loss_sum: float = 0.0
     loss_count: int = 0
+    best: float | None = None
+    best_step: int = 0
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all."""
@@ -68,7 +76,17 @@ class Checkpoint:
         for part in ("network", "ema", "optimizer"):
             for name, tensor in getattr(self, part).items():
                 tensors[f"{part}/{name}"] = tensor.detach().cpu().contiguous()
-        numbers = ("step", "seconds", "config", "data", "groups", "loss_sum", "loss_count")
+        numbers = (
+            "step",
+            "seconds",
+            "config",
+            "data",
+            "groups",
+            "loss_sum",
+            "loss_count",
+            "best",
+            "best_step",
+        )
         header = {name: getattr(self, name) for name in numbers}
         partial = path.with_name(f".{path.name}.part")
         with partial.open("wb") as file:
@@ -142,10 +160,11 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
 
 def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any]) -> None:
     """Raise ``TrainingError`` if a checkpoint belongs to another config or other data."""
+    before = config_from(saved.config).to_dict()
     for key, value in config.to_dict().items():
-        if saved.config.get(key) != value:
+        if before[key] != value and key not in FREE:
             raise TrainingError(
-                f"the checkpoint was made with {key} = {json.dumps(saved.config.get(key))}, now it "
+                f"the checkpoint was made with {key} = {json.dumps(before[key])}, now it "
                 f"is {json.dumps(value)}. Resume with the same settings, or start in a new folder."
             )
     if saved.data["sha256"] != data["sha256"]:

@@ -10,17 +10,26 @@ from typing import Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.networks import NETWORKS
+from napari_vdsr.training.degradation import DOWNSAMPLINGS
 
 PRESETS = Path(__file__).parent / "presets"
 CHOICES = {
+    "mode": ("sr", "paired", "denoise", "jpeg", "mixed"),
+    "downsampling": DOWNSAMPLINGS,
     "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
     "optimizer": ("adamw", "sgd"),
-    "clip": ("norm", "adjustable", "none"),
+    "clip": ("norm", "value", "adjustable", "none"),
     "schedule": ("stable-decay", "cosine", "step"),
+    "keep": ("best", "last"),
     "precision": ("auto", "float32", "bf16", "fp16"),
 }
-KINDS = {int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers"}
+KINDS = {
+    int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers",
+    bool: "true or false",
+}  # fmt: skip
+NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
 LIMITS = {
+    "memory": (0, math.inf),
     "depth": (2, math.inf),
     "width": (1, math.inf),
     "patch_size": (1, math.inf),
@@ -33,8 +42,11 @@ LIMITS = {
     "drop_every": (1, math.inf),
     "ema": (0, 1),
     "steps": (1, math.inf),
+    "minutes": (0, math.inf),
     "validate_every": (1, math.inf),
     "seed": (0, math.inf),
+    "hold_out": (0, 0.9),
+    "patience": (0, math.inf),
 }
 
 
@@ -54,7 +66,21 @@ class TrainConfig:
     depth: int = 20
     width: int = 64
     last_init: float = 0.1
+    start_from: str = ""
+    mode: str = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
+    downsampling: str = "bicubic"
+    blur: tuple[float, float] = (0.0, 0.0)
+    psf: str = ""
+    noise_gain: tuple[float, float] = (0.0, 0.0)
+    noise_offset: float = 0.0
+    noise_read: tuple[float, float] = (0.0, 0.0)
+    noise_from: str = ""
+    jpeg_quality: tuple[int, int] = (0, 0)
+    channel: str = ""
+    hold_out: float = 0.1
+    allow_shift: bool = False
+    memory: float = 4.0
     patch_size: int = 41
     batch_size: int = 32
     flat_threshold: float = 1e-4
@@ -72,8 +98,11 @@ class TrainConfig:
     drop_every: int = 2490
     ema: float = 0.999
     steps: int = 20000
+    minutes: float = 0.0
     precision: str = "auto"
     validate_every: int = 1000
+    patience: int = 0
+    keep: str = "best"
     seed: int = 2016
 
     def __post_init__(self) -> None:
@@ -91,8 +120,37 @@ class TrainConfig:
                 )
         if not self.scales or min(self.scales) < 2:
             raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2.")
+        self._check_degradations()
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+
+    def _check_degradations(self) -> None:
+        spans = {
+            "blur": (0, 32), "noise_gain": (0, math.inf), "noise_read": (0, math.inf),
+            "jpeg_quality": (0, 100),
+        }  # fmt: skip
+        for name, (least, most) in spans.items():
+            span = getattr(self, name)
+            if len(span) != 2 or not least <= span[0] <= span[1] <= most:
+                limit = "" if most == math.inf else f" and at most {most}"
+                raise UsageError(
+                    f"training setting {name} is {list(span)}; pass [smallest, largest], both at "
+                    f"least {least}{limit}."
+                )
+        if self.jpeg_quality[1] > 0 and self.jpeg_quality[0] < 1:
+            raise UsageError(f"jpeg_quality is {list(self.jpeg_quality)}; it begins at 1.")
+        if self.psf and self.blur[1] > 0:
+            raise UsageError("psf and blur are both set; keep one of them.")
+        noisy = bool(self.noise_from) or self.noise_gain[1] > 0 or self.noise_read[1] > 0
+        if self.noise_from and (self.noise_gain[1] > 0 or self.noise_read[1] > 0):
+            raise UsageError("noise_from and noise_gain or noise_read are set; keep one of them.")
+        if self.mode in NOISY and not noisy:
+            raise UsageError(
+                f'mode = "{self.mode}" needs noise: set noise_read (grey levels, e.g. [0, 25]), '
+                "noise_gain, or noise_from, a stack of repeated frames."
+            )
+        if self.mode in COMPRESSED and self.jpeg_quality[0] < 1:
+            raise UsageError(f'mode = "{self.mode}" needs jpeg_quality, e.g. [5, 95].')
 
     @property
     def decay_start(self) -> int:
@@ -167,8 +225,8 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
 
 
 def _same_type(value: Any, default: Any) -> bool:
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
     # TOML writes 0 for 0.0.

@@ -46,7 +46,7 @@ def export_checkpoint(output: Path, name: str = "vdsr") -> Path:
     card = ModelCard(
         name=path.stem,
         architecture=config.architecture,
-        scales=tuple(map(float, config.scales)),
+        scales=tuple(sorted({float(task["scale"]) for task in saved.data["tasks"]})),
         training={
             "config": config.to_dict(),
             "data": saved.data,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.training.checkpoint import STABLE_NAME
+from napari_vdsr.training.checkpoint import (
+    NAME,
+    STABLE_NAME,
+    Checkpoint,
+    checkpoint_to_resume,
+)
+from napari_vdsr.training.dataset import Sources, load_dataset
 from napari_vdsr.training.interrupt import Interrupt
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
@@ -21,30 +30,38 @@ from napari_vdsr.training.monitor import (
 )
 from napari_vdsr.training.optim import set_lr
 from napari_vdsr.training.precision import fabric_precision
+from napari_vdsr.training.report import draw_samples, write_report
 from napari_vdsr.training.run import Run
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_vdsr.training.config import TrainConfig
 
+logger = logging.getLogger(__name__)
 REPORT_EVERY = 50
+# Step after which the speed is known, and how often a run of some minutes is measured.
+PROBE = 30
+MOST_VALIDATIONS = 20
+# Settings that are counted out from the speed.
+COUNTED = ("steps", "validate_every", "warmup")
 
 
 def train(
     config: TrainConfig,
-    sources: Sequence[Path],
+    sources: Sources,
     output: Path,
     *,
-    validation: Path | None = None,
-    exclude: Sequence[str] = (),
     resume: bool = False,
     name: str = "vdsr",
     accelerator: str = "auto",
     devices: int | str = 1,
+    nodes: int = 1,
     checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
+    on_file: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -54,23 +71,24 @@ def train(
     ----------
     config : TrainConfig
         The recipe.
-    sources : sequence of pathlib.Path
-        Folders and files of high-resolution images.
+    sources : Sources
+        Images to train on, and to measure on.
     output : pathlib.Path
-        Folder for the model, checkpoint, ``log.csv`` and ``curve.png``.
-    validation : pathlib.Path, optional
-        Folder of images that are measured, never trained on.
-    exclude : sequence of str
-        File name patterns among `sources` to leave out.
+        Folder for the model, checkpoint, ``log.csv``, ``curve.png``, ``samples.png`` and
+        ``report.md``.
     resume : bool
         Continue from the checkpoint in `output`; on CPU in float32 the result is
         bit-identical to that of a run which was never interrupted.
     name : str
         Name of the model; it is written to ``output/name.safetensors``.
-    accelerator, devices
+    accelerator, devices, nodes
         As Lightning Fabric takes them.
     checkpoint_minutes : float
         Time between checkpoints.
+    tensorboard : bool
+        Write the log for TensorBoard, too, into ``output/tensorboard``.
+    on_file : callable, optional
+        Called with (files read, files in all) before training starts.
     on_progress : callable, optional
         Called with a ``Progress`` every 50 steps and at each validation.
     should_stop : callable, optional
@@ -79,18 +97,25 @@ def train(
     Returns
     -------
     pathlib.Path
-        The model file.
+        The model file: with ``keep = "best"`` and images to measure on, the weights with
+        the largest mean gain on them (the last are in ``name-last.safetensors``, where
+        they are others); else the last.
 
     Raises
     ------
     TrainingError
         If the data do not fit the recipe, `output` holds another run or model, the loss
-        diverges, or the network collapses to bicubic.
+        diverges, or the network collapses to its input.
+    MissingExtraError
+        If `tensorboard` is asked for and not installed.
     KeyboardInterrupt
         After the checkpoint of an interrupted run is written.
     """
     fabric = Fabric(
-        accelerator=accelerator, devices=devices, plugins=fabric_precision(config, accelerator)
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        plugins=fabric_precision(config, accelerator),
     )
     fabric.launch()
     if config.batch_size % fabric.world_size:
@@ -98,18 +123,28 @@ def train(
             f"batch_size {config.batch_size} does not divide among {fabric.world_size} devices."
         )
     model = output / f"{name}.safetensors"
-    if model.exists() and not resume:
-        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
-    run = Run(fabric, config, sources, output, exclude=exclude, resume=resume)
-    held_out = Validation(validation, config.scales, fabric.device) if validation else None
-    log = Log(output / "log.csv", held_out.scales if held_out else (), run.step)
+    saved, config = prepare(output, model, config, resume=resume)
+    dataset = load_dataset(config, sources, on_file=on_file)
+    run = Run(fabric, config, dataset, sources, output, saved=saved)
+    fields = dataset.held_out.fields
+    held_out = Validation(fields, run.tasks, fabric.device) if fields else None
+    del dataset  # its pixels are where the run needs them
+    log = Log(
+        output / "log.csv",
+        tuple(task.name for task in run.tasks) if held_out else (),
+        run.step,
+        tensorboard=output / "tensorboard" if tensorboard else None,
+    )
     last_saved = time.monotonic()
     try:
         with Interrupt() as interrupt:
-            while run.step < config.steps:
+            while run.step < run.config.steps:
                 run.whole = False
-                ilr, sr = take_step(run)
+                worse, result = take_step(run)
                 run.whole = True
+                if config.minutes and run.step == PROBE:
+                    count_out(run, held_out)
+                config = run.config
                 # Before anything that may end the run, or it could not be made longer.
                 if config.schedule == "stable-decay" and run.step == config.decay_start:
                     run.save(STABLE_NAME)
@@ -118,20 +153,80 @@ def train(
                     loss = run.pop_loss()
                     check_loss(loss, run.step)
                     if run.step == COLLAPSE_STEP:
-                        check_collapse(float((sr - ilr).square().mean().sqrt()), run.step)
-                    report(run, loss, held_out, log, on_progress, validate=validate)
+                        check_collapse(float((result - worse).square().mean().sqrt()), run.step)
+                    progress = measure(run, loss, held_out if validate else None)
+                    if progress.psnr:
+                        keep_best(run, progress.gains, model)
+                    report(run, progress, held_out if validate else None, log, on_progress)
                 if time.monotonic() - last_saved > 60 * checkpoint_minutes:
                     run.save()
                     last_saved = time.monotonic()
                 if interrupt.asked or (should_stop is not None and should_stop()):
                     raise KeyboardInterrupt
+                if validate and out_of_patience(run):
+                    break
     except KeyboardInterrupt:
         if run.whole:
             run.save()
         raise
     run.save()
-    run.save_model(model, [source.name for source in sources], validation)
+    finish(run, model)
+    if fabric.is_global_zero:
+        write_report(run, fields, model, log.rows)
     return model
+
+
+def prepare(
+    output: Path, model: Path, config: TrainConfig, *, resume: bool
+) -> tuple[Checkpoint | None, TrainConfig]:
+    """Make the run's folder; return the checkpoint to go on from, if there is one.
+
+    The config comes back with the steps that were counted out when a run of some
+    minutes began.
+
+    Raises
+    ------
+    TrainingError
+        If the folder holds a run or a model and `resume` is False, or no run and it is
+        True.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    if resume:
+        if config.minutes:
+            begun = Checkpoint.load(output / NAME).config
+            config = replace(config, **{key: begun[key] for key in COUNTED})
+        return checkpoint_to_resume(output, config), config
+    if model.exists():
+        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
+    if (output / NAME).exists():
+        raise TrainingError(f"{output}: holds a run already. Pass --resume or another folder.")
+    return None, config
+
+
+def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
+    """Clip by the norm of the whole gradient, or each element; "adjustable" is SGD's own."""
+    if config.clip == "norm":
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_value)
+    elif config.clip == "value":
+        nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
+
+
+def count_out(run: Run, held_out: Validation | None) -> None:
+    """Set the number of steps from the speed so far, to fill the minutes of the config."""
+    second = time.monotonic()
+    if held_out is not None:
+        held_out.psnr(run.result)
+    measuring = time.monotonic() - second
+    seconds = 60 * run.config.minutes
+    # Validations, and the report's at the end, take a fifth of the time at most.
+    validations = max(1, min(MOST_VALIDATIONS, int(seconds / 5 / max(measuring, 1e-3)) - 1))
+    left = seconds - run.seconds - (validations + 1) * measuring
+    steps = PROBE + max(1, int(left / run.seconds_per_step))
+    # Every process measures another speed; one of them decides.
+    steps, every = run.fabric.broadcast((steps, max(1, steps // validations)))
+    # A rise that is made for hours would last all of a short run.
+    warmup = min(run.config.warmup, steps // 10)
+    run.config = replace(run.config, steps=steps, validate_every=every, warmup=warmup)
 
 
 def take_step(run: Run) -> tuple[Tensor, Tensor]:
@@ -139,41 +234,36 @@ def take_step(run: Run) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    ilr, sr : torch.Tensor
-        (N, 1, H, W): the bicubic patches, and what the network made of them.
+    worse, result : torch.Tensor
+        (N, 1, H, W): the input patches, and what the network made of them.
     """
     config, optimizer = run.config, run.optimizer
     set_lr(optimizer, config.lr_factor(run.step))
-    ilr, hr = run.next_batch()
-    sr = run.forward(ilr)
-    loss = (sr - hr).square().sum() / (2 * len(hr))
+    worse, hr = run.next_batch()
+    result = run.forward(worse)
+    loss = (result - hr).square().sum() / (2 * len(hr))
     optimizer.zero_grad()
     run.fabric.backward(loss)
-    if config.clip == "norm":
+    if config.clip in ("norm", "value"):
         # Under fp16 the gradients are scaled; for other precisions this does nothing.
         run.fabric.strategy.precision.unscale_gradients(run.plain_optimizer)
-        nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_value)
+        clip_gradients(run.network, config)
     optimizer.step()
     if run.ema is not None:
         run.ema.update_parameters(run.network)
     run.step += 1
     run.add_loss(loss.detach())
-    return ilr, sr.detach()
+    return worse, result.detach()
 
 
-def report(
-    run: Run,
-    loss: float,
-    held_out: Validation | None,
-    log: Log,
-    on_progress: Callable[[Progress], None] | None,
-    *,
-    validate: bool,
-) -> None:
-    """Log where the run stands; draw its curve, too, when it is validated."""
-    psnr = held_out.psnr(run.result) if held_out and validate else {}
+def measure(run: Run, loss: float, held_out: Validation | None) -> Progress:
+    """Say where the run stands; measured on held-out images, if they are given."""
+    psnr: dict[str, float] = {}
+    if held_out is not None:  # once, and for all processes
+        psnr = held_out.psnr(run.result) if run.fabric.is_global_zero else psnr
+        psnr = run.fabric.broadcast(psnr)
     bicubic = held_out.bicubic if held_out else {}
-    progress = Progress(
+    return Progress(
         step=run.step,
         steps=run.config.steps,
         loss=loss,
@@ -181,12 +271,56 @@ def report(
         seconds=run.seconds,
         patches_per_second=run.config.batch_size / run.seconds_per_step,
         seconds_per_step=run.seconds_per_step,
-        gains={scale: value - bicubic[scale] for scale, value in psnr.items()},
+        gains={task: value - bicubic[task] for task, value in psnr.items()},
         psnr=psnr,
     )
-    if run.fabric.is_global_zero:
-        log.add(progress)
-        if validate:
-            draw_curve(log.rows, log.path.with_name("curve.png"))
-        if on_progress is not None:
-            on_progress(progress)
+
+
+def keep_best(run: Run, gains: dict[str, float], model: Path) -> None:
+    """Write the model if it is the best so far."""
+    gain = float(np.mean(list(gains.values())))
+    if run.best is None or gain > run.best:
+        run.best, run.best_step = gain, run.step
+        if run.config.keep == "best":
+            run.save_model(model)
+
+
+def out_of_patience(run: Run) -> bool:
+    """Whether the last `patience` validations brought nothing better."""
+    config = run.config
+    waited = (run.step - run.best_step) // config.validate_every
+    if not config.patience or run.best is None or waited < config.patience:
+        return False
+    logger.warning(
+        "stopped early at step %d: nothing better in %d validations since step %d.",
+        run.step, waited, run.best_step,
+    )  # fmt: skip
+    return True
+
+
+def finish(run: Run, model: Path) -> None:
+    """Write the last weights; beside the best ones, if these are others."""
+    best_is_kept = run.config.keep == "best" and run.best is not None
+    if not best_is_kept:
+        run.save_model(model)
+    elif run.best_step != run.step:
+        run.save_model(model.with_stem(f"{model.stem}-last"))
+
+
+def report(
+    run: Run,
+    progress: Progress,
+    held_out: Validation | None,
+    log: Log,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Log where the run stands; draw its curve and samples, too, when it was measured."""
+    if not run.fabric.is_global_zero:
+        return
+    log.add(progress)
+    if held_out is not None or progress.step == progress.steps:
+        draw_curve(log.rows, log.path.with_name("curve.png"))
+    if held_out is not None:
+        draw_samples(held_out, run.result, log.path.with_name("samples.png"))
+    if on_progress is not None:
+        on_progress(progress)

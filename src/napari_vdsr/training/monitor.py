@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
-from napari_vdsr.errors import CollapseError, DivergenceError
+from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,8 @@ COLLAPSE_RMS = 1e-3
 # Colours that readers with any colour vision can tell apart (Okabe and Ito).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SMOOTH = 10
+# Height of a label, of the axis.
+LABEL = 0.075
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,11 @@ class Progress:
         Training time so far, over all sessions.
     patches_per_second, seconds_per_step : float
         Since this session started.
-    gains : dict of int to float
-        At validations: PSNR over bicubic in dB for each scale; else empty.
-    psnr : dict of int to float
-        At validations: PSNR in dB for each scale.
+    gains : dict of str to float
+        At validations: PSNR over the input's (bicubic interpolation's) in dB for each task,
+        such as "x2"; else empty.
+    psnr : dict of str to float
+        At validations: PSNR in dB for each task.
     """
 
     step: int
@@ -49,8 +53,8 @@ class Progress:
     seconds: float
     patches_per_second: float
     seconds_per_step: float
-    gains: dict[int, float]
-    psnr: dict[int, float]
+    gains: dict[str, float]
+    psnr: dict[str, float]
 
 
 class Log:
@@ -60,16 +64,26 @@ class Log:
     ----------
     path : pathlib.Path
         The file.
-    scales : tuple of int
-        Validated scales, one PSNR and one gain column each.
+    tasks : tuple of str
+        Names of the validated tasks, one PSNR and one gain column each.
     step : int
         Rows after this step, written by a run that was cut off, are dropped.
+    tensorboard : pathlib.Path, optional
+        Folder for TensorBoard's own log, which holds the same.
+
+    Raises
+    ------
+    MissingExtraError
+        If TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, path: Path, scales: tuple[int, ...], step: int) -> None:
+    def __init__(
+        self, path: Path, tasks: tuple[str, ...], step: int, *, tensorboard: Path | None = None
+    ) -> None:
         self.path = path
+        self._board = _tensorboard(tensorboard, step) if tensorboard else None
         self.columns = ["step", "loss", "lr", "seconds"]
-        self.columns += [f"psnr_x{s}" for s in scales] + [f"gain_x{s}" for s in scales]
+        self.columns += [f"psnr_{t}" for t in tasks] + [f"gain_{t}" for t in tasks]
         self.rows = [r for r in read_log(path) if int(r["step"]) <= step] if step else []
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
@@ -84,11 +98,26 @@ class Log:
             "lr": f"{progress.lr:.6g}",
             "seconds": f"{progress.seconds:.1f}",
         }
-        row |= {f"psnr_x{s}": f"{v:.4f}" for s, v in progress.psnr.items()}
-        row |= {f"gain_x{s}": f"{v:.4f}" for s, v in progress.gains.items()}
+        row |= {f"psnr_{t}": f"{v:.4f}" for t, v in progress.psnr.items()}
+        row |= {f"gain_{t}": f"{v:.4f}" for t, v in progress.gains.items()}
         self.rows.append(row)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, restval="").writerow(row)
+        if self._board is not None:
+            for column, value in row.items():
+                if column != "step":
+                    self._board.add_scalar(column, float(value), progress.step)
+            self._board.flush()
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "--tensorboard needs tensorboard, which is not installed. Run: pip install tensorboard"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
@@ -157,8 +186,8 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
 def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
     steps = [int(row["step"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
-    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > SMOOTH else SERIES[0])
-    if len(rows) > SMOOTH:
+    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > 3 * SMOOTH else SERIES[0])
+    if len(rows) > 3 * SMOOTH:
         means = [sum(losses[i : i + SMOOTH]) / SMOOTH for i in range(len(losses) - SMOOTH + 1)]
         axes.plot(steps[SMOOTH - 1 :], means, lw=1.5, color=SERIES[0])
     axes.set_title("Training loss")
@@ -170,19 +199,25 @@ def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
 
 def _draw_gains(axes: Any, rows: list[dict[str, str]]) -> None:
     axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
+    ends = []
     for index, column in enumerate(_gains(rows[0]) if rows else []):
         points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
         steps, gains = zip(*points, strict=True)
         color = SERIES[index % len(SERIES)]
         axes.plot(steps, gains, lw=1.5, marker="o", ms=2.5, color=color)
-        name = column.replace("gain_x", "×")
+        name = re.sub("^x(?=[0-9])", "×", column.removeprefix("gain_"))
+        ends.append((gains[-1], steps[-1], f"{name}  {gains[-1]:+.2f}", color))
+    low, high = axes.get_ylim()
+    at = -math.inf
+    for gain, step, text, color in sorted(ends):
+        at = max(gain, at + LABEL * (high - low))  # labels of equal gains stand above each other
         axes.annotate(
-            f"{name}  {gains[-1]:+.2f}", (steps[-1], gains[-1]), xytext=(5, 0),
-            textcoords="offset points", va="center", color=color, weight="bold",
-        )  # fmt: skip
-    axes.set_title("PSNR over bicubic, validation images")
-    axes.set_ylabel("dB")
+            text, (step, gain), xytext=(step, at), textcoords="data", va="center", color=color,
+            weight="bold", annotation_clip=False,
+        ).set_x(step + 0.02 * step)  # fmt: skip
+    axes.set_title("PSNR gain, validation images")
+    axes.set_ylabel("dB over the input")
 
 
 def _gains(row: dict[str, str]) -> list[str]:
-    return [column for column in row if column.startswith("gain_x")]
+    return [column for column in row if column.startswith("gain_")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -11,28 +12,24 @@ from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import save_model
+from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
     check_same_run,
-    checkpoint_to_resume,
     flatten_optimizer,
     restore_optimizer,
 )
-from napari_vdsr.training.data import load_images
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
 from napari_vdsr.training.patches import Patches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from lightning.fabric import Fabric
     from torch import Tensor
 
     from napari_vdsr.training.config import TrainConfig
+    from napari_vdsr.training.dataset import Dataset, Sources
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +43,17 @@ class Run:
         Launched.
     config : TrainConfig
         The recipe.
-    sources, output, exclude, resume
+    dataset : Dataset
+        What it is trained on.
+    sources, output, resume
         See ``loop.train``.
 
     Attributes
     ----------
     step : int
         Steps taken.
+    best, best_step : float or None, int
+        Largest mean gain over the input on held-out images, in dB, and when it was.
     whole : bool
         Whether weights, optimizer and step number agree; they do not within a step.
     network : Network
@@ -72,28 +73,22 @@ class Run:
         self,
         fabric: Fabric,
         config: TrainConfig,
-        sources: Sequence[Path],
+        dataset: Dataset,
+        sources: Sources,
         output: Path,
         *,
-        exclude: Sequence[str] = (),
-        resume: bool = False,
+        saved: Checkpoint | None = None,
     ) -> None:
-        output.mkdir(parents=True, exist_ok=True)
-        saved = checkpoint_to_resume(output, config) if resume else None
-        if saved is None and (output / NAME).exists():
-            raise TrainingError(f"{output}: holds a run already. Pass --resume or another folder.")
         self.fabric, self.config, self.output = fabric, config, output
+        self.sources, self.tasks = sources, dataset.tasks
         torch.manual_seed(config.seed)
-        images = load_images(sources, exclude)
-        self.data = {
-            "files": len(images.files),
-            "sha256": images.sha256,
-            "excluded": list(exclude),
-        }
+        self.data = dataset.describe(sources)
         if saved is not None:
             check_same_run(saved, config, self.data)
-        self.patches = Patches(images.images, config, fabric.device)
-        left_out = len(images.images) - self.patches.image_count
+            start = saved.data.get("start_from_sha256")
+            self.data |= {"start_from_sha256": start} if start else {}
+        self.patches = Patches(dataset.train.fields, config, dataset.tasks, fabric.device)
+        left_out = len(dataset.train.fields) - len(self.patches.fields)
         if left_out:
             logger.warning("%d images are smaller than a patch and are not used.", left_out)
         self._build(saved)
@@ -101,6 +96,8 @@ class Run:
         self.whole = True
         self._loss_sum = torch.tensor(saved.loss_sum if saved else 0.0, device=fabric.device)
         self._loss_count = saved.loss_count if saved else 0
+        self.best = saved.best if saved else None
+        self.best_step = saved.best_step if saved else 0
         self._seconds_before = saved.seconds if saved else 0.0
         self._started = time.monotonic()
 
@@ -110,6 +107,8 @@ class Run:
         self.network: Network = NETWORKS[config.architecture](
             depth=config.depth, width=config.width, last_init=config.last_init
         )
+        if config.start_from and saved is None:
+            self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plain_optimizer = build_optimizer(self.network, config)
         self.ema: AveragedModel | None = None
@@ -172,17 +171,21 @@ class Run:
             groups=groups,
             loss_sum=float(self._loss_sum),
             loss_count=self._loss_count,
+            best=self.best,
+            best_step=self.best_step,
         ).save(self.output / file_name)
 
-    def save_model(self, path: Path, sources: list[str], validation: Path | None) -> None:
+    def save_model(self, path: Path) -> None:
         """Write the model and its card, in the first process only."""
         if not self.fabric.is_global_zero:
             return
+        validation = self.sources.validation
         training: dict[str, Any] = {
-            "config": self.config.to_dict(),
+            "config": without_folders(self.config),
             "data": self.data,
-            "sources": sources,
+            "sources": [source.name for source in self.sources.images],
             "validation": validation.name if validation else None,
+            "step": self.step,
             "seconds": round(self.seconds),
             "torch": torch.__version__,
             "precision": str(self.fabric.strategy.precision.precision),
@@ -190,7 +193,43 @@ class Run:
         card = ModelCard(
             name=path.stem,
             architecture=self.config.architecture,
-            scales=tuple(map(float, self.config.scales)),
+            scales=tuple(sorted({float(task.scale) for task in self.tasks})),
             training=training,
         )
         save_model(path, self.result, card)
+
+
+def without_folders(config: TrainConfig) -> dict[str, Any]:
+    """Settings as the card tells them: files by their names, not by where they lie."""
+    values = config.to_dict()
+    for name in ("start_from", "psf", "noise_from"):
+        values[name] = Path(values[name]).name
+    return values
+
+
+def take_weights(network: Network, name_or_path: str) -> str:
+    """Start from the weights of a model, bundled or a file, of the same architecture.
+
+    Returns
+    -------
+    str
+        SHA-256 of the weights.
+
+    Raises
+    ------
+    TrainingError
+        If the model is of another architecture or size.
+    ModelFileError
+        If there is no such model.
+    """
+    model = load_model(name_or_path)
+    mine, theirs = network.state_dict(), model.network.state_dict()
+    if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
+        card = model.card
+        raise TrainingError(
+            f"start_from {name_or_path} is a {card.architecture} with {card.hyperparameters}, the "
+            f"settings ask for {network.hyperparameters}. Set depth and width to those of the "
+            "model, or start without it."
+        )
+    network.load_state_dict(theirs)
+    return model.card.sha256

@@ -1,0 +1,163 @@
+"""A run in one TOML file: its images, where it goes, and its recipe."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io.atomic import whole_file
+from napari_vdsr.training.config import PRESETS, TrainConfig, load_config
+from napari_vdsr.training.dataset import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEMPLATE = Path(__file__).parent / "template.toml"
+# Settings of a recipe that name files.
+FILES = ("start_from", "psf", "noise_from")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        The recipe.
+    sources : Sources
+        The images.
+    output : pathlib.Path or None
+        Folder of the run.
+    name : str
+        Of the model; empty for that of the folder.
+    """
+
+    config: TrainConfig = field(default_factory=TrainConfig)
+    sources: Sources = field(default_factory=lambda: Sources(()))
+    output: Path | None = None
+    name: str = ""
+
+
+def read_plan(path: Path, **overrides: Any) -> Plan:
+    """Read a run's TOML file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As `write_template` makes them. Paths in it count from its folder.
+    **overrides
+        Settings of the recipe that shall differ.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, names an unknown setting, or gives one a wrong value.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    folder = path.parent
+    sources = Sources(
+        images=_paths(values, "images", folder),
+        inputs=_paths(values, "low_resolution", folder),
+        validation=next(iter(_paths(values, "validation", folder)), None),
+        exclude=tuple(_texts(values, "exclude")),
+    )
+    output = next(iter(_paths(values, "output", folder)), None)
+    name = next(iter(_texts(values, "name")), "")
+    preset = next(iter(_texts(values, "preset")), "fast")
+    if preset not in presets():
+        raise UsageError(f"{path}: preset is {preset!r}; allowed are {', '.join(presets())}.")
+    for key in FILES:
+        given = values.get(key)
+        if isinstance(given, str) and given and (folder / given).exists():
+            values[key] = str(folder / given)
+    return Plan(load_config(preset, **(values | overrides)), sources, output, name)
+
+
+def presets() -> list[str]:
+    """Names of the recipes that are bundled."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def write_template(path: Path) -> None:
+    """Write a commented TOML file to fill in.
+
+    Raises
+    ------
+    UsageError
+        If there is a file already, or it cannot be written.
+    """
+    if path.exists():
+        raise UsageError(f"{path}: exists already. Name another file.")
+    try:
+        with whole_file(path, overwrite=False) as partial:
+            partial.write_bytes(TEMPLATE.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error}).") from error
+
+
+def plan_of(
+    preset: str,
+    images: Sequence[Path],
+    changes: dict[str, Any],
+    *,
+    low_resolution: Sequence[Path] = (),
+    validation: Path | None = None,
+    exclude: Sequence[str] = (),
+    output: Path | None = None,
+    name: str | None = None,
+) -> Plan:
+    """Plan from a command line: what it says comes before what a TOML file says.
+
+    Parameters
+    ----------
+    preset : str
+        A bundled recipe, or a TOML file of settings.
+    images : sequence of pathlib.Path
+        High-resolution images; or one TOML file of a whole run.
+    changes : dict
+        Settings of the recipe.
+    low_resolution, validation, exclude, output, name
+        See `Sources` and `Plan`.
+
+    Raises
+    ------
+    UsageError
+        If a file or a setting cannot be used.
+    """
+    if len(images) == 1 and images[0].suffix.lower() == ".toml":
+        plan, images = read_plan(images[0], **changes), ()
+    else:
+        plan = Plan(load_config(preset, **changes))
+    return replace(
+        plan,
+        sources=Sources(
+            images=tuple(images) or plan.sources.images,
+            inputs=tuple(low_resolution) or plan.sources.inputs,
+            validation=validation or plan.sources.validation,
+            exclude=tuple(exclude) or plan.sources.exclude,
+        ),
+        output=output or plan.output,
+        name=name or plan.name,
+    )
+
+
+def _texts(values: dict[str, Any], key: str) -> list[str]:
+    """Take a setting out of `values`: a text, or a list of them."""
+    given = values.pop(key, [])
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{key} is {given!r}; it must be a text or a list of texts.")
+    return [text for text in texts if text]
+
+
+def _paths(values: dict[str, Any], key: str, folder: Path) -> tuple[Path, ...]:
+    return tuple(folder / Path(text).expanduser() for text in _texts(values, key))

@@ -1,0 +1,258 @@
+"""Pictures of a run, and its final report."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_vdsr import __version__
+from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.io.atomic import whole_file
+from napari_vdsr.modelfile import load_model
+from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
+from napari_vdsr.training.validation import Case, Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.networks import Network
+    from napari_vdsr.training.fields import Field
+    from napari_vdsr.training.run import Run
+
+# Pixels along an axis of the parts that are shown, and rows of a picture.
+CROP = 96
+SAMPLES = 3
+WORST = 3
+# Fields in the report's table; more of them are chosen evenly.
+MOST_FIELDS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one or two networks made of a held-out case.
+
+    Attributes
+    ----------
+    case : Case
+        The case.
+    result : numpy.ndarray
+        (Y, X) uint8, of the trained network.
+    after : Score
+        Its figures.
+    start : Score or None
+        Figures of the model that the run started from.
+    """
+
+    case: Case
+    result: NDArray[np.uint8]
+    after: Score
+    start: Score | None = None
+
+    @property
+    def gain(self) -> float:
+        """PSNR over the input's, in dB."""
+        return self.after.psnr - self.case.before.psnr
+
+
+def draw_samples(held_out: Validation, network: Network, path: Path) -> None:
+    """Draw input, result and truth of a few held-out images into a PNG file.
+
+    Parameters
+    ----------
+    held_out : Validation
+        Cases are taken evenly from all of them.
+    network : Network
+        As it is now.
+    path : pathlib.Path
+        One that is there is replaced.
+    """
+    number = min(SAMPLES, len(held_out.cases))
+    places = {round(at) for at in np.linspace(0, len(held_out.cases) - 1, number)}
+    chosen = [held_out.cases[at] for at in sorted(places)]
+    outcomes = [
+        outcome(case, result)
+        for case, result in zip(chosen, held_out.enhance(network, chosen), strict=True)
+    ]
+    draw_outcomes(outcomes, path, "Held-out images")
+
+
+def outcome(case: Case, result: NDArray[Any], start: Score | None = None) -> Outcome:
+    """Outcome of a network's result in [0, 1]."""
+    return Outcome(case, to_uint8(result), case.score(result), start)
+
+
+def draw_outcomes(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
+    """Draw input, result and truth, a row each, where the input is worst."""
+    import matplotlib
+
+    inches = 1.9
+    figure = new_figure(3 * inches + 0.2, len(outcomes) * (inches + 0.42) + 0.1)
+    with matplotlib.rc_context(STYLE):
+        axes = figure.subplots(len(outcomes), 3, squeeze=False)
+        for row, made in zip(axes, outcomes, strict=True):
+            case = made.case
+            place = _worst_part(case)
+            names = (
+                f"{case.name}\n{_input_name(case)}  {case.before.psnr:.2f} dB",
+                f"model  {made.after.psnr:.2f} dB ({made.gain:+.2f})",
+                "truth",
+            )
+            parts = (to_uint8(case.worse), made.result, case.truth)
+            low, high = np.percentile(case.truth[place], (0.5, 99.5))
+            for ax, name, pixels in zip(row, names, parts, strict=True):
+                ax.imshow(
+                    pixels[place], cmap="gray", vmin=low, vmax=max(high, low + 1),
+                    interpolation="nearest",
+                )  # fmt: skip
+                ax.set_title(name, color=INK if ax is row[1] else PALE, fontsize=8)
+                ax.set_axis_off()
+        figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.42 / figure.get_figheight(), 0.03, 0.22)
+        save_figure(figure, path, title=title, dpi=150)
+
+
+def _worst_part(case: Case) -> tuple[slice, slice]:
+    """Rows and columns where the input differs most from the truth."""
+    error = np.square(case.worse - case.truth / 255.0)
+    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    height, width = (min(CROP, n) for n in error.shape)
+    inside = (
+        total[height:, width:] - total[:-height, width:]
+        - total[height:, :-width] + total[:-height, :-width]
+    )  # fmt: skip
+    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
+    return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
+
+
+def _input_name(case: Case) -> str:
+    return f"bicubic ×{case.task.scale}" if case.task.scale > 1 else f"input, {case.task.name}"
+
+
+def write_report(
+    run: Run, fields: Sequence[Field], model: Path, rows: Sequence[dict[str, str]]
+) -> Path:
+    """Measure the model on every held-out image in full, and write ``report.md``.
+
+    Parameters
+    ----------
+    run : Run
+        That made it.
+    fields : sequence of Field
+        Held out; none where nothing was.
+    model : pathlib.Path
+        The model file.
+    rows : sequence of dict
+        Of the log.
+
+    Returns
+    -------
+    pathlib.Path
+        ``report.md`` beside the model, with ``worst.png`` beside it.
+    """
+    if len(fields) > MOST_FIELDS:
+        fields = [fields[round(at)] for at in np.linspace(0, len(fields) - 1, MOST_FIELDS)]
+    outcomes = list(_outcomes(run, fields, model)) if fields else []
+    text = io.StringIO()
+    card = load_model(str(model)).card
+    config = run.config
+    text.write(f"# {card.name}\n\n")
+    text.write(
+        f"A {card.architecture} of {config.depth} layers, trained by napari-vdsr {__version__}: "
+        f"{run.step:,} steps of {config.batch_size} patches, {run.seconds / 60:.0f} minutes, "
+        f"{run.data['files']} files. The weights are those of step {card.training['step']:,}"
+        + (f", started from {card.training['config']['start_from']}" if config.start_from else "")
+        + ".\n\n"
+    )
+    for task in run.tasks:
+        text.write(f"- {task.name}: {_describe(task.describe()['degradations'])}\n")
+    text.write("\n![loss and PSNR against steps](curve.png)\n\n")
+    if outcomes:
+        _write_figures(text, outcomes, start=Path(config.start_from).name)
+        worst = sorted(outcomes, key=lambda made: made.gain)[:WORST]
+        draw_outcomes(worst, model.with_name("worst.png"), "Worst cases")
+    else:
+        text.write("No images were held out: how good the model is was not measured.\n")
+    path = model.with_name("report.md")
+    with whole_file(path, overwrite=True) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+def _outcomes(run: Run, fields: Sequence[Field], model: Path) -> Iterator[Outcome]:
+    """Measure field by field, so that no more than one is in memory."""
+    trained = load_model(str(model)).network.to(run.fabric.device)
+    start: Network | None = None
+    if run.config.start_from:
+        start = load_model(run.config.start_from).network.to(run.fabric.device)
+    for task in run.tasks:
+        for field in fields:
+            held_out = Validation([field], [task], run.fabric.device, whole=True)
+            (case,) = held_out.cases
+            (result,) = held_out.enhance(trained)
+            before = case.score(next(held_out.enhance(start))) if start is not None else None
+            yield outcome(case, result, before)
+
+
+def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str) -> None:
+    names = list(dict.fromkeys(made.case.task.name for made in outcomes))
+    text.write("## Held-out images\n\n")
+    text.write(
+        "PSNR in dB / SSIM on whole images that were not trained on. Images are rounded to 8 bits "
+        f"and borders shaved by the scale, as in protocol {PROTOCOL}"
+        + ("" if all(m.case.task.published for m in outcomes) else "; other degradations than "
+           "bicubic shrinking are this run's own")
+        + ".\n\n"
+    )  # fmt: skip
+    second = f" start: {start} |" if start else ""
+    shrunken = all(made.case.task.scale > 1 for made in outcomes)
+    first = "bicubic" if shrunken else "input"
+    text.write(f"| task | image | {first} |{second} trained | gain (dB) |\n")
+    text.write(f"|---|---|---|{'---|' if start else ''}---|---|\n")
+    for name in names:
+        mine = [made for made in outcomes if made.case.task.name == name]
+        for made in mine:
+            text.write(_row(name, made.case.name, [made]))
+        if len(mine) > 1:
+            text.write(_row(f"**{name}**", "**mean**", mine))
+    lost = [made for made in outcomes if made.gain < 0]
+    text.write(
+        f"\n{len(lost)} of {len(outcomes)} got worse than the {first} image.\n\n"
+        "## Worst cases\n\n"
+        "Where the model gained least; each part is where the input is worst.\n\n"
+        "![input, model and truth of the worst cases](worst.png)\n"
+    )
+
+
+def _row(task: str, image: str, outcomes: Sequence[Outcome]) -> str:
+    def mean(scores: list[Score]) -> str:
+        psnr, ssim = (np.mean([getattr(s, name) for s in scores]) for name in ("psnr", "ssim"))
+        return f"{psnr:.2f} / {ssim:.4f}"
+
+    starts = [made.start for made in outcomes if made.start is not None]
+    cells = [task, image, mean([made.case.before for made in outcomes])]
+    cells += [mean(starts)] if starts else []
+    cells += [mean([m.after for m in outcomes]), f"{np.mean([m.gain for m in outcomes]):+.2f}"]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _describe(degradations: str | list[dict[str, Any]]) -> str:
+    if isinstance(degradations, str):
+        return degradations
+    said = []
+    for values in degradations:
+        rest = {k: v for k, v in values.items() if k != "kind"}
+        numbers = ", ".join(f"{k} {_number(v)}" for k, v in rest.items() if v not in ("", 1))
+        said.append(f"{values['kind']} ({numbers})" if numbers else values["kind"])
+    return ", then ".join(said) or "nothing"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        low, high = value
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
