@@ -1,9 +1,10 @@
-"""``vdsr models``: what is bundled, and what a model file says about itself."""
+"""``vdsr models``: what is bundled, and what is inside a model."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,9 +21,29 @@ def list_command() -> None:
 
 def show_command(
     model: Annotated[str, typer.Argument(help="Bundled name or .safetensors file.")],
+    filters: Annotated[
+        Path | None,
+        typer.Option(help="Draw the first and last layer's filters into this PNG, PDF or SVG."),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Draw those of this layer, from 1, instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card alone, as JSON.")] = False,
 ) -> None:
-    """Print a model's card as JSON."""
+    """Show a model's layers, parameters, receptive field, cost, and card."""
     from napari_vdsr.modelcard import BICUBIC_CARD, find_model, read_card
 
     card = BICUBIC_CARD if model == BICUBIC_CARD.name else read_card(find_model(model))
-    typer.echo(json.dumps(asdict(card), indent=2))
+    text = json.dumps(asdict(card), indent=2)
+    if as_json:
+        typer.echo(text)
+        return
+    from napari_vdsr.inspection import describe, draw_filters
+    from napari_vdsr.modelfile import load_model
+
+    loaded = load_model(model)
+    if filters is not None:
+        draw_filters(loaded, filters, layer)
+    typer.echo(f"{describe(loaded)}\n\ncard\n{text}")
+    if filters is not None:
+        typer.echo(f"\nfilters: {filters}")

@@ -1,0 +1,262 @@
+"""Looking inside a network: its layers, its filters, and what they see in an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_vdsr.color import luma
+from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
+from napari_vdsr.errors import UsageError
+from napari_vdsr.resize import apply_windows, axis_window
+from napari_vdsr.scale import output_length
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_vdsr.modelfile import Model
+    from napari_vdsr.networks import Network
+
+# Inches of one kernel, and of the gap between two.
+KERNEL, GAP = 0.2, 0.05
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution of a network.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    shape : tuple of int
+        (output maps, input maps, rows, columns) of its weights.
+    parameters : int
+        Weights and biases.
+    field : int
+        Pixels along an axis that one of its values depends on.
+    flop : int
+        For each pixel; a multiplication and an addition count as two.
+    activation : str
+        What follows it.
+    """
+
+    number: int
+    shape: tuple[int, int, int, int]
+    parameters: int
+    field: int
+    flop: int
+    activation: str
+
+
+def layers_of(network: Network) -> list[Layer]:
+    """List the convolutions of a network that is a chain of them; none for bicubic.
+
+    Raises
+    ------
+    UsageError
+        If it is no chain.
+    """
+    found: list[Layer] = []
+    field = 1
+    for module in _modules(network):
+        if isinstance(module, nn.Conv2d):
+            rows, columns = (int(k) for k in module.kernel_size)
+            field += max(rows, columns) - 1
+            weights = module.weight.numel()
+            bias = 0 if module.bias is None else module.bias.numel()
+            shape = (module.out_channels, module.in_channels, rows, columns)
+            found.append(
+                Layer(len(found) + 1, shape, weights + bias, field, 2 * weights + bias, "")
+            )
+        elif found:
+            last = found[-1]
+            found[-1] = Layer(**{**vars(last), "activation": type(module).__name__})
+    return found
+
+
+def _modules(network: Network) -> list[Any]:
+    if network.chain is None:
+        if any(True for _ in network.parameters()):
+            raise UsageError("this network is no chain of layers; only such can be looked into.")
+        return []
+    return list(network.chain)
+
+
+def describe(model: Model) -> str:
+    """Layers, shapes, parameters, receptive field and cost of a model, as text."""
+    layers = layers_of(model.network)
+    lines = [f"{model.name}: {model.card.description or model.card.architecture}"]
+    if not layers:
+        return "\n".join([*lines, "no layers, no parameters"])
+    lines += ["", f"{'layer':>5}  {'weights':>16}  {'parameters':>10}  {'field':>7}  activation"]
+    for layer in layers:
+        weights = " x ".join(map(str, layer.shape))
+        lines.append(
+            f"{layer.number:5}  {weights:>16}  {layer.parameters:10,}  "
+            f"{layer.field:3} x {layer.field:<3} {layer.activation}"
+        )
+    total = sum(layer.parameters for layer in layers)
+    flop = sum(layer.flop for layer in layers)
+    field = layers[-1].field
+    lines += [
+        "",
+        f"parameters       {total:,}",
+        f"receptive field  {field} x {field} pixels of the result",
+        f"cost             {flop / 1e6:.2f} MFLOP per pixel of the result",
+    ]
+    return "\n".join(lines)
+
+
+def draw_filters(model: Model, path: Path, number: int | None = None) -> None:
+    """Draw the kernels of a layer; by default of the first and the last one.
+
+    Parameters
+    ----------
+    model : Model
+        Its network must have layers.
+    path : pathlib.Path
+        PNG, PDF or SVG by its suffix; one that is there is replaced.
+    number : int, optional
+        Of a layer, from 1.
+
+    Raises
+    ------
+    UsageError
+        If there is no such layer, or the suffix is unknown.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    check_format(path)
+    kernels = [m.weight.detach().numpy() for m in _modules(model.network) if _is_conv(m)]
+    if not kernels:
+        raise UsageError(f"model {model.name} has no filters to draw.")
+    check_number(number, len(kernels))
+    numbers = [number] if number is not None else sorted({1, len(kernels)})
+    boards = [_board(kernels[n - 1]) for n in numbers]
+    names = [f"layer {n} of {len(kernels)}: {_maps(kernels[n - 1])}" for n in numbers]
+    _draw(boards, names, path, title=f"Filters of {model.name}")
+
+
+def _is_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d)
+
+
+def check_number(number: int | None, count: int) -> None:
+    """Raise ``UsageError`` unless a network of `count` layers has this one."""
+    if number is not None and not 1 <= number <= count:
+        raise UsageError(f"layer {number} does not exist; the network has 1 to {count}.")
+
+
+def _maps(kernels: NDArray[np.float32]) -> str:
+    outputs, inputs, rows, columns = kernels.shape
+    return f"{inputs} map{'s' * (inputs > 1)} to {outputs}, {rows} x {columns}"
+
+
+def _board(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(R, C, k, k): one input or output map in rows of 16, else outputs by inputs."""
+    outputs, inputs, *size = kernels.shape
+    if min(outputs, inputs) > 1:
+        return kernels
+    flat = kernels.reshape(-1, *size)
+    columns = min(16, len(flat))
+    padded = np.full((-(-len(flat) // columns) * columns, *size), np.nan, np.float32)
+    padded[: len(flat)] = flat
+    return padded.reshape(-1, columns, *size)
+
+
+def _draw(boards: list[NDArray[np.float32]], names: list[str], path: Path, *, title: str) -> None:
+    import matplotlib
+
+    unit = KERNEL if max(board.shape[1] for board in boards) <= 16 else KERNEL / 2
+    width = max(board.shape[1] for board in boards) * unit + 1.2
+    heights = [board.shape[0] * unit for board in boards]
+    figure = new_figure(width, sum(heights) + 0.5 * len(boards) + 0.15, layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        axes = figure.subplots(
+            len(boards), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )[:, 0]
+        for ax, board, name in zip(axes, boards, names, strict=True):
+            rows, columns, height, wide = board.shape
+            # A blank row and column stands between two kernels.
+            picture = np.full((rows, columns, height + 1, wide + 1), np.nan, np.float32)
+            picture[..., :height, :wide] = board
+            picture = picture.swapaxes(1, 2).reshape(rows * (height + 1), columns * (wide + 1))
+            limit = float(np.nanmax(np.abs(board)))
+            drawn = ax.imshow(
+                picture[:-1, :-1], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
+            ax.set_axis_off()
+            ax.set_title(name)
+            figure.colorbar(drawn, ax=ax, fraction=0.03, pad=0.02)
+        save_figure(figure, path, title=title, dpi=150)
+
+
+@torch.inference_mode()
+def feature_maps(
+    model: Model,
+    plane: NDArray[Any],
+    scale: tuple[float, float],
+    window: tuple[slice, slice],
+    number: int,
+    *,
+    unit: tuple[float, float],
+) -> NDArray[np.float32]:
+    """Feature maps of one layer for a window of an upscaled plane.
+
+    Parameters
+    ----------
+    model : Model
+        A chain of layers.
+    plane : numpy.ndarray
+        (Y, X) or (Y, X, S): the source; of colours the luma goes through the network.
+    scale : (float, float)
+        Along Y and X.
+    window : (slice, slice)
+        Rows and columns of the result.
+    number : int
+        Of the layer, from 1; after its activation.
+    unit : (float, float)
+        Intensities that become 0 and 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (maps, Y, X) float32, the same as if the whole plane had gone through.
+
+    Raises
+    ------
+    UsageError
+        If there is no such layer.
+    """
+    count = len(layers_of(model.network))
+    check_number(number, count)
+    halo = model.network.halo(max(scale))
+    spans = [
+        (max(0, w.start - halo), min(output_length(n, s), w.stop + halo))
+        for w, n, s in zip(window, plane.shape, scale)
+    ]
+    axes = [axis_window(n, s, *span) for n, s, span in zip(plane.shape, scale, spans)]
+    source = plane[axes[0].start : axes[0].stop, axes[1].start : axes[1].stop]
+    low, high = unit
+    enlarged = (apply_windows(source, *axes) - low) / ((high - low) or 1.0)
+    if enlarged.ndim == 3:
+        enlarged = luma(enlarged[..., :3])
+    x = torch.from_numpy(enlarged.astype(np.float32))[None, None]
+    seen = 0
+    for module in _modules(model.network):
+        seen += isinstance(module, nn.Conv2d)
+        if seen > number:
+            break
+        x = module(x)
+    inner = tuple(
+        slice(w.start - span[0], w.stop - span[0]) for w, span in zip(window, spans, strict=True)
+    )
+    maps: NDArray[np.float32] = x[0].numpy()[:, *inner].copy()
+    return maps

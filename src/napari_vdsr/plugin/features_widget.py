@@ -1,0 +1,147 @@
+"""The widget "VDSR look inside": feature maps of a network as a layer."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import Container, FloatSpinBox, Label, PushButton, SpinBox
+from napari.layers import Image as ImageLayer
+from napari.viewer import Viewer
+
+from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.image import Image
+from napari_vdsr.plugin.form import LayerBox, Leaving, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.placement import resampled, with_leading_axis
+from napari_vdsr.plugin.request import Request
+from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.viewport import shown_plane, visible_window
+
+# Pixels of one map: 64 of them are kept in float32.
+PIXELS = 512 * 512
+
+
+class FeaturesWidget(Container):
+    """Look at what a network's layers see in an image.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self.layer = LayerBox(viewer)
+        self.model = ModelBox()
+        self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
+        self.number = SpinBox(
+            label="Network layer", value=1, min=1, max=1000,
+            tooltip="From 1; the last one gives what is added to the bicubic image",
+        )  # fmt: skip
+        self.show_button = PushButton(
+            text="Show", tooltip="Add the layer's feature maps for what the canvas shows"
+        )
+        self.row = TaskRow([self.show_button])
+        self.row.label = ""
+        self.about = Label(
+            label="",
+            value="Each map is one step of the new slider: bright where its filters found what "
+            "they look for.",
+        )
+        wrap(self.about)
+        super().__init__(
+            widgets=[self.layer, self.model, self.scale, self.number, self.row, self.about]
+        )
+        self.show_button.changed.connect(self.show_features)
+        Leaving(self, self._close_down)
+
+    def _close_down(self) -> None:
+        self.row.close_down()
+        self.layer.disconnect()
+
+    def show_features(self, _: Any = None) -> None:
+        """Compute the feature maps of what the canvas shows."""
+        layer = self.layer.value
+        try:
+            if layer is None:
+                raise UsageError("There is no image layer. Open an image first.")
+            data, meta, _ = layer.as_layer_data_tuple()
+            image = to_image(data, meta)
+            pair = (self.scale.value, self.scale.value)
+            request = Request(
+                image=image, model=self.model.value, scale=pair,
+                first_plane=shown_plane(self._viewer, layer),
+            )  # fmt: skip
+            shape = dict(zip(image.axes, request.shape()))
+            window, _ = visible_window(self._viewer, layer, pair, (shape["Y"], shape["X"]), PIXELS)
+        except VdsrError as error:
+            self.row.refuse(error)
+            return
+        self.row.start(
+            partial(compute, request, window, self.number.value),
+            f"VDSR look inside {layer.name}",
+            on_report=lambda _: None,
+            on_done=partial(self._add, layer, request, window, self.number.value),
+            on_stopped=lambda: None,
+        )
+
+    def _add(
+        self,
+        layer: ImageLayer,
+        request: Request,
+        window: tuple[slice, slice],
+        number: int,
+        maps: np.ndarray,
+    ) -> None:
+        if layer not in self._viewer.layers:
+            return
+        _, meta, _ = layer.as_layer_data_tuple()
+        leading = request.first_plane
+        placed = resampled(
+            meta,
+            [1.0] * len(leading) + list(request.scale),
+            [*leading, *(w.start for w in window)],
+        )
+        limit = float(np.abs(maps).max()) or 1.0
+        signed = maps.min() < 0
+        self._viewer.add_image(
+            maps[(slice(None), *(None for _ in leading))],
+            name=f"{layer.name} [{request.model} layer {number}]",
+            colormap="PiYG" if signed else "magma",
+            contrast_limits=(-limit, limit) if signed else (0.0, limit),
+            **with_leading_axis(placed, "feature"),
+        )
+        self.row.status.value = f"{len(maps)} maps of {maps.shape[1]} x {maps.shape[2]} pixels."
+
+
+def compute(
+    request: Request, window: tuple[slice, slice], number: int, report: Report
+) -> np.ndarray:
+    """Feature maps of one layer for one window of the plane that is shown.
+
+    Returns
+    -------
+    numpy.ndarray
+        (maps, Y, X) float32.
+    """
+    report("loading the model")
+    with importing_torch():
+        from napari_vdsr.inspection import feature_maps
+        from napari_vdsr.modelfile import load_model
+        from napari_vdsr.normalize import check_finite, measure
+
+    model = load_model(request.model)
+    image: Image = request.image
+    report("measuring the intensities")
+    ranges = measure(image, request.normalize).ranges
+    leading = iter(request.first_plane)
+    index = tuple(slice(None) if a in "YXS" else next(leading) for a in image.axes)
+    axes = [a for a in image.axes if a not in "YXS"]
+    channel = request.first_plane[axes.index("C")] if "C" in axes else 0
+    plane = np.asarray(image.data[index])
+    check_finite(plane, image.name)
+    report("computing the view")
+    unit = ranges[channel]
+    return feature_maps(model, plane, request.scale, window, number, unit=(unit.low, unit.high))
