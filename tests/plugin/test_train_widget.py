@@ -20,7 +20,8 @@ def tiny(monkeypatch, tmp_path):
     folder = tmp_path / "presets"
     folder.mkdir()
     text = 'depth = 3\nwidth = 4\nbatch_size = 4\nprecision = "float32"\nvalidate_every = 50\n'
-    (folder / "fast.toml").write_text(text)
+    for name in ("fine-tune", "fast"):
+        (folder / f"{name}.toml").write_text(text)
     monkeypatch.setattr(recipes, "PRESETS", folder)
 
 
@@ -35,45 +36,52 @@ def images(tmp_path):
 
 def test_train_and_use_the_model(viewer, trainer, tiny, images, tmp_path, until):
     viewer.add_image(pictures.camera()[:40, :40], name="a")
-    trainer.folder.value = images
-    trainer.validation.value = images
-    trainer.output.value = tmp_path / "run"
-    trainer.scales.value = "2"
-    trainer.steps.value = 100
+    trainer.form.folder.value = images
+    held_out = tmp_path / "held-out"
+    held_out.mkdir()
+    tifffile.imwrite(held_out / "coins.tif", pictures.coins()[:120, :130])
+    trainer.form.validation.value = held_out
+    trainer.form.output.value = tmp_path / "run"
+    trainer.form.scales.value = "2"
+    trainer.form.minutes.value = 0
+    trainer.form.steps.value = 100
     trainer.start()
     until(lambda: not trainer.row.busy)
     assert trainer.row.status.value.startswith("Done")
-    model = tmp_path / "run" / "vdsr.safetensors"
+    model = tmp_path / "run" / "run.safetensors"
     assert load_model(model).card.scales == (2,)
     assert "x2" in trainer.info.value or "continued" in trainer.info.value
     assert trainer.curve.native.pixmap().width() > 100
+    assert trainer.samples.native.pixmap().width() > 100
+    assert (tmp_path / "run" / "report.md").is_file()
     trainer.use_button.native.click()
     _, upscaler = viewer.window.add_plugin_dock_widget("napari-vdsr", "VDSR upscale")
     assert upscaler.model.value == str(model)
     upscaler.run()
     until(lambda: not upscaler.row.busy)
-    assert "a [vdsr x2]" in viewer.layers
+    assert "a [run x2]" in viewer.layers
 
 
 def test_stop_and_resume_on_layers(viewer, trainer, tiny, tmp_path, until):
     viewer.add_image(pictures.camera()[:200, :210], name="a")
     viewer.add_image(pictures.astronaut()[:200, :210], name="b", rgb=True)
-    trainer.source.value = "image layers"
-    assert trainer.layers.visible
-    assert not trainer.folder.visible
-    trainer.layers.value = list(viewer.layers)
-    trainer.output.value = tmp_path / "run"
-    trainer.steps.value = 100_000
+    trainer.form.source.value = "image layers"
+    assert trainer.form.layers.visible
+    assert not trainer.form.folder.visible
+    trainer.form.layers.value = list(viewer.layers)
+    trainer.form.output.value = tmp_path / "run"
+    trainer.form.minutes.value = 0
+    trainer.form.steps.value = 100_000
     trainer.start()
     until(lambda: trainer.row.status.value.startswith("Step"))
     trainer.row.cancel_button.native.click()
     until(lambda: not trainer.row.busy)
-    (model,) = (tmp_path / "run").glob("vdsr-step*.safetensors")
-    step = int(model.stem.removeprefix("vdsr-step"))
+    (model,) = (tmp_path / "run").glob("run-step*.safetensors")
+    step = int(model.stem.removeprefix("run-step"))
     assert load_model(model).card.training["step"] == step
     assert trainer.use_button.enabled
     assert trainer.start_button.text == "Resume"
-    kept = tifffile.imread(tmp_path / "run" / "images" / "layer-1.ome.tif")
+    kept = tifffile.imread(tmp_path / "run" / "images" / "b-1.ome.tif")
     np.testing.assert_array_equal(kept, viewer.layers["b"].data)
 
     trainer.start()
@@ -86,16 +94,48 @@ def test_stop_and_resume_on_layers(viewer, trainer, tiny, tmp_path, until):
 def test_what_is_missing_is_said(viewer, trainer, said, tiny, images, tmp_path, until):
     trainer.start()
     assert "run folder" in said()[-1]
-    trainer.output.value = tmp_path / "run"
+    trainer.form.output.value = tmp_path / "run"
     trainer.start()
     assert "folder of images" in said()[-1]
-    trainer.folder.value = images
-    trainer.scales.value = "two"
+    trainer.form.folder.value = images
+    trainer.form.scales.value = "two"
     trainer.start()
-    assert "whole numbers" in said()[-1]
-    trainer.scales.value = "2"
-    trainer.folder.value = tmp_path / "nowhere"
+    assert "'two' is no number" in said()[-1]
+    trainer.form.scales.value = "2"
+    trainer.form.folder.value = tmp_path / "nowhere"
     trainer.start()
     until(lambda: not trainer.row.busy)
     assert "no such file or folder" in said()[-1]
     assert trainer.start_button.enabled
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown", "hidden"),
+    [
+        ("sr", ["scales", "sampling", "blur", "read_noise"], ["quality", "low_resolution"]),
+        ("paired", ["low_resolution"], ["scales", "sampling", "blur", "validation"]),
+        ("denoise", ["read_noise", "shot_noise"], ["scales", "quality"]),
+        ("jpeg", ["quality"], ["scales", "read_noise"]),
+        ("mixed", ["scales", "read_noise", "quality"], ["low_resolution"]),
+    ],
+)
+def test_fields_follow_the_mode(trainer, mode, shown, hidden):
+    trainer.form.mode.value = mode
+    assert all(getattr(trainer.form, name).visible for name in shown)
+    assert not any(getattr(trainer.form, name).visible for name in hidden)
+
+
+def test_a_mixed_model(trainer, tiny, images, tmp_path, until):
+    trainer.form.folder.value = images
+    trainer.form.output.value = tmp_path / "all"
+    trainer.form.mode.value = "mixed"
+    trainer.form.scales.value = "2"
+    trainer.form.read_noise.value = "0,25"
+    trainer.form.quality.value = "10,60"
+    trainer.form.minutes.value = 0.05
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    card = load_model(tmp_path / "all" / "all.safetensors").card
+    assert card.scales == (1, 2)
+    assert card.training["config"]["noise_read"] == [0, 25]
+    assert card.training["data"]["held_out"]

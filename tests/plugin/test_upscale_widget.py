@@ -11,6 +11,9 @@ from napari.layers import Image as ImageLayer
 
 from napari_vdsr import Image, load_model, read_image, upscale
 from napari_vdsr.io import read_provenance
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import save_model
+from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import Range
 from napari_vdsr.plugin import request, upscale_job
 from napari_vdsr.resize import resize
@@ -249,8 +252,8 @@ class TestErrors:
         upscaler.fill.value = ""
         upscaler.scale.value = 9
         upscaler.run()
-        assert "up to 4" in said()[-1]
-        assert "up to 4" in upscaler.info.value
+        assert "1 to 4" in said()[-1]
+        assert "1 to 4" in upscaler.info.value
         upscaler.scale.value = 2
         upscaler.output.value = request.ZARR
         upscaler.run()
@@ -411,3 +414,26 @@ def test_closing_the_dock_ends_the_run_and_frees_the_widget(viewer, until, pause
     until(lambda: gc.collect() >= 0 and gone() is None, 5000)
     viewer.add_image(picture(), name="b")  # nobody listens any more
     viewer.layers.remove("a")
+
+
+def test_self_ensemble(viewer, upscaler, until):
+    pixels = picture(size=(32, 40))
+    viewer.add_image(pixels, name="a")
+    upscaler.ensemble.value = True
+    upscaler.run()
+    until(lambda: not upscaler.row.busy)
+    expected = core(pixels, "YX", self_ensemble=True)
+    np.testing.assert_array_equal(viewer.layers["a [VDSR x2]"].data, expected)
+    assert (expected != core(pixels, "YX")).any()
+
+
+def test_a_model_that_keeps_the_size(viewer, upscaler, tmp_path, until):
+    network = VDSR(depth=2, width=2).eval()
+    card = ModelCard(name="clean", architecture="vdsr", scales=(1.0,))
+    save_model(tmp_path / "clean.safetensors", network, card)
+    viewer.add_image(picture(size=(32, 40)), name="a")
+    upscaler.model.add_file(tmp_path / "clean.safetensors")
+    assert upscaler.scale.value == 1
+    upscaler.run()
+    until(lambda: not upscaler.row.busy)
+    assert viewer.layers["a [clean x1]"].data.shape == (32, 40)

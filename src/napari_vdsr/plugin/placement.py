@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from napari.utils.transforms import Affine
+from napari.utils.transforms.transform_utils import expand_upper_triangular
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
@@ -51,3 +52,36 @@ def resampled(
     kept["scale"] = scale / factors
     kept["translate"] = translate + own.linear_matrix @ ((first + 0.5) / factors - 0.5)
     return kept
+
+
+def with_leading_axis(placed: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Transform of a layer with one more axis in front, along which nothing moves.
+
+    Parameters
+    ----------
+    placed : mapping
+        From `resampled`.
+    label : str
+        Of the new axis.
+    """
+    found = dict(placed)
+    for key, first in (("scale", 1.0), ("translate", 0.0)):
+        if key in found:
+            found[key] = np.concatenate([[first], np.asarray(found[key], float)])
+    if "shear" in found and np.ndim(found["shear"]) == 1:
+        found["shear"] = expand_upper_triangular(np.asarray(found["shear"], float))
+    for key in ("rotate", "shear", "affine"):
+        if np.ndim(found.get(key, 0)) == 2:
+            found[key] = _in_corner(np.asarray(found[key], float))
+    if "units" in found:
+        found["units"] = ("pixel", *found["units"])
+    if "axis_labels" in found:
+        found["axis_labels"] = (label, *found["axis_labels"])
+    return found
+
+
+def _in_corner(matrix: np.ndarray) -> np.ndarray:
+    """Matrix with a row and a column of the identity before its own."""
+    larger = np.eye(len(matrix) + 1)
+    larger[1:, 1:] = matrix
+    return larger

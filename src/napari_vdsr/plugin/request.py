@@ -39,7 +39,7 @@ class Request:
         Bundled name or path.
     scale : (float, float)
         Along Y and X.
-    device, precision, normalize, fill
+    device, precision, self_ensemble, normalize, fill
         See ``napari_vdsr.upscale``.
     output : str
         One of ``OUTPUTS``.
@@ -56,6 +56,7 @@ class Request:
     scale: tuple[float, float] = (2.0, 2.0)
     device: str = "auto"
     precision: str = "auto"
+    self_ensemble: bool = False
     normalize: str | tuple[float, float] | Normalization = "auto"
     fill: float | None = None
     output: str = MEMORY
@@ -63,6 +64,11 @@ class Request:
     residual: bool = False
     consistency: bool = False
     first_plane: tuple[int, ...] = ()
+
+    @property
+    def speed_key(self) -> tuple[str, str, str, bool]:
+        """What decides how fast the network runs."""
+        return self.model, self.device, self.precision, self.self_ensemble
 
     def factors(self) -> tuple[float, ...]:
         """New pixels per source pixel along each axis, colour samples not counted."""

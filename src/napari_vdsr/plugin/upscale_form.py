@@ -17,14 +17,21 @@ from magicgui.widgets import (
 from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
 
-from napari_vdsr.errors import UsageError, VdsrError
-from napari_vdsr.modelcard import find_model, read_card
+from napari_vdsr.errors import ScaleError, UsageError, VdsrError
+from napari_vdsr.modelcard import (
+    BICUBIC_CARD,
+    LARGEST_SCALE,
+    ModelCard,
+    check_card_scale,
+    default_scale,
+    find_model,
+    read_card,
+)
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.form import CHOOSE, DEVICES, PRECISIONS, LayerBox, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.viewport import shown_plane
 
-LARGEST_SCALE = 64.0
 CONTRAST = "contrast limits"
 NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
 
@@ -40,12 +47,12 @@ class UpscaleForm(Container):
     Attributes
     ----------
     speeds : dict
-        By model, device and precision: result pixels per second, and what computed them.
+        By ``Request.speed_key``: result pixels per second, and what computed them.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self.speeds: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self.speeds: dict[tuple[str, str, str, bool], tuple[float, str]] = {}
         self._build()
         super().__init__(
             widgets=[
@@ -59,9 +66,11 @@ class UpscaleForm(Container):
             ]
         )
         self.scale.changed.connect(self._on_scale)
+        self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
         for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
-                      self.precision, self.output, self.residual, self.consistency):  # fmt: skip
+                      self.precision, self.ensemble, self.output, self.residual,
+                      self.consistency):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
         self.update_info()
@@ -90,6 +99,10 @@ class UpscaleForm(Container):
         self.fill = LineEdit(
             label="NaN becomes", tooltip="A number; empty: NaN and infinity are an error"
         )
+        self.ensemble = CheckBox(
+            label="", text="Self-ensemble",
+            tooltip="Mean over 8 flips and rotations: a little better, 8 times as long",
+        )  # fmt: skip
         self.residual = CheckBox(
             label="", text="Residual layer", tooltip="What the network added to bicubic"
         )
@@ -113,6 +126,7 @@ class UpscaleForm(Container):
                 self.fill,
                 self.output,
                 self.path,
+                self.ensemble,
                 self.residual,
                 self.consistency,
             ],
@@ -155,6 +169,7 @@ class UpscaleForm(Container):
             scale=(self.scale_y.value, self.scale_x.value),
             device=self.device.value,
             precision=self.precision.value,
+            self_ensemble=self.ensemble.value,
             normalize=self._range(layer),
             fill=self._fill_value(),
             output=self.output.value,
@@ -218,7 +233,7 @@ class UpscaleForm(Container):
         """
         from napari_vdsr.device import available_devices  # torch is there by now
 
-        self.speeds[request.model, request.device, request.precision] = speed, device
+        self.speeds[request.speed_key] = speed, device
         found = available_devices()
         chosen = self.device.value
         self.device.choices = [(f"auto: {found[0]}", "auto"), *((name, name) for name in found)]
@@ -235,7 +250,11 @@ class UpscaleForm(Container):
             image = to_image(data, meta)
             request = job.Request(
                 image=image,
+                model=self.model.value,
                 scale=(self.scale_y.value, self.scale_x.value),
+                device=self.device.value,
+                precision=self.precision.value,
+                self_ensemble=self.ensemble.value,
                 residual=self.residual.value,
                 consistency=self.consistency.value,
             )
@@ -247,11 +266,10 @@ class UpscaleForm(Container):
         pixels = 1
         for axis, n in zip(image.axes, request.shape()):
             pixels *= n if axis != "S" else 1
-        key = self.model.value, self.device.value, self.precision.value
         if self.output.value == job.LAZY:
             lines.append("Computed when looked at.")
-        elif key in self.speeds:
-            speed, device = self.speeds[key]
+        elif request.speed_key in self.speeds:
+            speed, device = self.speeds[request.speed_key]
             lines.append(f"About {duration(pixels / speed)} on {device}.")
         else:
             lines.append("A preview tells how long it takes.")
@@ -260,17 +278,21 @@ class UpscaleForm(Container):
         return "\n".join(lines)
 
     def check_scale(self, scale: tuple[float, float]) -> None:
-        """Raise ``UsageError`` unless the chosen model does a scale."""
-        if self.model.value == CHOOSE:
-            return
-        largest = LARGEST_SCALE
-        if self.model.value != "bicubic":
-            trained = read_card(find_model(self.model.value)).scales
-            largest = max(trained, default=LARGEST_SCALE)
-        if scale == (1, 1) or max(scale) > largest:
-            raise UsageError(
-                f"Model {Path(self.model.value).name} does scales above 1 and up to {largest:g}."
-            )
+        """Raise ``ScaleError`` unless the chosen model does a scale."""
+        if self.model.value != CHOOSE:
+            check_card_scale(scale, self.card())
+
+    def card(self) -> ModelCard:
+        """Card of the chosen model."""
+        name = self.model.value
+        return BICUBIC_CARD if name == BICUBIC_CARD.name else read_card(find_model(name))
+
+    def _on_model(self, _: Any = None) -> None:
+        """Where the new model cannot do the scale, take the one that it is for."""
+        try:
+            self.check_scale((self.scale_y.value, self.scale_x.value))
+        except ScaleError:
+            self.scale.value = default_scale(self.card())
 
 
 def size(number: float) -> str:

@@ -85,6 +85,7 @@ def preview(request: Request, window: tuple[slice, slice], report: Report) -> Pr
         request.scale,
         device=request.device,
         precision=request.precision,
+        self_ensemble=request.self_ensemble,
         normalize=normalization,
         window=window,
     )
@@ -113,7 +114,11 @@ def run(request: Request, report: Report) -> Finished:
     report("loading the model")
     model = vdsr.modelfile.load_model(request.model)
     image = _filled(vdsr, request)
-    options = {"device": request.device, "precision": request.precision}
+    options = {
+        "device": request.device,
+        "precision": request.precision,
+        "self_ensemble": request.self_ensemble,
+    }
     on_gpu = vdsr.device.choose_device(request.device).type != "cpu"
     tile = TILE["gpu" if on_gpu else "cpu"]
     normalization = _measured(vdsr, image, request, report)
@@ -174,6 +179,7 @@ def lazy(request: Request, report: Report) -> Opened:
         normalize=_measured(vdsr, image, request, report),
         device=request.device,
         precision=request.precision,
+        self_ensemble=request.self_ensemble,
         tile=LAZY_TILE,
     )
     levels = [result.data, image.data]

@@ -72,7 +72,7 @@ class UpscaleWidget(UpscaleForm):
         try:
             request = self.request()
             layer = self.layer.value
-            key = request.model, request.device, request.precision
+            key = request.speed_key
             speed = self.speeds[key][0] if key in self.speeds else PREVIEW_PIXELS / PREVIEW_SECONDS
             most = int(max(speed * PREVIEW_SECONDS, 256 * 256))
             shape = dict(zip(request.image.axes, request.shape()))

@@ -1,0 +1,110 @@
+"""The work of "VDSR train", in a thread of its own."""
+
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from napari_vdsr.image import Image
+from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.task import Cancelled, Report
+from napari_vdsr.plugin.train_form import CHECKPOINT, IMAGES, Setup
+
+# Seconds between two drawings of the curve.
+REDRAW = 5.0
+VALIDATE_EVERY = 200  # steps: whoever looks on wants to see it move
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Curve and samples, drawn anew.
+
+    Attributes
+    ----------
+    curve, samples : bytes
+        PNG files; `samples` is empty where nothing is held out.
+    """
+
+    curve: bytes
+    samples: bytes
+
+
+def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -> Path:
+    """Train; stopped in the middle, write the model so far and raise `Cancelled`.
+
+    Returns
+    -------
+    pathlib.Path
+        The model.
+    """
+    report("loading")
+    with importing_torch():
+        from napari_vdsr.training.checkpoint import Checkpoint
+        from napari_vdsr.training.config import config_from, load_config
+        from napari_vdsr.training.dataset import Sources
+        from napari_vdsr.training.export import export_checkpoint
+        from napari_vdsr.training.loop import train
+
+    if setup.resume:  # with the settings that the run began with
+        began = config_from(Checkpoint.load(setup.output / CHECKPOINT).config)
+        longer = {} if began.minutes else {k: v for k, v in setup.changes.items() if k == "steps"}
+        config = replace(began, **longer)
+    else:
+        config = load_config(setup.preset, **setup.changes)
+        config = replace(config, validate_every=min(config.validate_every, VALIDATE_EVERY))
+    if setup.layers and not setup.resume:
+        _keep(setup.layers, setup.output / IMAGES)
+    name = setup.output.resolve().name or "vdsr"
+    drawn = 0.0
+
+    def on_progress(progress: Any) -> None:
+        nonlocal drawn
+        # Stopped: the loop sees it after this step, and keeps what was learnt.
+        with contextlib.suppress(Cancelled):
+            report(progress)
+            if progress.psnr or time.monotonic() - drawn > REDRAW:
+                report(_pictures(setup.output))
+                drawn = time.monotonic()
+
+    report("reading the images")
+    sources = Sources(tuple(setup.sources), tuple(setup.inputs), setup.validation)
+    try:
+        return train(
+            config,
+            sources,
+            setup.output,
+            resume=setup.resume,
+            name=name,
+            accelerator=setup.accelerator,
+            on_file=lambda done, of: report(f"reading the images: {done} of {of}"),
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    except KeyboardInterrupt as error:
+        export_checkpoint(setup.output, name)
+        raise Cancelled from error
+
+
+def _pictures(output: Path) -> Pictures:
+    """The training curve so far, for a narrow window, and the latest samples."""
+    from napari_vdsr.training.monitor import draw_curve, read_log
+
+    samples = output / "samples.png"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "curve.png"
+        draw_curve(read_log(output / "log.csv"), path, narrow=True)
+        return Pictures(path.read_bytes(), samples.read_bytes() if samples.exists() else b"")
+
+
+def _keep(images: Sequence[Image], folder: Path) -> None:
+    """Keep layers as files, so that the run can be continued, and repeated, without napari."""
+    from napari_vdsr.io import write_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        name = re.sub(r"[^\w-]+", "-", image.name).strip("-") or "layer"
+        write_image(image, folder / f"{name}-{number}.ome.tif", overwrite=True)
