@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_vdsr.cli import progress, train
+from napari_vdsr.cli import progress, train_view
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
 from napari_vdsr.errors import UsageError
@@ -169,13 +169,14 @@ def progress_of(step, **psnr):
 
 
 def test_training_says_how_far_it_is(capsys):
-    with train.shown(quiet=False) as show:
-        show(progress_of(500))
-        show(progress_of(1000, **{"2": 37.2}))
+    with train_view.shown(quiet=False) as show:
+        show.on_file(1, 2)
+        show.on_progress(progress_of(500))
+        show.on_progress(progress_of(1000, x2=37.2))
     assert capsys.readouterr().err == (
         "step 500/1000  loss 1.5000  lr 7.00e-04  80 patches/s  3 min left\n"
         "step 1000/1000  loss 1.5000  lr 7.00e-04  80 patches/s  0 s left"
-        "  validation dB (over bicubic): x2 37.20 (+3.50)\n"
+        "  held-out dB (gain): x2 37.20 (+3.50)\n"
     )
 
 
@@ -186,15 +187,19 @@ def test_training_shows_a_bar_on_a_terminal(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with train.shown(quiet=False) as show:
-        show(progress_of(500, **{"2": 37.2}))
-    assert "x2 37.20 (+3.50)" in terminal.getvalue()
+    with train_view.shown(quiet=False) as show:
+        show.on_file(1, 2)
+        show.on_progress(progress_of(500, x2=37.2))
+        show.on_progress(progress_of(600))
+    assert "37.20 (+3.50)" in terminal.getvalue()
     assert "500/1000" in terminal.getvalue()
+    assert "600/1000" in terminal.getvalue()
 
 
 def test_training_is_quiet_if_asked(capsys):
-    with train.shown(quiet=True) as show:
-        assert show is None
+    with train_view.shown(quiet=True) as show:
+        assert show.on_file is None
+        assert show.on_progress is None
     assert capsys.readouterr().err == ""
 
 
@@ -202,7 +207,9 @@ def test_models_and_doctor(vdsr):
     listed = vdsr("models", "list")
     assert listed.exit_code == 0
     assert "bicubic" in listed.stdout
-    assert json.loads(vdsr("models", "show", "bicubic").stdout)["architecture"] == "bicubic"
+    assert (
+        json.loads(vdsr("models", "show", "bicubic", "--json").stdout)["architecture"] == "bicubic"
+    )
     assert vdsr("models", "show", "nothing").exit_code == 3
     checked = vdsr("doctor")
     assert checked.exit_code == 0, checked.output

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from napari_vdsr.color import luma
+from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageDataError, NonFiniteError, ScaleError, UsageError
 from napari_vdsr.image import Image
@@ -202,6 +203,38 @@ def test_nan_is_an_error_or_filled(lazy):
 def test_scales_that_cannot_be_done_are_refused(scale):
     with pytest.raises(ScaleError):
         upscale(Image(data=np.zeros((4, 4), np.uint8), axes="YX"), SHALLOW, scale)
+
+
+def test_a_model_that_keeps_the_size():
+    plane = np.random.default_rng(0).random((20, 30))
+    model = Model(SHALLOW.network, ModelCard(name="d", architecture="vdsr", scales=(1.0,)))
+    result = compute(Image(data=plane, axes="YX"), model, 1, tile=9, normalize=(0, 1))
+    np.testing.assert_allclose(result, whole_image(model, plane, 1), atol=1e-5)
+    with pytest.raises(ScaleError, match="pass 1, since it changes no size"):
+        upscale(Image(data=plane, axes="YX"), model, 2)
+
+
+@pytest.mark.parametrize("tile", [(7, 11), (100, 100)])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_self_ensemble_is_the_mean_of_eight(tile, precision):
+    if precision == "bf16" and not cpu_has_bf16():
+        pytest.skip("needs bf16")
+    plane = np.random.default_rng(0).random((12, 17))
+    image = Image(data=plane, axes="YX")
+    expected = np.zeros((24, 34))
+    for side in (plane, plane.T):
+        for turns in range(4):
+            turned = np.ascontiguousarray(np.rot90(side, turns))
+            result = np.rot90(whole_image(SHALLOW, turned, 2), -turns)
+            expected += (result if side is plane else result.T) / 8
+    upscaled = upscale(
+        image, SHALLOW, 2, tile=tile, normalize=(0, 1), device="cpu", precision=precision,
+        self_ensemble=True,
+    )  # fmt: skip
+    assert upscaled.metadata["provenance"]["self_ensemble"] == 1
+    tolerance = 1e-5 if precision == "float32" else 0.05
+    np.testing.assert_allclose(upscaled.data.compute(), expected, atol=tolerance)
+    assert np.abs(expected - whole_image(SHALLOW, plane, 2)).max() > 0.01  # it does something
 
 
 def test_memory_budget_picks_the_tile():

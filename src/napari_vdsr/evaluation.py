@@ -48,6 +48,7 @@ def evaluate(
     *,
     device: torch.device,
     precision: torch.dtype,
+    self_ensemble: bool = False,
     save_images: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -65,6 +66,8 @@ def evaluate(
         Where the networks run.
     precision : torch.dtype
         Of their inner layers.
+    self_ensemble : bool
+        Mean over all flips and rotations; the names of the rows end in "+".
     save_images : pathlib.Path, optional
         Folder for PNG files ``SET/xSCALE/MODEL/IMAGE.png`` and the shrunken images;
         files that are there already are replaced.
@@ -92,7 +95,12 @@ def evaluate(
         for scale in scales:
             truth.cropped(scale)
     named = _named(models)
-    executors = {name: Executor(m.network, device, precision) for name, m in named.items()}
+    if self_ensemble:
+        named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
+    executors = {
+        name: Executor(m.network, device, precision, ensemble=name.endswith("+"))
+        for name, m in named.items()
+    }
     done, total = 0, len(scales) * sum(map(len, datasets.values()))
     rows = []
     for dataset, paths in datasets.items():

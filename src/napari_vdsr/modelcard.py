@@ -14,12 +14,14 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from napari_vdsr.errors import ModelFileError
+from napari_vdsr.errors import ModelFileError, ScaleError
 
 SUFFIX = ".safetensors"
 BUNDLED = Path(__file__).parent / "models"
 CARD_KEY = "napari_vdsr.card"
 CARD_VERSION = 1
+# Of models that were trained for none: more would be a slip, and a plan of endless tiles.
+LARGEST_SCALE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,31 @@ BICUBIC_CARD = ModelCard(
     architecture="bicubic",
     description="Bicubic interpolation (a = -0.5), the baseline of every comparison.",
 )
+
+
+def default_scale(card: ModelCard) -> float:
+    """Scale that a model is most likely meant for: 2, or the smallest that it was trained for."""
+    return 2.0 if not card.scales or 2 in card.scales else min(card.scales)
+
+
+def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
+    """Raise ``ScaleError`` unless a model can do a scale, (Y, X).
+
+    It can do any from 1 to the largest that it was trained for; 1 for both axes only if
+    it was trained to keep the size.
+    """
+    largest = max(card.scales, default=LARGEST_SCALE)
+    keeps_size = 1 in card.scales
+    if 1 <= min(scale) and max(scale) <= largest and (keeps_size or scale != (1, 1)):
+        return
+    allowed = f"numbers from 1 to {largest:g}, e.g. {largest:g} or {largest:g},1 (Y,X)"
+    if largest == 1:
+        allowed = "1, since it changes no size"
+    elif not keeps_size:
+        allowed += ", at least one above 1"
+    raise ScaleError(
+        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {card.name!r}: pass {allowed}."
+    )
 
 
 def find_model(name_or_path: str | Path) -> Path:

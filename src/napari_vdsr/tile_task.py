@@ -38,6 +38,8 @@ class Plan:
         What computes, for the record.
     fill : float or None
         What replaces NaN and infinity; None where they are an error.
+    self_ensemble : bool
+        Whether the network runs on all flips and rotations.
     executor : Executor
         Runs the network.
     name : str
@@ -51,6 +53,7 @@ class Plan:
     device: str
     precision: str
     fill: float | None
+    self_ensemble: bool
     executor: Executor
     name: str
 
@@ -64,6 +67,7 @@ class Plan:
             "scale_x": self.scale[1],
             "precision": self.precision,
             "device": self.device,
+            "self_ensemble": int(self.self_ensemble),
             "normalization": self.normalization.mode,
             "normalization_ranges": str(ranges),
         }

@@ -142,6 +142,7 @@ def _upscale_file(
         tile=settings.tile,
         device=settings.device,
         precision=settings.precision,
+        self_ensemble=settings.self_ensemble,
         normalize=settings.normalize,
         fill=settings.fill,
         max_memory=settings.max_memory,

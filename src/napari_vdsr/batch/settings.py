@@ -49,6 +49,7 @@ class Settings:
     tile: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    self_ensemble: bool = False
     normalize: str | tuple[float, float] = "auto"
     fill: float | None = None
     max_memory: int | None = None
@@ -69,6 +70,7 @@ class Settings:
             "model": self.model.card.sha256 or self.model.name,
             "scale": list(check_model_scale(self.scale, self.model)),
             "precision": str(choose_precision(self.precision, device)),
+            **({"self_ensemble": True} if self.self_ensemble else {}),
             "normalize": self.normalize,
             "fill": self.fill,
             "axes": self.axes,

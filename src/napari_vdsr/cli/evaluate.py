@@ -24,6 +24,13 @@ def command(
     save_images: Annotated[
         Path | None, typer.Option(help="Write low-resolution and upscaled images here.")
     ] = None,
+    self_ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--self-ensemble",
+            help="Mean over 8 flips and rotations; rows are named MODEL+, as usual.",
+        ),
+    ] = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     quiet: Annotated[
@@ -55,6 +62,7 @@ def command(
             scales,
             device=torch_device,
             precision=choose_precision(precision, torch_device),
+            self_ensemble=self_ensemble,
             save_images=save_images,
             on_progress=on_progress,
         )

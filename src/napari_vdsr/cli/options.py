@@ -26,7 +26,7 @@ Debug = Annotated[
 
 def parse_scale(text: str) -> float | tuple[float, float]:
     """``"2"`` or ``"2,1.5"`` (Y, X)."""
-    values = _numbers(text, "--scale", "2, 1.5 or 2,1 (Y,X)")
+    values = numbers(text, "--scale", "2, 1.5 or 2,1 (Y,X)")
     if len(values) > 2:
         raise UsageError(f"--scale {text} has {len(values)} numbers; pass one, or two for Y,X.")
     return values[0] if len(values) == 1 else (values[0], values[1])
@@ -34,7 +34,7 @@ def parse_scale(text: str) -> float | tuple[float, float]:
 
 def parse_scales(text: str) -> tuple[int, ...]:
     """``"2,3,4"``."""
-    values = _numbers(text, "--scale", "2,3,4")
+    values = numbers(text, "--scale", "2,3,4")
     if any(not value.is_integer() or value < 2 for value in values):
         raise UsageError(f"--scale {text}: pass whole numbers from 2, e.g. 2,3,4.")
     return tuple(int(value) for value in values)
@@ -44,7 +44,7 @@ def parse_normalize(text: str) -> str | tuple[float, float]:
     """Read a mode's name, or ``"LOW,HIGH"``."""
     if text.isalpha():
         return text
-    values = _numbers(text, "--normalize", "auto, dtype, minmax, percentile or LOW,HIGH")
+    values = numbers(text, "--normalize", "auto, dtype, minmax, percentile or LOW,HIGH")
     if len(values) != 2:
         raise UsageError(f"--normalize {text} must be a mode's name or two numbers LOW,HIGH.")
     return values[0], values[1]
@@ -64,7 +64,14 @@ def parse_bytes(text: str) -> int:
     return amount
 
 
-def _numbers(text: str, option: str, example: str) -> list[float]:
+def numbers(text: str, option: str, example: str) -> list[float]:
+    """Numbers between commas.
+
+    Raises
+    ------
+    UsageError
+        If they are none; `example` says how to write them.
+    """
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -25,9 +25,15 @@ def command(
         Path, typer.Option("--output", "-o", help="Folder for the results.", rich_help_panel=FILES)
     ],
     scale: Annotated[
-        str,
-        typer.Option("--scale", "-s", help="2, 1.5, or two numbers Y,X.", rich_help_panel=PIXELS),
-    ] = "2",
+        str | None,
+        typer.Option(
+            "--scale",
+            "-s",
+            help="2, 1.5, or two numbers Y,X.",
+            show_default="2, or what the model is for",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -47,6 +53,14 @@ def command(
             help="Put this value where pixels are NaN or infinite.", rich_help_panel=PIXELS
         ),
     ] = None,
+    self_ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--self-ensemble",
+            help="Mean over 8 flips and rotations: a little better, 8 times as long.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = False,
     axes: Annotated[
         str | None,
         typer.Option(
@@ -132,17 +146,22 @@ def command(
     options.check_file("--log-file", log_file)
     options.check_file("--report", report)
     options.set_up_logging(verbose, quiet, log_file, debug)
-    options.check_choice("--format", format, (None, "ome-tiff", "imagej", "tiff", "png"))
+    options.check_choice(
+        "--format", format, (None, "ome-tiff", "imagej", "tiff", "png", "ome-zarr")
+    )
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
     options.check_choice("--scheduler", scheduler, ("threads", "synchronous"))
-    factor = options.parse_scale(scale)
+    factor = options.parse_scale(scale) if scale else None
     range_ = options.parse_normalize(normalize)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
+    from napari_vdsr.modelcard import default_scale
     from napari_vdsr.modelfile import load_model
 
+    loaded = load_model(model)
+    factor = default_scale(loaded.card) if factor is None else factor
     jobs = batch.plan(
         inputs,
         output,
@@ -154,7 +173,7 @@ def command(
         scale=factor,
     )
     settings = batch.Settings(
-        model=load_model(model),
+        model=loaded,
         scale=factor,
         axes=axes,
         series=series,
@@ -164,6 +183,7 @@ def command(
         tile=tile,
         device=device,
         precision=precision,
+        self_ensemble=self_ensemble,
         normalize=range_,
         fill=fill_nan,
         max_memory=budget,
