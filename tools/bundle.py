@@ -41,6 +41,7 @@ def main() -> None:
             "patches": config["steps"] * config["batch_size"],
             "hardware": arguments.hardware,
             **training,
+            "before": before(training),
             "excluded_because": {
                 name: EXCLUDED_BECAUSE.get(name, "") for name in training["data"]["excluded"]
             },
@@ -55,12 +56,28 @@ def main() -> None:
     print(target, card.measured)
 
 
+def before(training: dict) -> list[dict]:
+    """What is known of the runs whose weights this one started from, the first one first."""
+    sha256 = training["data"].get("start_from_sha256")
+    if not sha256:
+        return []
+    name = training["config"]["start_from"].removesuffix(".safetensors")
+    start = load_model(name).card
+    if start.sha256 != sha256:
+        raise SystemExit(f"{name} is not the model that the run started from")
+    kept = ("command", "seed", "patches", "hardware", "seconds", "precision", "torch")
+    told = {key: start.training[key] for key in kept if key in start.training}
+    return [*start.training.get("before", []), told | {"sha256": sha256}]
+
+
 def command(training: dict, name: str) -> str:
     """Return the command line of the run, with the names of its folders alone."""
     words = ["vdsr train", *training["sources"], f"-o runs/{name}"]
     words += [f"--validation {training['validation']}"] if training["validation"] else []
     words += [f"--exclude {pattern}" for pattern in training["data"]["excluded"]]
-    words += ["--preset fast", f"--steps {training['config']['steps']}"]
+    config = training["config"]
+    words += [f"--from {config['start_from']}"] if config["start_from"] else []
+    words += [f"--preset fast --steps {config['steps']} --seed {config['seed']}"]
     return " ".join(words)
 
 
