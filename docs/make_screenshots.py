@@ -28,8 +28,8 @@ def wait(condition=lambda: False, seconds=120.0):
         time.sleep(0.005)
 
 
-def finished(widget):
-    wait(lambda: not widget.row.busy)
+def finished(widget, seconds=120.0):
+    wait(lambda: not widget.row.busy, seconds)
     wait(seconds=0.5)
 
 
@@ -100,24 +100,20 @@ def compare():
 
 
 def train():
-    shared = Path(os.environ.get("VDSR_SHARED", DOCS.parents[1] / "shared")).resolve()
-    folder = Path(tempfile.gettempdir()) / "microscopy"  # a name that may be on a picture
+    folder = Path(tempfile.gettempdir()) / "tissue"  # a name that may be on a picture
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "held-out").symlink_to(shared / "data" / "test" / "Set5")
     with Window("VDSR train", "tissue") as window:
-        window.viewer.open_sample("napari-vdsr", "astronaut")
+        for sample in ("retina", "astronaut"):
+            window.viewer.open_sample("napari-vdsr", sample)
         widget = window.widget
-        widget.source.value = "image layers"
-        widget.layers.value = list(window.viewer.layers)
-        widget.output.value, widget.validation.value = folder / "run", folder / "held-out"
-        widget.steps.value = 2000
+        widget.form.source.value = "image layers"
+        widget.form.layers.value = [layer for layer in window.viewer.layers if layer.rgb]
+        widget.form.output.value = folder
+        widget.form.minutes.value = 3
         widget.start()
-        wait(lambda: widget.row.status.value.startswith("Step 450"), 500)
-        wait(seconds=8)
+        finished(widget, 400)
+        window.viewer.window._qt_window.resize(SIZE[0], 1000)
         window.save("napari-train.png")
-        widget.row.cancel()
-        finished(widget)
 
 
 if __name__ == "__main__":
