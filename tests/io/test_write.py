@@ -1,5 +1,6 @@
 """Round trips, and what other readers make of our files."""
 
+from importlib.util import find_spec
 
 import dask.array as da
 import numpy as np
