@@ -38,7 +38,7 @@ def main():
     rows = [[name, decibel(t.last("x2")), f"{t.seconds:.0f} s"] for name, t in found.items()]
     draw_lines(
         "crops", {name: (t.steps, t.psnr["x2"]) for name, t in found.items()},
-        xlabel="steps", baseline=bicubic, title="Set5 x2",
+        xlabel="steps", baseline=bicubic, title=f"{arguments.test.name} x2",
     )  # fmt: skip
     write_page("crops", "Crops that grow", [
         "Small crops vary more within a batch; large ones have fewer pixels near a border, where",

@@ -36,7 +36,7 @@ def main():
     draw_lines(
         "depth",
         {t: (list(DEPTHS), [found[d].last(t) - bicubic[t] for d in DEPTHS]) for t in tasks},
-        xlabel="layers", ylabel="PSNR over bicubic, dB", title="Set5",
+        xlabel="layers", ylabel="PSNR over bicubic, dB", title=arguments.test.name,
     )  # fmt: skip
     write_page("depth", "The deeper, the better?", [
         "The paper's figure 3 has PSNR rise with every layer from 5 to 20, at all scales.",
