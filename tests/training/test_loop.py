@@ -1,6 +1,7 @@
 """The training loop on made-up pictures: exact continuation above all."""
 
 import csv
+import errno
 import logging
 import os
 import shutil
@@ -31,6 +32,7 @@ from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
 from napari_vdsr.training.loop import train
+from napari_vdsr.training.run import Run
 from napari_vdsr.training.scan import scan
 from napari_vdsr.training.sources import list_files
 from napari_vdsr.training.tasks import tasks_of
@@ -376,6 +378,46 @@ class TestRefusals:
         with pytest.raises(TrainingError, match=r"mine\.safetensors: exists already"):
             run(config(), images, tmp_path, name="mine")
         assert model.read_bytes() == b"someone's"
+
+    @pytest.mark.parametrize("name", ["curve.png", "log.csv", "report.md"])
+    def test_folder_of_other_things(self, images, tmp_path, name):
+        (tmp_path / name).write_bytes(b"someone's")
+        with pytest.raises(TrainingError, match=f"{name}: a run would replace it"):
+            run(config(), images, tmp_path)
+        assert (tmp_path / name).read_bytes() == b"someone's"
+
+    def test_folder_of_the_images(self, images):
+        before = sorted(images.iterdir())
+        with pytest.raises(TrainingError, match="holds images of this run, such as"):
+            run(config(), images, images)
+        assert sorted(images.iterdir()) == before
+
+    def test_name_of_the_checkpoint(self, images, tmp_path):
+        with pytest.raises(TrainingError, match="'checkpoint' cannot be the model's name"):
+            run(config(), images, tmp_path, name="checkpoint")
+
+    def test_folder_in_use(self, images, tmp_path):
+        def second(progress):
+            with pytest.raises(TrainingError, match="another run trains in it now"):
+                run(config(), images, tmp_path, resume=True)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=second)
+        run(config(), images, tmp_path, resume=True)  # it is free again
+
+    def test_folder_that_cannot_be_made(self, images, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(TrainingError, match="Make room or name another folder"):
+            run(config(), images, tmp_path / "file" / "run")
+
+    def test_full_disk(self, images, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Run, "save", refuse)
+        with pytest.raises(TrainingError, match="No space left on device"):
+            run(config(), images, tmp_path)
 
     def test_nothing_to_resume(self, images, tmp_path):
         with pytest.raises(TrainingError, match="no checkpoint to resume from"):

@@ -20,23 +20,35 @@ ENVIRONMENT, INTERRUPTED = 3, 130
 app = typer.Typer(
     name="vdsr",
     epilog="Exit codes: 0 all done; 1 some inputs failed; 2 wrong usage; 3 environment or "
-    "model error; 130 interrupted, the same command resumes.",
+    "model error; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+NOTHING_KEPT = "nothing is kept, run it again"
 
-def with_exit_code(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turn a command's result and errors into the process's exit code."""
+
+def with_exit_code(
+    command: Callable[..., int | None], again: str = "the same command goes on where it stopped"
+) -> Callable[..., None]:
+    """Turn a command's result and errors into the process's exit code.
+
+    Parameters
+    ----------
+    command : callable
+        Returns an exit code, or None for 0.
+    again : str
+        What to do after Ctrl-C.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             code = command(*args, **kwargs) or 0
         except KeyboardInterrupt:
-            typer.echo("interrupted; the same command resumes where it stopped.", err=True)
+            typer.echo(f"interrupted; {again}.", err=True)
             code = INTERRUPTED
         except VdsrError as error:
             if kwargs.get("debug"):
@@ -57,13 +69,13 @@ def with_exit_code(command: Callable[..., int | None]) -> Callable[..., None]:
 
 
 app.command(name="upscale")(with_exit_code(upscale.command))
-app.command(name="train")(with_exit_code(train.command))
-app.command(name="evaluate")(with_exit_code(evaluate.command))
-app.command(name="compare")(with_exit_code(compare.command))
-app.command(name="doctor")(with_exit_code(doctor.command))
+app.command(name="train")(with_exit_code(train.command, "the same command with --resume goes on"))
+app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
+app.command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
+app.command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))
 models_app = typer.Typer(no_args_is_help=True, help="List and show models.")
-models_app.command(name="list")(with_exit_code(models.list_command))
-models_app.command(name="show")(with_exit_code(models.show_command))
+models_app.command(name="list")(with_exit_code(models.list_command, NOTHING_KEPT))
+models_app.command(name="show")(with_exit_code(models.show_command, NOTHING_KEPT))
 app.add_typer(models_app, name="models")
 
 

@@ -115,7 +115,10 @@ class Checkpoint:
                     parts[part][name] = file.get_tensor(key)
             return cls(**header, **parts)  # type: ignore[arg-type]
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise TrainingError(f"{path}: not a readable checkpoint ({error}).") from error
+            raise TrainingError(
+                f"{path}: not a readable checkpoint ({error}). Put a copy in its place, or start "
+                "again in a new folder."
+            ) from error
 
 
 def flatten_optimizer(

@@ -46,6 +46,11 @@ class Sources:
     validation: Path | None = None
     exclude: tuple[str, ...] = ()
 
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """Folders, files and globs of all images, in whatever part."""
+        return (*self.images, *self.inputs, *([self.validation] if self.validation else ()))
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from napari_vdsr.training.checkpoint import (
     checkpoint_to_resume,
 )
 from napari_vdsr.training.dataset import Sources, load_dataset
+from napari_vdsr.training.folder import CURVE_NAME, LOG_NAME, SAMPLES_NAME, check_new, claimed
 from napari_vdsr.training.interrupt import Interrupt
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
@@ -32,6 +34,7 @@ from napari_vdsr.training.optim import set_lr
 from napari_vdsr.training.precision import fabric_precision
 from napari_vdsr.training.report import draw_samples, write_report
 from napari_vdsr.training.run import Run
+from napari_vdsr.training.sources import list_files
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -104,8 +107,9 @@ def train(
     Raises
     ------
     TrainingError
-        If the data do not fit the recipe, `output` holds another run or model, the loss
-        diverges, or the network collapses to its input.
+        If the data do not fit the recipe, `output` holds other things, another run trains
+        in it or it cannot be written, the loss diverges, or the network collapses to its
+        input.
     MissingExtraError
         If `tensorboard` is asked for and not installed.
     KeyboardInterrupt
@@ -117,20 +121,52 @@ def train(
         num_nodes=nodes,
         plugins=fabric_precision(config, accelerator),
     )
-    fabric.launch()
     if config.batch_size % fabric.world_size:
         raise TrainingError(
             f"batch_size {config.batch_size} does not divide among {fabric.world_size} devices."
         )
-    model = output / f"{name}.safetensors"
-    saved, config = prepare(output, model, config, resume=resume)
+    fabric.launch()
+    # Only the first process writes.
+    with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
+        model = output / f"{name}.safetensors"
+        saved, config = prepare(output, model, config, sources, resume=resume)
+        _run(
+            fabric,
+            config,
+            sources,
+            model,
+            saved,
+            checkpoint_minutes=checkpoint_minutes,
+            tensorboard=tensorboard,
+            on_file=on_file,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    return model
+
+
+def _run(
+    fabric: Fabric,
+    config: TrainConfig,
+    sources: Sources,
+    model: Path,
+    saved: Checkpoint | None,
+    *,
+    checkpoint_minutes: float,
+    tensorboard: bool,
+    on_file: Callable[[int, int], None] | None,
+    on_progress: Callable[[Progress], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> None:
+    """Read the data, take all steps, and write what `train` says."""
+    output = model.parent
     dataset = load_dataset(config, sources, on_file=on_file)
     run = Run(fabric, config, dataset, sources, output, saved=saved)
     fields = dataset.held_out.fields
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
     del dataset  # its pixels are where the run needs them
     log = Log(
-        output / "log.csv",
+        output / LOG_NAME,
         tuple(task.name for task in run.tasks) if held_out else (),
         run.step,
         tensorboard=output / "tensorboard" if tensorboard else None,
@@ -173,13 +209,12 @@ def train(
     finish(run, model)
     if fabric.is_global_zero:
         write_report(run, fields, model, log.rows)
-    return model
 
 
 def prepare(
-    output: Path, model: Path, config: TrainConfig, *, resume: bool
+    output: Path, model: Path, config: TrainConfig, sources: Sources, *, resume: bool
 ) -> tuple[Checkpoint | None, TrainConfig]:
-    """Make the run's folder; return the checkpoint to go on from, if there is one.
+    """Check a run's folder; return the checkpoint to go on from, if there is one.
 
     The config comes back with the steps that were counted out when a run of some
     minutes began.
@@ -187,20 +222,15 @@ def prepare(
     Raises
     ------
     TrainingError
-        If the folder holds a run or a model and `resume` is False, or no run and it is
-        True.
+        If there is no run to resume, or a new one would replace something.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    if resume:
-        if config.minutes:
-            begun = Checkpoint.load(output / NAME).config
-            config = replace(config, **{key: begun[key] for key in COUNTED})
-        return checkpoint_to_resume(output, config), config
-    if model.exists():
-        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
-    if (output / NAME).exists():
-        raise TrainingError(f"{output}: holds a run already. Pass --resume or another folder.")
-    return None, config
+    if not resume:
+        check_new(output, model, list_files(sources.every))
+        return None, config
+    if config.minutes:
+        begun = Checkpoint.load(output / NAME).config
+        config = replace(config, **{key: begun[key] for key in COUNTED})
+    return checkpoint_to_resume(output, config), config
 
 
 def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
@@ -319,8 +349,8 @@ def report(
         return
     log.add(progress)
     if held_out is not None or progress.step == progress.steps:
-        draw_curve(log.rows, log.path.with_name("curve.png"))
+        draw_curve(log.rows, log.path.with_name(CURVE_NAME))
     if held_out is not None:
-        draw_samples(held_out, run.result, log.path.with_name("samples.png"))
+        draw_samples(held_out, run.result, log.path.with_name(SAMPLES_NAME))
     if on_progress is not None:
         on_progress(progress)

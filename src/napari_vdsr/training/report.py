@@ -14,6 +14,7 @@ from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.modelfile import load_model
 from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
+from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
 from napari_vdsr.training.validation import Case, Validation
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ def write_report(
     )
     for task in run.tasks:
         text.write(f"- {task.name}: {_describe(task.describe()['degradations'])}\n")
-    text.write("\n![loss and PSNR against steps](curve.png)\n\n")
+    text.write(f"\n![loss and PSNR against steps]({CURVE_NAME})\n\n")
     if outcomes:
         _write_figures(text, outcomes, start=Path(config.start_from).name)
         worst = sorted(outcomes, key=lambda made: made.gain)[:WORST]
-        draw_outcomes(worst, model.with_name("worst.png"), "Worst cases")
+        draw_outcomes(worst, model.with_name(WORST_NAME), "Worst cases")
     else:
         text.write("No images were held out: how good the model is was not measured.\n")
-    path = model.with_name("report.md")
+    path = model.with_name(REPORT_NAME)
     with whole_file(path, overwrite=True) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
     return path
@@ -224,7 +225,7 @@ def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str
         f"\n{len(lost)} of {len(outcomes)} got worse than the {first} image.\n\n"
         "## Worst cases\n\n"
         "Where the model gained least; each part is where the input is worst.\n\n"
-        "![input, model and truth of the worst cases](worst.png)\n"
+        f"![input, model and truth of the worst cases]({WORST_NAME})\n"
     )
 
 

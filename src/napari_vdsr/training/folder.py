@@ -1,0 +1,106 @@
+"""The folder of a run: held by one process, and never one that holds other things."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from napari_vdsr.errors import TrainingError, VdsrError
+from napari_vdsr.training.checkpoint import NAME, STABLE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+LOCK_NAME = ".lock"
+LOG_NAME, CURVE_NAME, SAMPLES_NAME = "log.csv", "curve.png", "samples.png"
+REPORT_NAME, WORST_NAME = "report.md", "worst.png"
+WRITTEN = (STABLE_NAME, LOG_NAME, CURVE_NAME, SAMPLES_NAME, REPORT_NAME, WORST_NAME)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make a run's folder and hold it until the run ends, in whatever way.
+
+    Raises
+    ------
+    TrainingError
+        If another run trains in it now, or the disk refuses something.
+    """
+    with _disk_errors(folder), contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME)
+        try:
+            stack.enter_context(lock.acquire(timeout=0))
+            stack.callback(_remove, folder / LOCK_NAME)
+        except Timeout as error:
+            raise TrainingError(
+                f"{folder}: another run trains in it now. Wait until it ends, or name another "
+                "folder."
+            ) from error
+        except NotImplementedError:
+            logger.info("%s is on a file system without locks.", folder)
+        yield
+
+
+def _remove(lock: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows keeps what is open
+        lock.unlink()
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, VdsrError):
+            raise
+        raise TrainingError(
+            f"{error.filename or folder}: {error.strerror or error}. Make room or name another "
+            "folder; from a checkpoint that is already there --resume goes on."
+        ) from error
+
+
+def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
+    """Check that a new run replaces nothing in its folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run; it exists.
+    model : pathlib.Path
+        The file that the run will write.
+    images : iterable of pathlib.Path
+        What it is trained and measured on.
+
+    Raises
+    ------
+    TrainingError
+        If the folder holds a model, a run, a file of a name that a run writes, or images
+        of this run: its figures would be taken for such the next time.
+    """
+    if model.name in (NAME, STABLE_NAME):
+        raise TrainingError(
+            f"{model.stem!r} cannot be the model's name: {model.name} is where the run itself is "
+            "kept. Pass another --name."
+        )
+    if model.exists():
+        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
+    if (folder / NAME).exists():
+        raise TrainingError(f"{folder}: holds a run already. Pass --resume or another folder.")
+    found = next((name for name in WRITTEN if (folder / name).exists()), None)
+    if found:
+        raise TrainingError(
+            f"{folder / found}: a run would replace it. Name another folder, or delete it."
+        )
+    place = folder.resolve()
+    inside = next((path for path in images if path.resolve().parent == place), None)
+    if inside is not None:
+        raise TrainingError(
+            f"{folder}: holds images of this run, such as {inside.name}, and the run's own figures "
+            "would lie among them. Name another folder."
+        )
