@@ -37,8 +37,8 @@ def main():
     draw_lines(
         "clipping",
         {w: (list(RATES), [found[w, lr].last("x2") for lr in RATES]) for w in ways},
-        xlabel="learning rate", baseline=bicubic, log=True,
-        title=f"{arguments.test.name} x2 after {arguments.steps} steps; missing points diverged",
+        xlabel="learning rate", baseline=bicubic, log=True, family=1 + len(FIXED),
+        title=f"{arguments.test.name} x2 after {arguments.steps} steps; absent points diverged",
     )  # fmt: skip
     write_page("clipping", "Gradient clipping", [
         "The paper trains at a learning rate of 0.1, ten thousand times that of SRCNN, and keeps",

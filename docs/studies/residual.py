@@ -42,7 +42,7 @@ def main():
     draw_lines(
         "residual",
         {f"{kind}, lr {lr:g}": (t.steps, t.psnr["x2"]) for (kind, lr), t in found.items()},
-        xlabel="steps", baseline=bicubic, title=f"{arguments.test.name} x2",
+        xlabel="steps", baseline=bicubic, family=len(RATES), title=f"{arguments.test.name} x2",
     )  # fmt: skip
     write_page("residual", "Residual against plain learning", [
         "VDSR learns what bicubic interpolation lacks and adds it; a plain network of the same",

@@ -170,17 +170,24 @@ def write_page(name, title, lines):
     print(path)
 
 
-def draw_lines(name, series, *, xlabel, ylabel="PSNR, dB", title="", baseline=None, log=False):
-    """Draw curves, each a pair of lists, into ``name.png`` beside the script."""
+def draw_lines(
+    name, series, *, xlabel, ylabel="PSNR, dB", title="", baseline=None, log=False, family=5
+):
+    """Draw curves, each a pair of lists, into ``name.png`` beside the script.
+
+    The first `family` of them are solid, the next dashed, in the same colours.
+    """
     import matplotlib
 
     figure = new_figure(6.4, 3.6, layout="constrained")
     with matplotlib.rc_context(STYLE):
         axes = figure.subplots()
         for number, (label, (x, y)) in enumerate(series.items()):
-            style = ("-", "--", ":")[number // len(SERIES)]
-            axes.plot(x, y, style, marker="o", ms=3, lw=1.4, color=SERIES[number % len(SERIES)],
-                      label=label)  # fmt: skip
+            kind, member = divmod(number, family)
+            if all(map(math.isnan, y)):
+                label += " (diverged)"
+            axes.plot(x, y, ("-", "--", ":")[kind], marker="o", ms=3, lw=1.4,
+                      color=SERIES[member], label=label)  # fmt: skip
         if baseline is not None:
             axes.axhline(baseline, color="#6b6b6b", lw=0.8, ls=(0, (4, 3)), label="bicubic")
         if log:
