@@ -84,6 +84,11 @@ def test_scales_that_were_not_trained_are_told(pictures):
     assert [r.trained for r in rows] == [True, True, True, False]
 
 
+def test_models_that_keep_the_size_are_refused(pictures):
+    with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
+        measure([vdsr(scales=(1.0,))], [pictures])
+
+
 def test_single_file_is_a_set(pictures):
     assert measure([], [pictures / "grey-1.png"])[0].dataset == "grey-1"
 

@@ -86,9 +86,15 @@ def evaluate(
     ScaleError
         If a scale is no whole number from 2.
     UsageError
-        If two sets have the same name.
+        If two sets have the same name, or a model keeps the size.
     """
     check_scales(scales)
+    for model in models:
+        if model.card.scales and max(model.card.scales) == 1:
+            raise UsageError(
+                f"model {model.card.name!r} keeps the size of images, and this measures "
+                "enlargement. How well it does its own task is in the report.md of its training."
+            )
     datasets = _datasets(folders)
     for path in (path for paths in datasets.values() for path in paths):
         truth = read_truth(path)

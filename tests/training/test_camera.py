@@ -43,6 +43,11 @@ class TestPhotonTransfer:
         # The offset cannot lie where the variance would be negative.
         assert noise_of_stack(tmp_path / "a.tif", 0.0).offset == pytest.approx(88, abs=15)
 
+    def test_offset_above_the_dark(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", frames(2.0, 100.0, 5.0).astype(np.float32))
+        with pytest.raises(TrainingError, match="the offset of 900 lies above its darkest pixels"):
+            noise_of_stack(tmp_path / "a.tif", 900.0)
+
     @pytest.mark.parametrize(
         ("pixels", "message"),
         [
@@ -74,6 +79,16 @@ class TestPsf:
         radius = len(psf) // 2
         expected = self.bead(1.5, (radius, radius), psf.shape)
         np.testing.assert_allclose(psf, expected / expected.sum(), atol=1e-3)
+
+    @pytest.mark.parametrize("noise", [3.0, 20.0])
+    def test_noise_does_not_widen_it(self, tmp_path, noise):
+        random = np.random.default_rng(0).normal(100, noise, (41, 49))
+        image = random + 1000 * self.bead(2.0) + 200 * self.bead(1.0, (5.0, 6.0))
+        tifffile.imwrite(tmp_path / "a.tif", image.astype(np.float32))
+        psf = read_psf(tmp_path / "a.tif")
+        at = np.arange(len(psf)) - len(psf) // 2
+        for axis in (0, 1):
+            assert np.sqrt(psf.sum(1 - axis) @ at**2) == pytest.approx(2.0, rel=0.1)
 
     def test_is_centred_between_pixels(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", self.bead(2.0, (18.4, 25.7)).astype(np.float32))

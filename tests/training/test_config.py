@@ -83,19 +83,19 @@ class TestSchedule:
         ({"optimizer": "lion"}, "allowed are adamw, sgd"),
         ({"scales": []}, "scales are"),
         ({"scales": [1, 2]}, "scales are"),
-        ({"scales": [2.5]}, "must be a list of numbers"),
-        ({"scales": 2}, "must be a list of numbers"),
+        ({"scales": [2.5]}, "must be a list of whole numbers"),
+        ({"scales": 2}, "must be a list of whole numbers"),
         ({"batch_size": 0}, "batch_size is 0; allowed is at least 1"),
         ({"depth": 1}, "depth is 1; allowed is at least 2"),
         ({"steps": "many"}, "steps is 'many'; it must be a whole number"),
         ({"steps": 1.5}, "must be a whole number"),
         ({"lr": "fast"}, "lr is 'fast'; it must be a number"),
         ({"lr": True}, "must be a number"),
-        ({"lr": -1}, "at least 0"),
-        ({"lr": math.nan}, "at least 0"),
+        ({"lr": -1}, "must be above 0"),
+        ({"lr": math.nan}, "must be finite"),
         ({"decay": 1.5}, "allowed is 0 to 1"),
         ({"drop_every": 0}, "at least 1"),
-        ({"seed": -1}, "at least 0"),
+        ({"seed": -1}, "allowed is 0 to"),
         ({"clip": "adjustable"}, 'belongs to optimizer = "sgd"'),
         ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'; allowed are arch"),
     ],
@@ -122,3 +122,39 @@ def test_presets_explain_their_settings():
         lines = path.read_text("utf-8").splitlines()
         assert {line.split(" = ")[0] for line in lines if " = " in line.split("#")[0]} <= known
         assert sum("#" in line for line in lines) >= 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": math.inf}, "lr is inf; it must be finite"),
+        ({"last_init": math.nan}, "last_init is nan; it must be finite"),
+        ({"noise_read": (0.0, math.inf)}, r"noise_read is \[0.0, inf\]; it must be finite"),
+        ({"clip_value": -1.0}, "clip_value is -1.0; it must be above 0"),
+        ({"lr": 0.0}, "lr is 0.0; it must be above 0"),
+        ({"betas": (0.9,)}, r"betas is \[0.9\]; pass two numbers"),
+        ({"betas": (0.9, 1.0)}, "betas is .*; pass two numbers"),
+        ({"momentum": -1.0}, "momentum is -1.0; allowed is 0 to 1"),
+        ({"seed": 2**64}, "seed is .*; allowed is 0 to"),
+        ({"mode": "paired", "blur": (0.0, 2.0)}, 'blur is set, but mode = "paired" makes no use'),
+        ({"mode": "paired", "noise_from": "a.tif"}, "noise_from is set, but mode"),
+        ({"mode": "denoise", "noise_read": (0.0, 9.0), "downsampling": "area"}, "downsampling is"),
+        ({"mode": "jpeg", "jpeg_quality": (5, 9), "noise_gain": (1.0, 1.0)}, "noise_gain is set"),
+    ],
+)
+def test_what_no_run_can_do(settings, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**settings)
+
+
+def test_a_recipe_is_not_a_run(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('images = ["a"]\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="images belongs to the file of a whole run"):
+        load_config(path)
+
+
+def test_byte_order_mark(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 7\n", encoding="utf-8-sig")
+    assert load_config(path).steps == 7

@@ -104,10 +104,27 @@ class TestSets:
         with pytest.raises(TrainingError, match=r"a\.tif: is constant.*--exclude a\.tif"):
             scan([tmp_path / "a.tif"])
 
-    def test_an_empty_frame_of_a_stack_is_no_fault(self, tmp_path):
+    def test_an_empty_frame_of_a_stack_is_left_out(self, tmp_path, caplog):
         stack = np.stack([texture(20, 30), np.zeros((20, 30), np.uint8)])
         tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
-        assert len(scan([tmp_path / "a.tif"]).fields) == 2
+        (field,) = scan([tmp_path / "a.tif"]).fields
+        assert field.index == (0,)
+        assert "1 constant planes" in caplog.text
+
+    def test_an_empty_frame_of_a_pair_is_left_out(self, tmp_path):
+        high = np.stack([texture(40, 60), np.zeros((40, 60), np.uint8)])
+        low = np.stack([resize(plane, 0.5) for plane in high]).astype(np.float32)
+        for name, stack in (("low", low), ("high", high)):
+            tifffile.imwrite(tmp_path / f"{name}.tif", stack, photometric="minisblack")
+        assert len(scan_pairs([(tmp_path / "low.tif", tmp_path / "high.tif")]).fields) == 1
+
+    def test_series(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            file.write(texture(20, 30), metadata=None)
+            file.write(texture(40, 50), metadata=None)
+        assert [f.shape for f in scan([tmp_path / "a.tif"]).fields] == [(20, 30)]
+        (field,) = scan([tmp_path / "a.tif"], series=1, memory=0).fields
+        assert field.read().shape == (40, 50)
 
     def test_progress(self, tmp_path):
         paths = [save_png(tmp_path / f"{n}.png", texture(20, 30, n)) for n in range(3)]
@@ -138,6 +155,18 @@ class TestChannels:
         with pytest.raises(TrainingError, match=r"no channel .* named DAPI, GFP"):
             scan([path], channel=channel)
 
+    @pytest.mark.parametrize("channel", ["0", "red"])
+    def test_colour_has_no_channels(self, tmp_path, channel):
+        path = save_png(tmp_path / "a.png", np.dstack([texture(20, 30, n) for n in range(3)]))
+        with pytest.raises(TrainingError, match=f"is a colour image.* no channel '{channel}'"):
+            scan([path], channel=channel)
+
+    def test_a_single_channel_has_no_other(self, tmp_path):
+        path = save_png(tmp_path / "a.png", texture(20, 30))
+        assert len(scan([path], channel="0").fields) == 1
+        with pytest.raises(TrainingError, match="has a single channel, and it is not 'DAPI'"):
+            scan([path], channel="DAPI")
+
 
 class TestLargerThanMemory:
     def test_pixels_are_read_again_when_needed(self, tmp_path):
@@ -167,8 +196,13 @@ class TestPairs:
         tifffile.imwrite(tmp_path / "high.tif", high)
         return [(tmp_path / "low.tif", tmp_path / "high.tif")]
 
+    def test_the_same_folder_twice(self, tmp_path):
+        high = texture(40, 60)
+        with pytest.raises(TrainingError, match="has the very same pixels as its partner"):
+            scan_pairs(self.saved(tmp_path, high, high))
+
     @pytest.mark.parametrize("scale", [1, 2, 3])
-    @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.25, 300.0)])
+    @pytest.mark.parametrize(("gain", "offset"), [(1.0, 3.0), (0.25, 300.0)])
     def test_the_target_takes_the_units_of_the_input(self, tmp_path, scale, gain, offset):
         high = texture(96, 120).astype(np.float32) * 40
         low = resize(high, 1 / scale) * gain + offset

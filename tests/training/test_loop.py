@@ -23,6 +23,7 @@ from napari_vdsr.errors import (
     DivergenceError,
     MissingExtraError,
     TrainingError,
+    UsageError,
 )
 from napari_vdsr.evaluation import evaluate
 from napari_vdsr.modelfile import load_model
@@ -393,8 +394,21 @@ class TestRefusals:
         assert sorted(images.iterdir()) == before
 
     def test_name_of_the_checkpoint(self, images, tmp_path):
-        with pytest.raises(TrainingError, match="'checkpoint' cannot be the model's name"):
+        with pytest.raises(UsageError, match="'checkpoint' cannot be the model's name"):
             run(config(), images, tmp_path, name="checkpoint")
+
+    @pytest.mark.parametrize(
+        "name", ["", "..", ".x", "a/b", "a:b", "a\n", "x.safetensors", "a" * 101, " a", "a "]
+    )
+    def test_names_that_are_no_names(self, images, tmp_path, name):
+        with pytest.raises(UsageError, match="cannot be the model's name: pass --name"):
+            run(config(), images, tmp_path / "run", name=name)
+        assert not (tmp_path / "run").exists()
+
+    def test_machines_without_a_launcher(self, images, tmp_path, monkeypatch):
+        monkeypatch.delenv("MASTER_ADDR", raising=False)
+        with pytest.raises(UsageError, match="--nodes 2 needs a launcher"):
+            run(config(), images, tmp_path, nodes=2)
 
     def test_folder_in_use(self, images, tmp_path):
         def second(progress):

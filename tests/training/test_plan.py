@@ -70,7 +70,7 @@ class TestRead:
         (tmp_path / "bead.tif").write_bytes(b"")
         path = written(
             tmp_path / "run.toml",
-            'images = ["a", "/b"]\nlow_resolution = "c"\npsf = "bead.tif"\nmode = "paired"',
+            'images = ["a", "/b"]\nlow_resolution = "c"\npsf = "bead.tif"',
         )
         plan = read_plan(path)
         assert plan.sources.images == (tmp_path / "a", Path("/b"))
@@ -86,7 +86,7 @@ class TestRead:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("depht = 3", "unknown training setting 'depht'"),
+            ("depht = 3", "unknown setting 'depht'"),
             ("images = 3", "images is 3; it must be a text"),
             ('preset = "quick"', "allowed are fast, fine-tune, paper"),
             ("steps = ", "not a TOML file"),
@@ -151,10 +151,34 @@ class TestCommand:
             (("images",), "no folder for the run"),
             (("images", "-o", "run", "--blur", "1,2,3"), "--blur 1,2,3 has 3 numbers"),
             (("images", "-o", "run", "--mode", "wrong"), "allowed are sr, paired"),
-            (("images", "-o", "run", "--name", "a/b"), "must be a plain name"),
+            (("images", "-o", "run", "--name", "a/b"), "'a/b' cannot be the model's name"),
         ],
     )
     def test_usage(self, words, message):
         done = self.vdsr(*words)
         assert done.exit_code == 2
         assert message in done.stderr
+
+
+class TestOddPlans:
+    def test_byte_order_mark(self, tmp_path):
+        path = tmp_path / "run.toml"
+        path.write_text('images = ["a"]\noutput = "b"\n', encoding="utf-8-sig")
+        assert read_plan(path).output == tmp_path / "b"
+
+    @pytest.mark.parametrize("key", ["output", "name", "validation", "preset"])
+    def test_one_text_not_a_list(self, tmp_path, key):
+        path = written(tmp_path / "run.toml", f'{key} = ["a", "b"]\n')
+        with pytest.raises(UsageError, match=f"{key} is .* it must be one text"):
+            read_plan(path)
+
+    def test_unknown_setting(self, tmp_path):
+        path = written(tmp_path / "run.toml", 'image = ["a"]\n')
+        with pytest.raises(UsageError, match="unknown setting 'image'; allowed are images, low_"):
+            read_plan(path)
+
+    def test_the_command_line_may_name_another_preset(self, tmp_path):
+        path = written(tmp_path / "run.toml", 'images = ["a"]\npreset = "paper"\nsteps = 7\n')
+        assert plan_of(None, [path], {}).config.optimizer == "sgd"
+        plan = plan_of("fast", [path], {})
+        assert (plan.config.optimizer, plan.config.steps) == ("adamw", 7)

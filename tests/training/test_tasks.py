@@ -203,7 +203,7 @@ class TestDataset:
         assert [field.path.name for field in data.train.fields] == [
             "0.png", "1.png", "3.png", "4.png",
         ]  # fmt: skip
-        with pytest.raises(TrainingError, match="every image to train on is also held out"):
+        with pytest.raises(TrainingError, match="every image to train on has the same pixels"):
             load_dataset(config(), Sources((folder,), validation=folder))
 
     def test_pairs_are_split_together(self, tmp_path):

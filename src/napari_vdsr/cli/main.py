@@ -40,15 +40,15 @@ def with_exit_code(
     command : callable
         Returns an exit code, or None for 0.
     again : str
-        What to do after Ctrl-C.
+        What to do after Ctrl-C, if the command does not say so itself.
     """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             code = command(*args, **kwargs) or 0
-        except KeyboardInterrupt:
-            typer.echo(f"interrupted; {again}.", err=True)
+        except KeyboardInterrupt as error:
+            typer.echo(f"interrupted; {' '.join(error.args) or again}.", err=True)
             code = INTERRUPTED
         except VdsrError as error:
             if kwargs.get("debug"):
@@ -69,7 +69,7 @@ def with_exit_code(
 
 
 app.command(name="upscale")(with_exit_code(upscale.command))
-app.command(name="train")(with_exit_code(train.command, "the same command with --resume goes on"))
+app.command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
 app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
 app.command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
 app.command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +53,10 @@ def command(
     channel: Annotated[
         str | None,
         typer.Option(help="Name or number of the channel to take.", rich_help_panel=DATA),
+    ] = None,
+    series: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which image of files that hold several.", rich_help_panel=DATA),
     ] = None,
     mode: Annotated[
         str | None,
@@ -113,11 +118,15 @@ def command(
         str | None, typer.Option(help="JPEG quality: Q or FROM,TO.", rich_help_panel=TASK)
     ] = None,
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--preset", "-p", help="fast, fine-tune, paper, or a TOML file.", rich_help_panel=RECIPE
+            "--preset",
+            "-p",
+            help="fast, fine-tune, paper, or a TOML file.",
+            show_default="fast",
+            rich_help_panel=RECIPE,
         ),
-    ] = "fast",
+    ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
@@ -185,7 +194,7 @@ def command(
         ),
     ] = None,
     checkpoint_minutes: Annotated[
-        float, typer.Option(help="Time between checkpoints.", rich_help_panel=RUN)
+        float, typer.Option(min=0, help="Time between checkpoints.", rich_help_panel=RUN)
     ] = 5.0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.", rich_help_panel=RUN)
@@ -221,6 +230,7 @@ def command(
         "jpeg_quality": tuple(map(round, span)) if (span := _span(jpeg, "--jpeg")) else None,
         "hold_out": hold_out,
         "channel": channel,
+        "series": series,
         "start_from": start_from,
         "steps": steps,
         "minutes": minutes,
@@ -280,18 +290,15 @@ def _checked(plan: Plan) -> tuple[Path, str]:
     Raises
     ------
     UsageError
-        If there are no images or no folder, or a name cannot be used.
+        If there are no images or no folder.
     """
     if not plan.sources.images:
         raise UsageError("no images given. Name folders or files, or a TOML file (see --init).")
     if plan.output is None:
         raise UsageError("no folder for the run is given: --output FOLDER.")
-    if plan.output.exists() and not plan.output.is_dir():
-        raise UsageError(f"--output {plan.output} is a file; name a folder.")
-    name = plan.name or plan.output.resolve().name
-    if not name or Path(name).name != name:
-        raise UsageError(f"--name {name!r} must be a plain name without folders.")
-    return plan.output, name
+    if os.path.lexists(plan.output) and not plan.output.is_dir():
+        raise UsageError(f"--output {plan.output} is a file, or a link to nothing; name a folder.")
+    return plan.output, plan.name or plan.output.resolve().name
 
 
 def _span(text: str | None, option: str) -> tuple[float, float] | None:
@@ -299,6 +306,8 @@ def _span(text: str | None, option: str) -> tuple[float, float] | None:
     if text is None:
         return None
     values = options.numbers(text, option, "1.5 or 0.5,1.5")
+    if not all(map(math.isfinite, values)):
+        raise UsageError(f"{option} {text} must be finite, e.g. 1.5 or 0.5,1.5.")
     if len(values) > 2:
         raise UsageError(f"{option} {text} has {len(values)} numbers; pass one, or FROM,TO.")
     return values[0], values[-1]

@@ -27,9 +27,25 @@ KINDS = {
     int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers",
     bool: "true or false",
 }  # fmt: skip
+# What a run's file says beside its recipe; see `plan`.
+OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
 NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
+LARGEST_SEED = 2**63 - 1
+POSITIVE = ("lr", "clip_value")
+# What each mode leaves aside; it would stand in the model's card as if it had been done.
+BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noise_from")
+UNUSED = {
+    "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality"),
+    "denoise": ("downsampling",),
+    "jpeg": (*BLUR, *NOISE, "downsampling"),
+}
 LIMITS = {
     "memory": (0, math.inf),
+    "series": (0, math.inf),
+    "last_init": (0, math.inf),
+    "flat_threshold": (0, math.inf),
+    "clip_value": (0, math.inf),
+    "momentum": (0, 1),
     "depth": (2, math.inf),
     "width": (1, math.inf),
     "patch_size": (1, math.inf),
@@ -44,7 +60,7 @@ LIMITS = {
     "steps": (1, math.inf),
     "minutes": (0, math.inf),
     "validate_every": (1, math.inf),
-    "seed": (0, math.inf),
+    "seed": (0, LARGEST_SEED),
     "hold_out": (0, 0.9),
     "patience": (0, math.inf),
 }
@@ -78,6 +94,7 @@ class TrainConfig:
     noise_from: str = ""
     jpeg_quality: tuple[int, int] = (0, 0)
     channel: str = ""
+    series: int = 0
     hold_out: float = 0.1
     allow_shift: bool = False
     memory: float = 4.0
@@ -112,6 +129,7 @@ class TrainConfig:
                     f"training setting {name} is {getattr(self, name)!r}; "
                     f"allowed are {', '.join(allowed)}."
                 )
+        self._check_finite()
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 span = f"at least {low}" if high == math.inf else f"{low} to {high}"
@@ -121,8 +139,29 @@ class TrainConfig:
         if not self.scales or min(self.scales) < 2:
             raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2.")
         self._check_degradations()
+        for name in UNUSED.get(self.mode, ()):
+            if getattr(self, name) != getattr(TrainConfig, name):
+                raise UsageError(
+                    f'{name} is set, but mode = "{self.mode}" makes no use of it. Leave it out.'
+                )
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+
+    def _check_finite(self) -> None:
+        for name, value in self.to_dict().items():
+            numbers = [v for v in (value if isinstance(value, list) else [value])
+                       if isinstance(v, float)]  # fmt: skip
+            if not all(map(math.isfinite, numbers)):
+                raise UsageError(f"training setting {name} is {value}; it must be finite.")
+        for name in POSITIVE:
+            if getattr(self, name) <= 0:
+                raise UsageError(
+                    f"training setting {name} is {getattr(self, name)}; it must be above 0."
+                )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(
+                f"training setting betas is {list(self.betas)}; pass two numbers from 0 to below 1."
+            )
 
     def _check_degradations(self) -> None:
         spans = {
@@ -202,7 +241,7 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
     return config_from(values | overrides)
@@ -212,6 +251,11 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
     """Config from plain values, as read from TOML or from a checkpoint."""
     known = {f.name: f for f in fields(TrainConfig)}
     unknown = sorted(set(values) - set(known))
+    if unknown and unknown[0] in OF_A_RUN:
+        raise UsageError(
+            f"{unknown[0]} belongs to the file of a whole run, not to a recipe: pass that file in "
+            "place of the images, vdsr train FILE.toml."
+        )
     if unknown:
         raise UsageError(
             f"unknown training setting {unknown[0]!r}; allowed are {', '.join(known)}."
@@ -219,8 +263,12 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
     typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in typed.items():
         if not _same_type(value, known[name].default):
-            kind = KINDS[type(known[name].default)]
-            raise UsageError(f"training setting {name} is {value!r}; it must be {kind}.")
+            default = known[name].default
+            kind = KINDS[type(default)]
+            if isinstance(default, tuple) and isinstance(default[0], int):
+                kind = "a list of whole numbers"
+            given = list(value) if isinstance(value, tuple) else value
+            raise UsageError(f"training setting {name} is {given!r}; it must be {kind}.")
     return replace(TrainConfig(), **typed)
 
 

@@ -129,6 +129,7 @@ def load_dataset(
         return scan_pairs(
             [(partner.get(path), path) for path in paths],
             channel=config.channel,
+            series=config.series,
             memory=config.memory,
             allow_shift=config.allow_shift,
             without=without,
@@ -140,8 +141,8 @@ def load_dataset(
     train = read(files, held_out.digests)
     if not train.fields:
         raise TrainingError(
-            "every image to train on is also held out to measure on. Name other images to measure "
-            "on, or none: a tenth of the files is then held out."
+            "every image to train on has the same pixels, intensity range apart, as one that is "
+            "held out to measure on. Add other images, or name others to measure on."
         )
     tasks = tasks_of(config, train)
     check_enough(train, config)

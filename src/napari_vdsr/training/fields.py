@@ -40,6 +40,8 @@ class Field:
         (Y, X) float32, normalised; None if they are read when they are needed.
     pair : Pair or None
         The measured low-resolution image of the same field.
+    series : int
+        Which image of a file that holds several.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Field:
     width: float = 1.0
     pixels: NDArray[np.float32] | None = None
     pair: Pair | None = None
+    series: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,7 +68,7 @@ class Field:
         """(Y, X) float32 pixels, normalised."""
         if self.pixels is not None:
             return self.pixels
-        image = opened(self.path)
+        image = opened(self.path, self.series)
         place = iter(self.index)
         at = tuple(
             self.window["YX".index(axis)]
@@ -119,9 +122,9 @@ def field_of(pixels: NDArray[Any], name: str = "image") -> Field:
 
 
 @lru_cache(maxsize=16)
-def opened(path: Path) -> Image:
+def opened(path: Path, series: int = 0) -> Image:
     """Open an image; the last few stay open."""
-    return read_image(path)
+    return read_image(path, series=series)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from napari_vdsr.errors import TrainingError, VdsrError
+from napari_vdsr.errors import TrainingError, UsageError, VdsrError
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 logger = logging.getLogger(__name__)
+# The names that all systems allow, and a long one that leaves room for suffixes.
+NAMES = re.compile(r"\w[\w +.()-]*(?<![ .])")
+LONGEST, MODEL_SUFFIX = 100, ".safetensors"
 LOCK_NAME = ".lock"
 LOG_NAME, CURVE_NAME, SAMPLES_NAME = "log.csv", "curve.png", "samples.png"
 REPORT_NAME, WORST_NAME = "report.md", "worst.png"
@@ -65,6 +69,20 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def check_name(name: str) -> None:
+    """Raise ``UsageError`` if a model's name cannot be that of its file everywhere."""
+    if not NAMES.fullmatch(name) or name.endswith(MODEL_SUFFIX) or len(name.encode()) > LONGEST:
+        raise UsageError(
+            f"{name!r} cannot be the model's name: pass --name with up to {LONGEST} letters, "
+            f"digits, spaces, and _ + . -, begun by a letter or digit, without {MODEL_SUFFIX}."
+        )
+    if name in (Path(NAME).stem, Path(STABLE_NAME).stem):
+        raise UsageError(
+            f"{name!r} cannot be the model's name: {name}{MODEL_SUFFIX} is where the run itself is "
+            "kept. Pass another --name."
+        )
+
+
 def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
     """Check that a new run replaces nothing in its folder.
 
@@ -83,11 +101,6 @@ def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
         If the folder holds a model, a run, a file of a name that a run writes, or images
         of this run: its figures would be taken for such the next time.
     """
-    if model.name in (NAME, STABLE_NAME):
-        raise TrainingError(
-            f"{model.stem!r} cannot be the model's name: {model.name} is where the run itself is "
-            "kept. Pass another --name."
-        )
     if model.exists():
         raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
     if (folder / NAME).exists():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.training.checkpoint import (
     NAME,
     STABLE_NAME,
@@ -20,7 +22,14 @@ from napari_vdsr.training.checkpoint import (
     checkpoint_to_resume,
 )
 from napari_vdsr.training.dataset import Sources, load_dataset
-from napari_vdsr.training.folder import CURVE_NAME, LOG_NAME, SAMPLES_NAME, check_new, claimed
+from napari_vdsr.training.folder import (
+    CURVE_NAME,
+    LOG_NAME,
+    SAMPLES_NAME,
+    check_name,
+    check_new,
+    claimed,
+)
 from napari_vdsr.training.interrupt import Interrupt
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
+RESUMABLE = "the same command with --resume goes on"
 REPORT_EVERY = 50
 # Step after which the speed is known, and how often a run of some minutes is measured.
 PROBE = 30
@@ -106,6 +116,8 @@ def train(
 
     Raises
     ------
+    UsageError
+        If the model's name cannot be a file's, or several machines have no launcher.
     TrainingError
         If the data do not fit the recipe, `output` holds other things, another run trains
         in it or it cannot be written, the loss diverges, or the network collapses to its
@@ -125,7 +137,9 @@ def train(
         raise TrainingError(
             f"batch_size {config.batch_size} does not divide among {fabric.world_size} devices."
         )
+    check_launched(fabric, nodes)
     fabric.launch()
+    check_name(name)
     # Only the first process writes.
     with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
         model = output / f"{name}.safetensors"
@@ -201,14 +215,31 @@ def _run(
                     raise KeyboardInterrupt
                 if validate and out_of_patience(run):
                     break
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if run.whole:
             run.save()
-        raise
+        raise KeyboardInterrupt(RESUMABLE) from error
     run.save()
     finish(run, model)
     if fabric.is_global_zero:
         write_report(run, fields, model, log.rows)
+
+
+def check_launched(fabric: Fabric, nodes: int) -> None:
+    """Refuse several machines that nobody has told of each other: they would wait for ever.
+
+    Raises
+    ------
+    UsageError
+        If so.
+    """
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    alone = isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ
+    if nodes > 1 and alone:
+        raise UsageError(
+            f"--nodes {nodes} needs a launcher that tells the machines of each other: start the "
+            "command by srun or torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each."
+        )
 
 
 def prepare(

@@ -133,7 +133,7 @@ def check_loss(loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise DivergenceError(
             f"the loss became {loss} by step {step}: training diverged. Lower lr, or lower "
-            "clip_value (theta, for adjustable clipping), and start again."
+            "clip_value (theta, for adjustable clipping), and start again in a new folder."
         )
 
 

@@ -120,6 +120,14 @@ def noise_of_stack(path: Path, offset: float = 0.0) -> Noise:
             f"{path}: its noise does not grow with intensity (gain {gain:.3g}), so it is no raw "
             "camera signal. Pass noise_read, a standard deviation, instead."
         )
+    darkest = np.quantile(frames, 0.01)
+    spread = float(np.sqrt(max(0.0, intercept + gain * max(darkest, -intercept / gain))))
+    if offset > darkest + 4 * spread:
+        raise TrainingError(
+            f"{path}: the offset of {offset:g} lies above its darkest pixels ({darkest:.4g}), and "
+            "there is no light below the offset. Pass the grey level without light, or 0 to have "
+            "it fitted."
+        )
     # The variance is 0 at the offset if there is no read noise; it cannot lie below.
     level = max(offset, -intercept / gain)
     read = float(np.sqrt(max(0.0, intercept + gain * level)))

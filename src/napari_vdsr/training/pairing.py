@@ -54,6 +54,14 @@ def _pair_scale(target: Field, source: Field) -> int:
 def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field:
     """Target on its input's normalisation, after both were checked to show the same."""
     high, low = target.read(), pair.field.read()
+    if (high == high[0, 0]).all():
+        return target  # `scan_pairs` leaves it out
+    units = [(field.low, field.width) for field in (target, pair.field)]
+    if units[0] == units[1] and np.array_equal(high, low):
+        raise TrainingError(
+            f"{target.path}: has the very same pixels as its partner {pair.field.path}, and there "
+            "is nothing to learn. Name two different folders."
+        )
     shrunken = resize(high, 1 / pair.scale) if pair.scale > 1 else high.astype(np.float64)
     check_registered(shrunken, low, pair.scale, target.path, allow_shift=allow_shift)
     slope, intercept = np.polyfit(shrunken.ravel(), low.ravel().astype(np.float64), 1)

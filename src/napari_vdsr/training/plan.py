@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.training.config import PRESETS, TrainConfig, load_config
+from napari_vdsr.training.config import OF_A_RUN, PRESETS, TrainConfig, load_config
 from napari_vdsr.training.dataset import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FAST = "fast"
 TEMPLATE = Path(__file__).parent / "template.toml"
 # Settings of a recipe that name files.
 FILES = ("start_from", "psf", "noise_from")
@@ -42,13 +43,15 @@ class Plan:
     name: str = ""
 
 
-def read_plan(path: Path, **overrides: Any) -> Plan:
+def read_plan(path: Path, *, preset: str | None = None, **overrides: Any) -> Plan:
     """Read a run's TOML file.
 
     Parameters
     ----------
     path : pathlib.Path
         As `write_template` makes them. Paths in it count from its folder.
+    preset : str, optional
+        Recipe to take in place of the one that the file names.
     **overrides
         Settings of the recipe that shall differ.
 
@@ -58,28 +61,32 @@ def read_plan(path: Path, **overrides: Any) -> Plan:
         If it cannot be read, names an unknown setting, or gives one a wrong value.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
-    folder = path.parent
+    folder, validation = path.parent, _text(values, "validation")
     sources = Sources(
         images=_paths(values, "images", folder),
         inputs=_paths(values, "low_resolution", folder),
-        validation=next(iter(_paths(values, "validation", folder)), None),
+        validation=folder / Path(validation).expanduser() if validation else None,
         exclude=tuple(_texts(values, "exclude")),
     )
-    output = next(iter(_paths(values, "output", folder)), None)
-    name = next(iter(_texts(values, "name")), "")
-    preset = next(iter(_texts(values, "preset")), "fast")
-    if preset not in presets():
-        raise UsageError(f"{path}: preset is {preset!r}; allowed are {', '.join(presets())}.")
+    output, name = _text(values, "output"), _text(values, "name")
+    named = _text(values, "preset") or FAST
+    if preset is None and named not in presets():
+        raise UsageError(f"{path}: preset is {named!r}; allowed are {', '.join(presets())}.")
+    known = (*OF_A_RUN, *(field.name for field in fields(TrainConfig)))
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(f"{path}: unknown setting {unknown[0]!r}; allowed are {', '.join(known)}.")
     for key in FILES:
         given = values.get(key)
         if isinstance(given, str) and given and (folder / given).exists():
             values[key] = str(folder / given)
-    return Plan(load_config(preset, **(values | overrides)), sources, output, name)
+    config = load_config(preset or named, **(values | overrides))
+    return Plan(config, sources, folder / Path(output).expanduser() if output else None, name)
 
 
 def presets() -> list[str]:
@@ -105,7 +112,7 @@ def write_template(path: Path) -> None:
 
 
 def plan_of(
-    preset: str,
+    preset: str | None,
     images: Sequence[Path],
     changes: dict[str, Any],
     *,
@@ -119,8 +126,9 @@ def plan_of(
 
     Parameters
     ----------
-    preset : str
-        A bundled recipe, or a TOML file of settings.
+    preset : str or None
+        A bundled recipe, or a TOML file of settings; None for that of a run's TOML file,
+        or `FAST`.
     images : sequence of pathlib.Path
         High-resolution images; or one TOML file of a whole run.
     changes : dict
@@ -134,9 +142,9 @@ def plan_of(
         If a file or a setting cannot be used.
     """
     if len(images) == 1 and images[0].suffix.lower() == ".toml":
-        plan, images = read_plan(images[0], **changes), ()
+        plan, images = read_plan(images[0], preset=preset, **changes), ()
     else:
-        plan = Plan(load_config(preset, **changes))
+        plan = Plan(load_config(preset or FAST, **changes))
     return replace(
         plan,
         sources=Sources(
@@ -148,6 +156,14 @@ def plan_of(
         output=output or plan.output,
         name=name or plan.name,
     )
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    """Take a setting of one text out of `values`; empty if it is not there."""
+    given = values.pop(key, "")
+    if not isinstance(given, str):
+        raise UsageError(f"{key} is {given!r}; it must be one text.")
+    return given
 
 
 def _texts(values: dict[str, Any], key: str) -> list[str]:

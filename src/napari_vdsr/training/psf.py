@@ -33,7 +33,8 @@ def read_psf(path: Path) -> NDArray[np.float64]:
     -------
     numpy.ndarray
         (K, K), K odd and at most 63, float64: without its background (the median of the
-        border), cut where 99.5 % of the light is kept, centred on its centre of mass, sum 1.
+        border) and other spots, cut where 99.5 % of the light is kept, centred on its
+        centre of mass, sum 1.
 
     Raises
     ------
@@ -54,13 +55,28 @@ def read_psf(path: Path) -> NDArray[np.float64]:
         raise TrainingError(f"{path}: contains NaN or infinity. Repair it first.")
     plane = planes[int(planes.max((1, 2)).argmax())]
     border = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
-    light = np.clip(plane - np.median(border), 0, None)
-    if not light.max() > 8 * border.std() or light.sum() == 0:
+    light = _of_the_point(plane - np.median(border), noise=float(border.std()))
+    if light is None:
         raise TrainingError(
             f"{path}: shows no point: no pixel stands out from its border. Pass the image of a "
             "bead much smaller than the resolution, or a computed point-spread function."
         )
     return _centred(light, path)
+
+
+def _of_the_point(light: NDArray[np.float64], noise: float) -> NDArray[np.float64] | None:
+    """Light of the brightest spot alone; None if nothing stands out.
+
+    Beyond it there is noise, and half of it is positive: over a large area it adds up to
+    more light than a wide skirt has.
+    """
+    peak = np.unravel_index(int(light.argmax()), light.shape)
+    if not light[peak] > 8 * noise or light[peak] <= 0:
+        return None
+    spots, _ = ndimage.label(light > 2 * noise)
+    # One pixel around it, so that its edge is not cut where it is as weak as the noise.
+    spot = ndimage.binary_dilation(spots == spots[peak])
+    return np.where(spot, np.clip(light, 0, None), 0.0)
 
 
 def _centred(light: NDArray[Any], path: Path) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_vdsr.image import Image
 
+logger = logging.getLogger(__name__)
 # Planes longer than this are read in pieces; divides by every common scale.
 LONGEST = 4080
 
@@ -29,6 +31,7 @@ def scan(
     files: Sequence[Path],
     *,
     channel: str = "",
+    series: int = 0,
     memory: float = 4.0,
     on_file: Callable[[int, int], None] | None = None,
 ) -> FieldSet:
@@ -41,6 +44,8 @@ def scan(
     channel : str
         Name or number (from 0) of the channel to take of multi-channel files; all by
         default.
+    series : int
+        Which image of files that hold several.
     memory : float
         GiB that pixels may take.
     on_file : callable, optional
@@ -49,9 +54,10 @@ def scan(
     Returns
     -------
     FieldSet
-        Exact duplicates are in it once. Of 8-bit files, 0 to 255 become 0 to 1, and luma
-        is rounded to 8 bits first, as the published protocol has it; of others, the 0.1
-        and 99.9 percentiles of the file (of each channel) become 0 and 1.
+        Exact duplicates are in it once, constant planes not at all. Of 8-bit files, 0 to
+        255 become 0 to 1, and luma is rounded to 8 bits first, as the published protocol
+        has it; of others, the 0.1 and 99.9 percentiles of the file (of each channel)
+        become 0 and 1.
 
     Raises
     ------
@@ -60,14 +66,20 @@ def scan(
     ImageFileError
         If a file cannot be read.
     """
-    return scan_pairs([(None, file) for file in files], channel=channel, memory=memory,
-                      on_file=on_file)  # fmt: skip
+    return scan_pairs(
+        [(None, file) for file in files],
+        channel=channel,
+        series=series,
+        memory=memory,
+        on_file=on_file,
+    )
 
 
 def scan_pairs(
     files: Sequence[tuple[Path | None, Path]],
     *,
     channel: str = "",
+    series: int = 0,
     memory: float = 4.0,
     allow_shift: bool = False,
     without: frozenset[str] = frozenset(),
@@ -79,7 +91,7 @@ def scan_pairs(
     ----------
     files : sequence of (pathlib.Path or None, pathlib.Path)
         None where the low resolution is to be made from the high one.
-    channel, memory, on_file
+    channel, series, memory, on_file
         See `scan`.
     allow_shift : bool
         Take pairs that are not registered.
@@ -89,15 +101,18 @@ def scan_pairs(
     opened.cache_clear()  # a file may have been replaced since
     fields: list[Field] = []
     seen: dict[str, None] = {}  # in order, since the order decides the patches
-    free, keep = memory * GIB, True
+    free, keep, empty = memory * GIB, True, 0
     for number, (low, high) in enumerate(files):
-        found = list(_fields(high, channel))
+        found = list(_fields(high, channel, series))
         if low is not None:
-            found = paired(found, list(_fields(low, channel)), allow_shift=allow_shift)
+            found = paired(found, list(_fields(low, channel, series)), allow_shift=allow_shift)
         changing = False
         for field in found:
             pixels = field.read()
-            changing |= bool((pixels != pixels[0, 0]).any())
+            if (pixels == pixels[0, 0]).all():
+                empty += 1  # an empty frame or channel: PSNR is infinite there
+                continue
+            changing = True
             digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
             if field.pair is not None:
                 digest.update(field.pair.field.read().tobytes())
@@ -116,6 +131,8 @@ def scan_pairs(
             )
         if on_file is not None:
             on_file(number + 1, len(files))
+    if empty:
+        logger.warning("%d constant planes, where nothing can be learnt, are not used.", empty)
     total = hashlib.sha256("".join(seen).encode()).hexdigest()
     return FieldSet(fields, total, len(files), frozenset(seen))
 
@@ -134,9 +151,9 @@ def _unloaded(field: Field) -> Field:
     return replace(field, pixels=None, pair=pair)
 
 
-def _fields(path: Path, channel: str) -> Iterator[Field]:
+def _fields(path: Path, channel: str, series: int) -> Iterator[Field]:
     """All fields of a file, not read yet."""
-    image = opened(path)
+    image = opened(path, series)
     ranges = _ranges(image, path)
     channels = chosen_channels(image, channel, path)
     axes = [axis for axis in image.axes if axis not in "YXS"]
@@ -145,7 +162,7 @@ def _fields(path: Path, channel: str) -> Iterator[Field]:
     for index in itertools.product(*positions):
         extent = ranges[index[axes.index("C")] if "C" in axes else 0]
         for window in itertools.product(rows, columns):
-            yield Field(path, index, window, extent.low, extent.width)
+            yield Field(path, index, window, extent.low, extent.width, series=series)
 
 
 def _ranges(image: Image, path: Path) -> tuple[Range, ...]:
@@ -155,7 +172,7 @@ def _ranges(image: Image, path: Path) -> tuple[Range, ...]:
         raise TrainingError(
             f"{path}: contains NaN or infinity. Repair it, or leave it out: --exclude {path.name}"
         ) from error
-    # A constant channel has no width: it is kept as zeros.
+    # A constant channel has no width.
     return tuple(r if r.width > 0 else Range(r.low, r.low + 1) for r in ranges)
 
 
@@ -165,16 +182,26 @@ def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
     Raises
     ------
     TrainingError
-        If a file of several channels has none of this name or number.
+        If a file has none of this name or number.
     """
     count = image.size("C")
-    if not channel or "C" not in image.axes:
+    if not channel:
         return range(count)
+    if image.is_rgb:
+        raise TrainingError(
+            f"{path}: is a colour image, of which the luma is taken, and has no channel "
+            f"{channel!r}. Save the channel by itself, or leave --channel out."
+        )
     names = [c.name or "" for c in image.channels]
     if channel in names:
         return [names.index(channel)]
     if channel.isdecimal() and int(channel) < count:
         return [int(channel)]
+    if count == 1:
+        raise TrainingError(
+            f"{path}: has a single channel, and it is not {channel!r}. Leave the file out, or "
+            "--channel."
+        )
     named = f" named {', '.join(names)}" if any(names) else ""
     raise TrainingError(
         f"{path}: has no channel {channel!r}, but {count}{named}. Pass a name, or a number from 0 "

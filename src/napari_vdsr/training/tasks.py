@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.training.chain import Chain
+from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.degradation import (
     Degradation,
     Downsample,
@@ -20,7 +21,6 @@ from napari_vdsr.training.noise import noise_of_stack
 from napari_vdsr.training.psf import read_psf
 
 if TYPE_CHECKING:
-    from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.fields import FieldSet
 
 
@@ -72,7 +72,7 @@ def tasks_of(config: TrainConfig, data: FieldSet | None = None) -> tuple[Task, .
         blur = (GaussianBlur(config.blur),)
     jpeg = (Jpeg(config.jpeg_quality),) if config.jpeg_quality[1] > 0 else ()
     if config.mode == "paired":
-        return (_measured(data),)
+        return (_measured(data, config.scales),)
     tasks = []
     if config.mode == "denoise":
         tasks = [Task("denoise", 1, Chain((*blur, *noise, *jpeg)))]
@@ -99,7 +99,7 @@ def noise_of(config: TrainConfig) -> tuple[Noise, ...]:
     return ()
 
 
-def _measured(data: FieldSet | None) -> Task:
+def _measured(data: FieldSet | None, wanted: tuple[int, ...]) -> Task:
     if data is None:
         raise ValueError("paired data are needed to know their scale")
     scales = {field.pair.scale: field for field in data.fields if field.pair is not None}
@@ -110,4 +110,9 @@ def _measured(data: FieldSet | None) -> Task:
             "low-resolution one. Train one model for each factor."
         )
     (scale,) = scales
+    if scale not in wanted and wanted != TrainConfig.scales:
+        raise TrainingError(
+            f"the pairs are of scale {scale}, and scales is {list(wanted)}. Leave scales out: "
+            "pairs bring their own."
+        )
     return Task(f"x{scale}" if scale > 1 else "paired", scale, None)
