@@ -1,6 +1,7 @@
 """Bundle a trained model: measure it, complete its card, and put log and curve beside the docs.
 
 python tools/bundle.py runs/vdsr/vdsr.safetensors Set5 Set14 --description "..." --hardware "..."
+python tools/bundle.py runs/vdsr-fluo/vdsr-fluo.safetensors --preset fine-tune --description ...
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="written by `vdsr train`")
-    parser.add_argument("sets", type=Path, nargs="+", help="folders of test images")
+    parser.add_argument(
+        "sets", type=Path, nargs="*",
+        help="folders of test images; without them the figures of its training are kept",
+    )  # fmt: skip
+    parser.add_argument("--preset", default="fast", help="the recipe that it was trained by")
     parser.add_argument("--description", required=True)
     parser.add_argument("--hardware", required=True, help="what it was trained on")
     arguments = parser.parse_args()
@@ -36,7 +41,7 @@ def main() -> None:
         description=arguments.description,
         licence="BSD-3-Clause",
         training={
-            "command": command(training, model.name),
+            "command": command(training, model.name, arguments.preset),
             "seed": config["seed"],
             "patches": config["steps"] * config["batch_size"],
             "hardware": arguments.hardware,
@@ -46,13 +51,13 @@ def main() -> None:
                 name: EXCLUDED_BECAUSE.get(name, "") for name in training["data"]["excluded"]
             },
         },
-        measured=measure(model, arguments.sets),
+        measured=measure(model, arguments.sets) if arguments.sets else model.card.measured,
     )
     target = ROOT / "src/napari_vdsr/models" / f"{model.name}.safetensors"
     save_model(target, model.network, card)
     run = arguments.model.parent
-    shutil.copyfile(run / "log.csv", ROOT / "docs/bundled-log.csv")
-    shutil.copyfile(run / "curve.png", ROOT / "docs/bundled-curve.png")
+    shutil.copyfile(run / "log.csv", ROOT / f"docs/{model.name}-log.csv")
+    shutil.copyfile(run / "curve.png", ROOT / f"docs/{model.name}-curve.png")
     print(target, card.measured)
 
 
@@ -70,14 +75,14 @@ def before(training: dict) -> list[dict]:
     return [*start.training.get("before", []), told | {"sha256": sha256}]
 
 
-def command(training: dict, name: str) -> str:
+def command(training: dict, name: str, preset: str) -> str:
     """Return the command line of the run, with the names of its folders alone."""
     words = ["vdsr train", *training["sources"], f"-o runs/{name}"]
     words += [f"--validation {training['validation']}"] if training["validation"] else []
     words += [f"--exclude {pattern}" for pattern in training["data"]["excluded"]]
     config = training["config"]
     words += [f"--from {config['start_from']}"] if config["start_from"] else []
-    words += [f"--preset fast --steps {config['steps']} --seed {config['seed']}"]
+    words += [f"--preset {preset} --steps {config['steps']} --seed {config['seed']}"]
     return " ".join(words)
 
 

@@ -562,7 +562,13 @@ class TestReport:
         rows = evaluate(
             [model, start], [held_out], [2, 3], device=torch.device("cpu"), precision=torch.float32
         )
+        figures_of = {"bicubic": "input", "mine": "model", "vdsr": "start"}
         for row in rows:
+            recorded = model.card.measured["held_out"][f"x{row.scale}"]
+            assert recorded["images"] == row.images == 2
+            figures = recorded[figures_of[row.model]]
+            assert figures["psnr_db"] == pytest.approx(row.psnr, abs=1e-3)
+            assert figures["ssim"] == pytest.approx(row.ssim, abs=1e-5)
             for name, figures in row.per_image.items():
                 cell = f"{figures.psnr:.2f} / {figures.ssim:.4f}"
                 assert any(f"| x{row.scale} | {name} |" in line and cell in line

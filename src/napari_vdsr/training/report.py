@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from napari_vdsr import __version__
 from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
 from napari_vdsr.training.validation import Case, Validation
@@ -139,6 +139,8 @@ def write_report(
 ) -> Path:
     """Measure the model on every held-out image in full, and write ``report.md``.
 
+    The mean figures go into the model's card, too.
+
     Parameters
     ----------
     run : Run
@@ -173,6 +175,7 @@ def write_report(
         text.write(f"- {task.name}: {_describe(task.describe()['degradations'])}\n")
     text.write(f"\n![loss and PSNR against steps]({CURVE_NAME})\n\n")
     if outcomes:
+        record(model, outcomes)
         _write_figures(text, outcomes, start=Path(config.start_from).name)
         worst = sorted(outcomes, key=lambda made: made.gain)[:WORST]
         draw_outcomes(worst, model.with_name(WORST_NAME), "Worst cases")
@@ -182,6 +185,30 @@ def write_report(
     with whole_file(path, overwrite=True) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
     return path
+
+
+def record(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Put mean figures of held-out images into a model's card."""
+
+    def mean(scores: Sequence[Score]) -> dict[str, float]:
+        return {
+            "psnr_db": round(float(np.mean([score.psnr for score in scores])), 3),
+            "ssim": round(float(np.mean([score.ssim for score in scores])), 5),
+        }
+
+    figures: dict[str, Any] = {}
+    for name in dict.fromkeys(made.case.task.name for made in outcomes):
+        mine = [made for made in outcomes if made.case.task.name == name]
+        starts = [made.start for made in mine if made.start is not None]
+        figures[name] = {
+            "images": len(mine),
+            "input": mean([made.case.before for made in mine]),
+            **({"start": mean(starts)} if starts else {}),
+            "model": mean([made.after for made in mine]),
+        }
+    model = load_model(str(path))
+    measured = {"protocol": PROTOCOL, "held_out": figures}
+    save_model(path, model.network, replace(model.card, measured=measured))
 
 
 def _outcomes(run: Run, fields: Sequence[Field], model: Path) -> Iterator[Outcome]:
