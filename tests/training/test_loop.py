@@ -28,7 +28,7 @@ from napari_vdsr.errors import (
 from napari_vdsr.evaluation import evaluate
 from napari_vdsr.modelfile import load_model
 from napari_vdsr.networks import VDSR
-from napari_vdsr.training import loop
+from napari_vdsr.training import loop, measuring
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
@@ -256,7 +256,7 @@ class TestContinuation:
         script = f"""
 import os, signal, torch
 from pathlib import Path
-from napari_vdsr.training import loop
+from napari_vdsr.training import loop, measuring
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
 
@@ -538,7 +538,7 @@ class TestMinutes:
         settings = config(minutes=0.15, steps=10**6, validate_every=10**6)
         path = run(settings, images, tmp_path, validation=held_out)
         card = load_model(path).card.training
-        assert loop.PROBE < card["config"]["steps"] < 10**5
+        assert measuring.PROBE < card["config"]["steps"] < 10**5
         assert Checkpoint.load(tmp_path / NAME).step == card["config"]["steps"]
         assert 3 <= len([row for row in read_log(tmp_path, "psnr_x2") if row[0]]) <= 25
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
@@ -23,25 +21,31 @@ from napari_vdsr.training.checkpoint import (
 )
 from napari_vdsr.training.dataset import Sources, load_dataset
 from napari_vdsr.training.folder import (
-    CURVE_NAME,
     LOG_NAME,
-    SAMPLES_NAME,
     check_name,
     check_new,
     claimed,
 )
 from napari_vdsr.training.interrupt import Interrupt
+from napari_vdsr.training.measuring import (
+    PROBE,
+    count_out,
+    finish,
+    keep_best,
+    measure,
+    out_of_patience,
+    report,
+)
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
     Log,
     Progress,
     check_collapse,
     check_loss,
-    draw_curve,
 )
 from napari_vdsr.training.optim import set_lr
 from napari_vdsr.training.precision import fabric_precision
-from napari_vdsr.training.report import draw_samples, write_report
+from napari_vdsr.training.report import write_report
 from napari_vdsr.training.run import Run
 from napari_vdsr.training.sources import list_files
 from napari_vdsr.training.validation import Validation
@@ -52,12 +56,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.training.config import TrainConfig
 
-logger = logging.getLogger(__name__)
 RESUMABLE = "the same command with --resume goes on"
 REPORT_EVERY = 50
-# Step after which the speed is known, and how often a run of some minutes is measured.
-PROBE = 30
-MOST_VALIDATIONS = 20
 # Settings that are counted out from the speed.
 COUNTED = ("steps", "validate_every", "warmup")
 
@@ -272,24 +272,6 @@ def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
         nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
 
 
-def count_out(run: Run, held_out: Validation | None) -> None:
-    """Set the number of steps from the speed so far, to fill the minutes of the config."""
-    second = time.monotonic()
-    if held_out is not None:
-        held_out.psnr(run.result)
-    measuring = time.monotonic() - second
-    seconds = 60 * run.config.minutes
-    # Validations, and the report's at the end, take a fifth of the time at most.
-    validations = max(1, min(MOST_VALIDATIONS, int(seconds / 5 / max(measuring, 1e-3)) - 1))
-    left = seconds - run.seconds - (validations + 1) * measuring
-    steps = PROBE + max(1, int(left / run.seconds_per_step))
-    # Every process measures another speed; one of them decides.
-    steps, every = run.fabric.broadcast((steps, max(1, steps // validations)))
-    # A rise that is made for hours would last all of a short run.
-    warmup = min(run.config.warmup, steps // 10)
-    run.config = replace(run.config, steps=steps, validate_every=every, warmup=warmup)
-
-
 def take_step(run: Run) -> tuple[Tensor, Tensor]:
     """Train on the next batch.
 
@@ -315,73 +297,3 @@ def take_step(run: Run) -> tuple[Tensor, Tensor]:
     run.step += 1
     run.add_loss(loss.detach())
     return worse, result.detach()
-
-
-def measure(run: Run, loss: float, held_out: Validation | None) -> Progress:
-    """Say where the run stands; measured on held-out images, if they are given."""
-    psnr: dict[str, float] = {}
-    if held_out is not None:  # once, and for all processes
-        psnr = held_out.psnr(run.result) if run.fabric.is_global_zero else psnr
-        psnr = run.fabric.broadcast(psnr)
-    bicubic = held_out.bicubic if held_out else {}
-    return Progress(
-        step=run.step,
-        steps=run.config.steps,
-        loss=loss,
-        lr=run.optimizer.param_groups[0]["lr"],
-        seconds=run.seconds,
-        patches_per_second=run.config.batch_size / run.seconds_per_step,
-        seconds_per_step=run.seconds_per_step,
-        gains={task: value - bicubic[task] for task, value in psnr.items()},
-        psnr=psnr,
-    )
-
-
-def keep_best(run: Run, gains: dict[str, float], model: Path) -> None:
-    """Write the model if it is the best so far."""
-    gain = float(np.mean(list(gains.values())))
-    if run.best is None or gain > run.best:
-        run.best, run.best_step = gain, run.step
-        if run.config.keep == "best":
-            run.save_model(model)
-
-
-def out_of_patience(run: Run) -> bool:
-    """Whether the last `patience` validations brought nothing better."""
-    config = run.config
-    waited = (run.step - run.best_step) // config.validate_every
-    if not config.patience or run.best is None or waited < config.patience:
-        return False
-    logger.warning(
-        "stopped early at step %d: nothing better in %d validations since step %d.",
-        run.step, waited, run.best_step,
-    )  # fmt: skip
-    return True
-
-
-def finish(run: Run, model: Path) -> None:
-    """Write the last weights; beside the best ones, if these are others."""
-    best_is_kept = run.config.keep == "best" and run.best is not None
-    if not best_is_kept:
-        run.save_model(model)
-    elif run.best_step != run.step:
-        run.save_model(model.with_stem(f"{model.stem}-last"))
-
-
-def report(
-    run: Run,
-    progress: Progress,
-    held_out: Validation | None,
-    log: Log,
-    on_progress: Callable[[Progress], None] | None,
-) -> None:
-    """Log where the run stands; draw its curve and samples, too, when it was measured."""
-    if not run.fabric.is_global_zero:
-        return
-    log.add(progress)
-    if held_out is not None or progress.step == progress.steps:
-        draw_curve(log.rows, log.path.with_name(CURVE_NAME))
-    if held_out is not None:
-        draw_samples(held_out, run.result, log.path.with_name(SAMPLES_NAME))
-    if on_progress is not None:
-        on_progress(progress)

@@ -78,6 +78,8 @@ class Validation:
         By task, then field.
     bicubic : dict of str to float
         Mean PSNR of the inputs, in dB, for each task.
+    share : float
+        Of the fields' pixels that are measured.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class Validation:
         whole: bool = False,
     ) -> None:
         self.tasks, self.device = tuple(tasks), device
+        pixels = len(self.tasks) * sum(field.shape[0] * field.shape[1] for field in fields)
         if not whole and len(fields) > MOST_FIELDS:
             fields = [fields[round(at)] for at in np.linspace(0, len(fields) - 1, MOST_FIELDS)]
         self.cases = [_case(task, f, device, whole=whole) for task in tasks for f in fields]
         if not self.cases:
             raise TrainingError("no images are held out to measure on.")
+        self.share = sum(case.truth.size for case in self.cases) / pixels
         self.bicubic = self._means([case.before.psnr for case in self.cases])
 
     def psnr(self, network: Network) -> dict[str, float]:
