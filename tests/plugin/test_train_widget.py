@@ -101,6 +101,10 @@ def test_what_is_missing_is_said(viewer, trainer, said, tiny, images, tmp_path, 
     trainer.form.scales.value = "two"
     trainer.start()
     assert "'two' is no number" in said()[-1]
+    for value in ("2.5", "nan", "inf"):
+        trainer.form.scales.value = value
+        trainer.start()
+        assert "write whole numbers" in said()[-1]
     trainer.form.scales.value = "2"
     trainer.form.folder.value = tmp_path / "nowhere"
     trainer.start()

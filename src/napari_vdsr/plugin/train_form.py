@@ -1,6 +1,7 @@
 """The fields of "VDSR train", and what they say."""
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,15 +226,14 @@ class TrainForm(Container):
         self.show_fields()
         changes: dict[str, Any] = {"mode": self.mode.value}
         if self.mode.value in ("sr", "mixed"):
-            changes["scales"] = tuple(round(scale) for scale in numbers(self.scales))
+            changes["scales"] = whole(self.scales, numbers(self.scales))
             changes["downsampling"] = self.sampling.value
         if self.mode.value in ("sr", "mixed", "denoise"):
             changes["blur"] = span(self.blur)
             changes["noise_read"] = span(self.read_noise)
             changes["noise_gain"] = span(self.shot_noise)
         if self.mode.value in ("jpeg", "mixed"):
-            low, high = span(self.quality)
-            changes["jpeg_quality"] = (round(low), round(high))
+            changes["jpeg_quality"] = whole(self.quality, span(self.quality))
         if self.minutes.value:
             changes["minutes"] = float(self.minutes.value)
         else:
@@ -266,6 +266,13 @@ def span(field: LineEdit) -> tuple[float, float]:
             f"{field.label}: {field.value!r} has too many numbers; write one, or FROM,TO."
         )
     return values[0], values[-1]
+
+
+def whole(field: LineEdit, values: Sequence[float]) -> tuple[int, ...]:
+    """Numbers of a field that must be whole."""
+    if not all(value.is_integer() for value in values):
+        raise UsageError(f"{field.label}: {field.value!r}; write whole numbers.")
+    return tuple(map(int, values))
 
 
 def image_of(layer: ImageLayer) -> Image:
