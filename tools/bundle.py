@@ -82,7 +82,10 @@ def command(training: dict, name: str, preset: str) -> str:
     words += [f"--exclude {pattern}" for pattern in training["data"]["excluded"]]
     config = training["config"]
     words += [f"--from {config['start_from']}"] if config["start_from"] else []
-    words += [f"--preset {preset} --steps {config['steps']} --seed {config['seed']}"]
+    length = (
+        f"--minutes {config['minutes']:g}" if config["minutes"] else f"--steps {config['steps']}"
+    )
+    words += [f"--preset {preset} {length} --seed {config['seed']}"]
     return " ".join(words)
 
 

@@ -117,7 +117,8 @@ def find_model(name_or_path: str | Path) -> Path:
 
 def list_models() -> list[ModelCard]:
     """Cards of the bundled models, bicubic first."""
-    return [BICUBIC_CARD, *(read_card(path) for path in sorted(BUNDLED.glob(f"*{SUFFIX}")))]
+    paths = sorted(BUNDLED.glob(f"*{SUFFIX}"), key=lambda path: path.stem)
+    return [BICUBIC_CARD, *map(read_card, paths)]
 
 
 def read_card(path: Path | str) -> ModelCard:

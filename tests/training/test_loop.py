@@ -600,6 +600,29 @@ class TestTensorboard:
         assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
+class TestBundledForFluorescence:
+    # Not trained on; the figures of all six are in the model's card.
+    @pytest.mark.parametrize("name", ["20P1_POS0007_D_1UL.tif", "hela-cells-8bit.tif"])
+    def test_is_better_than_bicubic_and_photographs(self, shared, name):
+        fields = scan([Path(shared) / "data/samples/imagej" / name]).fields
+        held_out = Validation(fields, tasks_of(load_config("fast")), torch.device("cpu"))
+        fluo, photographs = (
+            held_out.psnr(load_model(model).network) for model in ("vdsr-fluo", "vdsr")
+        )
+        for task, bicubic in held_out.bicubic.items():
+            assert fluo[task] > photographs[task] + 0.2
+            assert photographs[task] > bicubic
+
+    def test_figures_of_the_docs_are_those_of_the_card(self):
+        text = (Path(__file__).parents[2] / "docs" / "train.md").read_text("utf-8")
+        for task, figures in load_model("vdsr-fluo").card.measured["held_out"].items():
+            cells = [f"{figures[who]['psnr_db']:.2f} / {figures[who]['ssim']:.4f}"
+                     for who in ("input", "start", "model")]  # fmt: skip
+            gain = figures["model"]["psnr_db"] - figures["input"]["psnr_db"]
+            row = f"| {task} | {cells[0]} | {cells[1]} | **{cells[2]}** | {gain:+.2f} |"
+            assert row in text
+
+
 def validation_of(folder, scales, **options):
     """Bicubic tasks on the images of a folder."""
     fields = scan(list_files([folder])).fields
