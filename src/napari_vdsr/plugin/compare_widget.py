@@ -82,7 +82,8 @@ class CompareWidget(Container):
         self.layer = LayerBox(self._viewer)
         self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
         names = [card.name for card in list_models()]
-        self.models = Select(label="Methods", choices=names, value=names)
+        # The baseline and the model for all purposes; each further one costs its time.
+        self.models = Select(label="Methods", choices=names, value=["bicubic", "vdsr"])
         self.models.max_height = 90
         self.more = ModelBox(label="Add model", default=CHOOSE)
         self.truth = LayerBox(self._viewer, label="Truth", optional=True)
