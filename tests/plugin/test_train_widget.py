@@ -91,6 +91,37 @@ def test_stop_and_resume_on_layers(viewer, trainer, tiny, tmp_path, until):
     until(lambda: not trainer.row.busy)
 
 
+def test_layers_of_a_refused_run_are_not_trained_on_later(
+    viewer, trainer, said, tiny, tmp_path, until
+):
+    viewer.add_image(pictures.camera()[:200, :210], name="a")
+    viewer.add_image(np.full((200, 210), 7, np.uint8), name="constant")
+    trainer.form.source.value = "image layers"
+    trainer.form.output.value = tmp_path / "run"
+    trainer.form.minutes.value = 0
+    trainer.form.steps.value = 50
+    trainer.form.layers.value = list(viewer.layers)
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    assert "is constant" in said()[-1]
+    assert not (tmp_path / "run" / "images").exists()
+
+    foreign = tmp_path / "run" / "images" / "mine.tif"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"mine")
+    trainer.form.layers.value = [viewer.layers["a"]]
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    assert "holds images already" in said()[-1]
+    assert foreign.read_bytes() == b"mine"
+
+    foreign.unlink()
+    trainer.start()
+    until(lambda: not trainer.row.busy)
+    assert trainer.row.status.value.startswith("Done")
+    assert [path.name for path in foreign.parent.iterdir()] == ["a-0.ome.tif"]
+
+
 def test_what_is_missing_is_said(viewer, trainer, said, tiny, images, tmp_path, until):
     trainer.start()
     assert "run folder" in said()[-1]

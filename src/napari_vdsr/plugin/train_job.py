@@ -4,11 +4,12 @@ import contextlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Cancelled, Report
@@ -40,6 +41,13 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     -------
     pathlib.Path
         The model.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds other images where the layers would go.
+    TrainingError, ModelFileError, ImageFileError
+        As ``training.loop.train`` does.
     """
     report("loading")
     with importing_torch():
@@ -56,8 +64,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     else:
         config = load_config(setup.preset, **setup.changes)
         config = replace(config, validate_every=min(config.validate_every, VALIDATE_EVERY))
-    if setup.layers and not setup.resume:
-        _keep(setup.layers, setup.output / IMAGES)
+    layers = () if setup.resume else setup.layers
     name = setup.output.resolve().name or "vdsr"
     drawn = 0.0
 
@@ -72,21 +79,22 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
 
     report("reading the images")
     sources = Sources(tuple(setup.sources), tuple(setup.inputs), setup.validation)
-    try:
-        return train(
-            config,
-            sources,
-            setup.output,
-            resume=setup.resume,
-            name=name,
-            accelerator=setup.accelerator,
-            on_file=lambda done, of: report(f"reading the images: {done} of {of}"),
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
-    except KeyboardInterrupt as error:
-        export_checkpoint(setup.output, name)
-        raise Cancelled from error
+    with _kept(layers, setup.output):
+        try:
+            return train(
+                config,
+                sources,
+                setup.output,
+                resume=setup.resume,
+                name=name,
+                accelerator=setup.accelerator,
+                on_file=lambda done, of: report(f"reading the images: {done} of {of}"),
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        except KeyboardInterrupt as error:
+            export_checkpoint(setup.output, name)
+            raise Cancelled from error
 
 
 def _pictures(output: Path) -> Pictures:
@@ -100,11 +108,33 @@ def _pictures(output: Path) -> Pictures:
         return Pictures(path.read_bytes(), samples.read_bytes() if samples.exists() else b"")
 
 
-def _keep(images: Sequence[Image], folder: Path) -> None:
-    """Keep layers as files, so that the run can be continued, and repeated, without napari."""
+@contextlib.contextmanager
+def _kept(layers: Sequence[Image], output: Path) -> Iterator[None]:
+    """Keep layers as files, so that the run can be continued, and repeated, without napari.
+
+    A run that ends before its first checkpoint leaves none behind: they would be trained on
+    when other layers are chosen.
+    """
     from napari_vdsr.io import write_image
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images):
-        name = re.sub(r"[^\w-]+", "-", image.name).strip("-") or "layer"
-        write_image(image, folder / f"{name}-{number}.ome.tif", overwrite=True)
+    folder = output / IMAGES
+    if layers and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder}: holds images already, and the layers would be mixed with them. Choose "
+            "another run folder."
+        )
+    written: list[Path] = []
+    try:
+        for number, image in enumerate(layers):
+            name = re.sub(r"[^\w-]+", "-", image.name).strip("-") or "layer"
+            path = folder / f"{name}-{number}.ome.tif"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_image(image, path)
+            written.append(path)
+        yield
+    finally:
+        if layers and not (output / CHECKPOINT).exists():
+            for path in written:
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody put something there
+                folder.rmdir()
