@@ -6,6 +6,7 @@ Run on a desktop, or without one:
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,10 +37,11 @@ def finished(widget, seconds=120.0):
 class Window:
     """A viewer with one of the plugin's widgets beside it."""
 
-    def __init__(self, name, sample):
+    def __init__(self, name, sample=None):
         self.viewer = napari.Viewer()
         self.viewer.window._qt_window.resize(*SIZE)
-        self.viewer.open_sample("napari-vdsr", sample)
+        if sample is not None:
+            self.viewer.open_sample("napari-vdsr", sample)
         _, self.widget = self.viewer.window.add_plugin_dock_widget("napari-vdsr", name)
         wait(seconds=1)
 
@@ -100,15 +102,16 @@ def compare():
 
 
 def train():
-    folder = Path(tempfile.gettempdir()) / "tissue"  # a name that may be on a picture
-    shutil.rmtree(folder, ignore_errors=True)
-    with Window("VDSR train", "tissue") as window:
-        for sample in ("retina", "astronaut"):
-            window.viewer.open_sample("napari-vdsr", sample)
+    images, run = (Path(tempfile.gettempdir()) / name for name in ("filaments", "my-microscope"))
+    for folder in (images, run):
+        shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, DOCS / "make_example_data.py", images], check=True)
+    with Window("VDSR train") as window:
+        window.viewer.open(images / "field-00.ome.tif", plugin="napari-vdsr", colormap="green")
+        window.viewer.layers[0].contrast_limits = (98, 900)
         widget = window.widget
-        widget.form.source.value = "image layers"
-        widget.form.layers.value = [layer for layer in window.viewer.layers if layer.rgb]
-        widget.form.output.value = folder
+        widget.form.folder.value = images
+        widget.form.output.value = run
         widget.form.minutes.value = 3
         widget.start()
         finished(widget, 400)

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_vdsr.errors import DeviceError
+
 _lock = threading.Lock()
 _running = 0
 
@@ -40,15 +42,27 @@ def importing_torch() -> Iterator[None]:
 
     That is the loading of its libraries, during which ``import`` holds Python's lock, and
     collecting garbage each time that so and so many objects more were made.
+
+    Raises
+    ------
+    DeviceError
+        If torch cannot be loaded.
     """
     if "torch" in sys.modules:
         yield
         return
+    # Read when torch is loaded. Spinning threads would take the cores from the GUI.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     collecting = gc.isenabled()
     gc.disable()
     try:
         _load_libraries()
         yield
+    except OSError as error:  # Windows, where other libraries came first
+        raise DeviceError(
+            f"PyTorch cannot be loaded ({error}). Update the Microsoft Visual C++ "
+            "Redistributable, or reinstall PyTorch, then start napari anew."
+        ) from error
     finally:
         with _lock:
             if _running:

@@ -116,7 +116,9 @@ class TrainForm(Container):
             label="Blur", value="0", tooltip="Gaussian, sigma in pixels: 1.5, or a range 0.5,1.5"
         )
         self.read_noise = LineEdit(
-            label="Camera noise", value="0", tooltip="Standard deviation in grey levels: 10 or 0,25"
+            label="Read noise",
+            value="0",
+            tooltip="Of the camera, standard deviation in grey levels: 10 or 0,25",
         )
         self.shot_noise = LineEdit(
             label="Shot noise", value="0", tooltip="Grey levels per photo-electron: 2 or 0.5,3"

@@ -4,7 +4,6 @@ No Qt and no viewer: a job reports what it has filled, and arrays come back.
 """
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from itertools import product
@@ -14,7 +13,6 @@ import dask.array as da
 import numpy as np
 
 from napari_vdsr.chunks import Chunks
-from napari_vdsr.errors import DeviceError
 from napari_vdsr.image import Image
 from napari_vdsr.normalize import Normalization
 from napari_vdsr.plugin.request import (
@@ -48,17 +46,9 @@ def engine() -> Any:
     DeviceError
         If torch cannot be loaded.
     """
-    # Read when torch is loaded. Spinning threads would take the cores from the GUI.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        with importing_torch():
-            import napari_vdsr.engine
-            import napari_vdsr.modelfile
-    except OSError as error:  # Windows, where other libraries came first
-        raise DeviceError(
-            f"PyTorch cannot be loaded ({error}). Update the Microsoft Visual C++ "
-            "Redistributable, or reinstall PyTorch, then start napari anew."
-        ) from error
+    with importing_torch():
+        import napari_vdsr.engine
+        import napari_vdsr.modelfile
     return napari_vdsr
 
 

@@ -19,8 +19,8 @@ COLLAPSE_RMS = 1e-3
 # Colours that readers with any colour vision can tell apart (Okabe and Ito).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SMOOTH = 10
-# Height of a label, of the axis.
-LABEL = 0.075
+# Height of a label, of the axis: wide and narrow curves.
+LABEL, NARROW_LABEL = 0.075, 0.12
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
     with matplotlib.rc_context(STYLE):
         left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
         _draw_loss(left, rows)
-        _draw_gains(right, [row for row in rows if any(row[column] for column in _gains(row))])
+        measured = [row for row in rows if any(row[column] for column in _gains(row))]
+        _draw_gains(right, measured, NARROW_LABEL if narrow else LABEL)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color=LINE, lw=0.6)
@@ -197,7 +198,7 @@ def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _draw_gains(axes: Any, rows: list[dict[str, str]]) -> None:
+def _draw_gains(axes: Any, rows: list[dict[str, str]], label: float) -> None:
     axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
     ends = []
     for index, column in enumerate(_gains(rows[0]) if rows else []):
@@ -210,7 +211,7 @@ def _draw_gains(axes: Any, rows: list[dict[str, str]]) -> None:
     low, high = axes.get_ylim()
     at = -math.inf
     for gain, step, text, color in sorted(ends):
-        at = max(gain, at + LABEL * (high - low))  # labels of equal gains stand above each other
+        at = max(gain, at + label * (high - low))  # labels of equal gains stand above each other
         axes.annotate(
             text, (step, gain), xytext=(step, at), textcoords="data", va="center", color=color,
             weight="bold", annotation_clip=False,
