@@ -32,6 +32,7 @@ from napari_vdsr.training import loop, measuring
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.loop import train
 from napari_vdsr.training.run import Run
 from napari_vdsr.training.scan import scan
@@ -494,6 +495,20 @@ class TestKeeping:
         with pytest.raises(KeyboardInterrupt):
             run(settings, images, tmp_path, validation=held_out, on_progress=stop_at(20))
         assert load_model(tmp_path / "vdsr.safetensors").card.training["step"] in (10, 20)
+
+    @pytest.mark.parametrize("ema", [0.0, 0.9])
+    def test_a_model_of_the_last_checkpoint(self, images, uninterrupted, tmp_path, ema):
+        settings = config(ema=ema, start_from=str(uninterrupted / "vdsr.safetensors"), lr=1e-6)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path, on_progress=stop_at(20))
+        model = load_model(export_checkpoint(tmp_path, "mine"))
+        saved = Checkpoint.load(tmp_path / NAME)
+        assert model.card.name == "mine-step20"
+        for name, value in model.network.state_dict().items():
+            kept = saved.ema[f"module.{name}"] if ema else saved.network[name]
+            torch.testing.assert_close(value, kept, rtol=0, atol=0)
+        assert "vdsr.safetensors" in str(model.card.training)
+        assert str(uninterrupted) not in str(model.card.training)
 
     def test_patience(self, images, held_out, tmp_path, monkeypatch, caplog):
         gains = iter([1.0, 3.0, 2.0, 2.5])

@@ -9,6 +9,7 @@ from napari_vdsr.modelfile import save_model
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.training.checkpoint import NAME, Checkpoint
 from napari_vdsr.training.config import config_from
+from napari_vdsr.training.run import without_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def export_checkpoint(output: Path, name: str = "vdsr") -> Path:
         architecture=config.architecture,
         scales=tuple(sorted({float(task["scale"]) for task in saved.data["tasks"]})),
         training={
-            "config": config.to_dict(),
+            "config": without_folders(config),
             "data": saved.data,
             "step": saved.step,
             "seconds": round(saved.seconds),
