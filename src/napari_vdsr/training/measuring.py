@@ -28,19 +28,23 @@ MOST_VALIDATIONS = 20
 
 def count_out(run: Run, held_out: Validation | None) -> None:
     """Set the number of steps from the speed so far, to fill the minutes of the config."""
-    second = time.monotonic()
+    per_step = run.seconds_per_step  # a mean to this moment
+    started = time.monotonic()
     if held_out is not None:
         held_out.psnr(run.result)
-    measuring = time.monotonic() - second
+    measuring = time.monotonic() - started
+    if held_out is not None and run.fabric.is_global_zero:
+        draw_samples(held_out, run.result, run.output / SAMPLES_NAME)
+    validating = time.monotonic() - started
     seconds = 60 * run.config.minutes
     # Validations take a fifth of the time at most, the report at the end a quarter.
-    validations = max(1, min(MOST_VALIDATIONS, int(seconds / 5 / max(measuring, 1e-3))))
+    validations = max(1, min(MOST_VALIDATIONS, int(seconds / 5 / max(validating, 1e-3))))
     reporting = 0.0
     if held_out is not None:
         models = 2 if run.config.start_from else 1
         reporting = min(models * measuring / held_out.share, seconds / 4)
-    left = seconds - run.seconds - validations * measuring - reporting
-    steps = PROBE + max(1, int(left / run.seconds_per_step))
+    left = seconds - run.seconds - validations * validating - reporting
+    steps = PROBE + max(1, int(left / per_step))
     # Every process measures another speed; one of them decides.
     steps, every = run.fabric.broadcast((steps, max(1, steps // validations)))
     # A rise that is made for hours would last all of a short run.
