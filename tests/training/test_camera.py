@@ -27,6 +27,27 @@ class TestPhotonTransfer:
         assert found == pytest.approx(gain, rel=0.04)
         assert intercept == pytest.approx(read**2 - gain * offset, abs=0.06 * gain * (offset + 300))
 
+    @pytest.mark.parametrize("count", [2, 20])
+    @pytest.mark.parametrize("read", [0.0, 3.0])
+    @pytest.mark.parametrize("brightness", [50, 5000])
+    def test_spots_on_the_dark(self, tmp_path, brightness, read, count):
+        """Most pixels hold less than a photo-electron, as in fluorescence."""
+        rng = np.random.default_rng(7)
+        points = (rng.random((200, 220)) < 0.01) * rng.random((200, 220))
+        spots = ndimage.gaussian_filter(points, 1.2)
+        electrons = brightness * spots / spots.max()
+        assert np.median(electrons) < brightness / 100
+        photons = rng.poisson(electrons, (count, *spots.shape))
+        stack = np.round(100 + 2.0 * photons + rng.normal(0, read, photons.shape))
+        found, intercept = photon_transfer(stack)
+        assert found == pytest.approx(2.0, rel=0.08 if count == 2 else 0.04)
+        # Rounding to whole grey levels adds its own noise.
+        assert intercept + 100 * found == pytest.approx(read**2 + 1 / 12 * (read > 0), abs=0.5)
+        tifffile.imwrite(tmp_path / "a.tif", stack.astype(np.uint16), photometric="minisblack")
+        noise = noise_of_stack(tmp_path / "a.tif", 100.0)
+        assert noise.offset == pytest.approx(100, abs=0.01)
+        assert noise.read[0] == pytest.approx(read, abs=0.3)
+
     def test_moving_things_do_no_harm(self):
         stack = frames(2.0, 0.0, 3.0)
         for number in range(len(stack)):  # a bright spot passes through

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
+from scipy.optimize import least_squares
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import read_image
@@ -15,13 +17,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Frames, intensity bins and pixels in a bin that the fit uses or needs.
+# Frames that are used.
 MOST_FRAMES = 64
-BINS = 64
-LEAST_PIXELS = 200
-LEAST_BINS = 4
-# Variance of a normal distribution in units of the squared median absolute deviation.
-MAD = 1.4826**2
+# The image is cut into tiles of about so many pixels, and each into so many groups of
+# neighbouring intensities; the fit needs so many differences in a group, and groups.
+TILE_PIXELS, MOST_TILES = 900, 256
+GROUPS = 4
+LEAST_DIFFERENCES = 100
+LEAST_GROUPS = 8
+# Pixels along an axis whose mean, but for the pixel itself, says how bright it is.
+NEIGHBOURS = 5
+# Times that the fit is repeated with the errors that the last one implies.
+ROUNDS = 5
 
 
 def photon_transfer(frames: NDArray[Any]) -> tuple[float, float]:
@@ -47,36 +54,72 @@ def photon_transfer(frames: NDArray[Any]) -> tuple[float, float]:
     Notes
     -----
     The difference of two neighbouring frames has twice the noise's variance and nothing
-    of the scene [1]_. Its variance is taken in bins of intensity, robustly (by the median
-    absolute deviation), so that single moving or blinking objects do no harm; the line is
-    fitted with the bins' standard errors as weights.
+    of the scene [1]_. Means of groups of pixels lie on the line, whatever their
+    intensities are, if noise has no say in the grouping: pixels are grouped by their
+    neighbours. Grouped by their own intensities, the brighter ones of a dark background
+    would be those with more noise, not more light, and the line would be too flat; medians
+    of a few photo-electrons would be too small.
+
+    Groups lie within tiles of the image, so that what moves or blinks spoils a few of
+    them; these the fit gives little weight (``scipy.optimize.least_squares``, loss
+    "cauchy"). The error of a group's variance is that of a Poisson and a normal number.
 
     References
     ----------
     .. [1] J. R. Janesick, "Photon Transfer", SPIE Press 2007.
        https://doi.org/10.1117/3.725073
     """
-    first, second = (part.astype(np.float64) for part in (frames[:-1], frames[1:]))
-    mean, difference = ((first + second) / 2).ravel(), (second - first).ravel()
-    edges = np.quantile(mean, np.linspace(0, 1, BINS + 1))
-    place = np.clip(np.searchsorted(edges, mean, side="right") - 1, 0, BINS - 1)
-    points = []
-    for number in range(BINS):
-        inside = place == number
-        count = int(inside.sum())
-        if count < LEAST_PIXELS:
-            continue
-        spread = difference[inside]
-        variance = MAD * float(np.median(np.abs(spread - np.median(spread)))) ** 2 / 2
-        points.append((float(mean[inside].mean()), variance, count))
-    if len(points) < LEAST_BINS or np.ptp([p[0] for p in points]) == 0:
+    at, found, count = _groups(*_temporal(frames), len(frames) - 1).T
+    if len(at) < LEAST_GROUPS or np.ptp(at) == 0:
         raise ValueError("too few different intensities to fit a line")
-    at, variance, count = np.array(points).T
-    if variance.max() == 0:
+    if found.max() == 0:
         return 0.0, 0.0
-    error = np.maximum(variance, variance.mean() * 1e-3) / np.sqrt(count)
-    gain, intercept = np.polyfit(at, variance, 1, w=1 / error)
-    return float(gain), float(intercept)
+    centre = float(np.average(at, weights=count))
+    gain, middle = np.polyfit(at - centre, found, 1)
+    for _ in range(ROUNDS):
+        line = np.maximum(gain * (at - centre) + middle, 0.01 * abs(middle))
+        error = np.sqrt((max(gain, 0) ** 2 * line / 2 + 2 * line**2) / count)
+
+        def off(values: NDArray[Any], error: NDArray[Any] = error) -> NDArray[Any]:
+            return np.asarray((values[0] * (at - centre) + values[1] - found) / error)
+
+        scale = abs(middle) / max(float(np.ptp(at)), 1e-12)
+        fit = least_squares(
+            off, (gain, middle), loss="cauchy", f_scale=2, x_scale=(scale, abs(middle))
+        )
+        gain, middle = (float(value) for value in fit.x)
+    return gain, middle - gain * centre
+
+
+def _temporal(frames: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(Y, X) mean of each pixel, and its noise's variance from neighbouring frames."""
+    mean, squares = np.zeros((2, *frames.shape[1:]))
+    previous = None
+    for frame in frames:  # a large camera's frames, in float64, would fill the memory
+        now = frame.astype(np.float64)
+        mean += now
+        if previous is not None:
+            squares += np.square(now - previous)
+        previous = now
+    return mean / len(frames), squares / (2 * (len(frames) - 1))
+
+
+def _groups(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], differences: int
+) -> NDArray[np.float64]:
+    """Intensity, variance and number of differences of groups of pixels, (groups, 3)."""
+    around = ndimage.uniform_filter(mean, NEIGHBOURS) * NEIGHBOURS**2 - mean
+    side = max(int(np.sqrt(TILE_PIXELS)), int(np.sqrt(mean.size / MOST_TILES)))
+    found = []
+    for y in range(0, mean.shape[0], side):
+        for x in range(0, mean.shape[1], side):
+            tile = np.s_[y : y + side, x : x + side]
+            for chosen in np.array_split(np.argsort(around[tile], axis=None), GROUPS):
+                count = differences * len(chosen)
+                if count >= LEAST_DIFFERENCES:
+                    values = (part[tile].ravel()[chosen].mean() for part in (mean, variance))
+                    found.append((*values, count))
+    return np.array(found).reshape(-1, 3)
 
 
 def noise_of_stack(path: Path, offset: float = 0.0) -> Noise:
@@ -121,7 +164,8 @@ def noise_of_stack(path: Path, offset: float = 0.0) -> Noise:
             "camera signal. Pass noise_read, a standard deviation, instead."
         )
     darkest = np.quantile(frames, 0.01)
-    spread = float(np.sqrt(max(0.0, intercept + gain * max(darkest, -intercept / gain))))
+    # Without light the read noise alone takes pixels below the offset.
+    spread = float(np.sqrt(max(0.0, intercept + gain * offset)))
     if offset > darkest + 4 * spread:
         raise TrainingError(
             f"{path}: the offset of {offset:g} lies above its darkest pixels ({darkest:.4g}), and "
