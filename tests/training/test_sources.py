@@ -47,6 +47,15 @@ class TestList:
         save_png(tmp_path / "folder" / "inner.png", texture(20, 30))
         assert names(list_files([tmp_path])) == ["A.PNG"]
 
+    def test_pictures_of_earlier_runs_are_skipped(self, tmp_path):
+        for name in ("a.png", "run/curve.png", "run/worst.png", "other/curve.png", "run/b.png"):
+            save_png(tmp_path / name, texture(20, 30))
+        (tmp_path / "run" / "checkpoint.safetensors").touch()
+        found = list_files([tmp_path / "**"])
+        assert sorted(path.relative_to(tmp_path).as_posix() for path in found) == [
+            "a.png", "other/curve.png", "run/b.png",
+        ]  # fmt: skip
+
     def test_missing_folder(self, tmp_path):
         with pytest.raises(TrainingError, match="gone: no such file or folder"):
             list_files([tmp_path / "gone"])

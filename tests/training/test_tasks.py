@@ -1,5 +1,7 @@
 """Tasks of a config, and the patches that are made for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -195,7 +197,7 @@ class TestDataset:
         assert (data.train.files, data.held_out.files) == (1, 0)
         assert "nothing is held out" in caplog.text
 
-    def test_copies_of_held_out_images_are_not_trained_on(self, tmp_path):
+    def test_copies_of_held_out_images_are_not_trained_on(self, tmp_path, caplog):
         folder = self.folder(tmp_path / "train")
         save_png(tmp_path / "held-out" / "copy.png", texture(60, 70, 2))
         sources = Sources((folder,), validation=tmp_path / "held-out")
@@ -203,6 +205,8 @@ class TestDataset:
         assert [field.path.name for field in data.train.fields] == [
             "0.png", "1.png", "3.png", "4.png",
         ]  # fmt: skip
+        assert data.train.files == 4
+        assert "1 images to train on are the same as held-out ones" in caplog.text
         with pytest.raises(TrainingError, match="every image to train on has the same pixels"):
             load_dataset(config(), Sources((folder,), validation=folder))
 
@@ -219,6 +223,42 @@ class TestDataset:
         assert data.describe(sources)["tasks"] == [
             {"name": "x2", "scale": 2, "degradations": "measured pairs"}
         ]
+
+    def paired(self, tmp_path):
+        """Sources of four stacks of two planes, measured at half the resolution."""
+        for number in range(4):
+            high = np.stack([texture(64, 64, 2 * number + plane) for plane in (0, 1)])
+            low = np.stack([resize(plane, 0.5) for plane in high.astype(np.float32)])
+            for name, pixels in (("high", high), ("low", low.astype(np.float32))):
+                (tmp_path / name).mkdir(exist_ok=True)
+                path = tmp_path / name / f"{number}.tif"
+                tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"})
+        return Sources((tmp_path / "high",), inputs=(tmp_path / "low",))
+
+    def test_pairs_are_left_out_together(self, tmp_path):
+        sources = replace(self.paired(tmp_path), exclude=("2.tif",))
+        data = load_dataset(config(mode="paired"), sources)
+        fields = [*data.train.fields, *data.held_out.fields]
+        assert {field.path.name for field in fields} == {"0.tif", "1.tif", "3.tif"}
+        with pytest.raises(TrainingError, match=r"--exclude 9\.tif matches none of the 8 images"):
+            load_dataset(config(mode="paired"), replace(sources, exclude=("9.tif",)))
+
+    @pytest.mark.parametrize("which", ["high", "low"])
+    def test_empty_planes_of_pairs(self, tmp_path, which, caplog):
+        sources = self.paired(tmp_path)
+        path = tmp_path / which / "1.tif"
+        pixels = tifffile.imread(path)
+        pixels[1] = 7
+        tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"})
+        data = load_dataset(config(mode="paired", hold_out=0.0), sources)
+        found = [(field.path.name, field.index) for field in data.train.fields]
+        assert len(found) == 7
+        assert ("1.tif", (1,)) not in found
+        assert "1 constant planes" in caplog.text
+        pixels[0] = 7
+        tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"})
+        with pytest.raises(TrainingError, match=r"high.1\.tif: is constant, or its partner .*low"):
+            load_dataset(config(mode="paired", hold_out=0.0), sources)
 
     def test_too_few_patches(self, tmp_path):
         with pytest.raises(TrainingError, match="hold 12 separate patches of 17 x 17 pixels"):

@@ -12,7 +12,7 @@ from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.training.fields import FieldSet
 from napari_vdsr.training.quality import warn_of_quality
 from napari_vdsr.training.scan import scan_pairs
-from napari_vdsr.training.sources import hold_out, list_files, pairs
+from napari_vdsr.training.sources import hold_out, list_files, list_pairs
 from napari_vdsr.training.tasks import Task, tasks_of
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Dataset:
             "files": self.train.files,
             "sha256": self.train.sha256,
             "excluded": list(sources.exclude),
+            "held_out_sha256": self.held_out.sha256,
             "held_out": sorted({field.path.name for field in self.held_out.fields}),
             "tasks": [task.describe() for task in self.tasks],
         }
@@ -105,7 +106,6 @@ def load_dataset(
     ImageFileError
         If a file cannot be read.
     """
-    files: list[Path] = list_files(sources.images, sources.exclude)
     partner: dict[Path, Path] = {}
     if config.mode == "paired":
         if not sources.inputs or sources.validation is not None:
@@ -113,10 +113,13 @@ def load_dataset(
                 'mode = "paired" needs the measured low-resolution images: --low-resolution '
                 "FOLDER; what is held out to measure on is a share of the pairs (--hold-out)."
             )
-        found = pairs(list_files(sources.inputs), files)
+        found = list_pairs(sources.inputs, sources.images, sources.exclude)
         partner = {high: low for low, high in found}
+        files = list(partner)
     elif sources.inputs:
         raise UsageError('low-resolution images are for mode = "paired" alone.')
+    else:
+        files = list_files(sources.images, sources.exclude)
     if sources.validation is not None:
         measured = list_files([sources.validation])
     elif len(files) == 1 and config.hold_out:

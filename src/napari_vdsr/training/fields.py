@@ -113,6 +113,11 @@ class Pair:
         return pixels[: shape[0], : shape[1]]
 
 
+def is_constant(pixels: NDArray[Any]) -> bool:
+    """Whether all pixels are the same: an empty frame or channel, where PSNR is infinite."""
+    return bool((pixels == pixels[0, 0]).all())
+
+
 def field_of(pixels: NDArray[Any], name: str = "image") -> Field:
     """Field of a normalised array (Y, X) in memory."""
     from pathlib import Path
@@ -138,7 +143,7 @@ class FieldSet:
     sha256 : str
         Of all pixels, so that a resumed run can tell that its data are the same.
     files : int
-        Files that they came from.
+        Files that they came from; copies of others are not counted.
     digests : frozenset of str
         One for the pixels of each field.
     """

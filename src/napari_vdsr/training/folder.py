@@ -23,7 +23,8 @@ LONGEST, MODEL_SUFFIX = 100, ".safetensors"
 LOCK_NAME = ".lock"
 LOG_NAME, CURVE_NAME, SAMPLES_NAME = "log.csv", "curve.png", "samples.png"
 REPORT_NAME, WORST_NAME = "report.md", "worst.png"
-WRITTEN = (STABLE_NAME, LOG_NAME, CURVE_NAME, SAMPLES_NAME, REPORT_NAME, WORST_NAME)
+DRAWN = (CURVE_NAME, SAMPLES_NAME, WORST_NAME)
+WRITTEN = (STABLE_NAME, LOG_NAME, REPORT_NAME, *DRAWN)
 
 
 @contextlib.contextmanager
@@ -67,6 +68,11 @@ def _disk_errors(folder: Path) -> Iterator[None]:
             f"{error.filename or folder}: {error.strerror or error}. Make room or name another "
             "folder; from a checkpoint that is already there --resume goes on."
         ) from error
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is a picture of a run's figures, which ``**`` would find among images."""
+    return path.name in DRAWN and (path.parent / NAME).exists()
 
 
 def check_name(name: str) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
-from napari_vdsr.training.fields import Field, Pair
+from napari_vdsr.training.fields import Field, Pair, is_constant
 from napari_vdsr.training.registration import check_registered
 
 
 def paired(targets: list[Field], inputs: list[Field], *, allow_shift: bool = False) -> list[Field]:
-    """Give every high-resolution field its measured low-resolution one.
+    """Give every high-resolution field its measured low-resolution one, but for empty planes.
 
     The target takes the input's normalisation: where exposure or gain differ, the
     target's intensities are mapped to the input's by the straight line that fits best
@@ -34,7 +34,8 @@ def paired(targets: list[Field], inputs: list[Field], *, allow_shift: bool = Fal
     made = []
     for target, source in zip(targets, inputs, strict=True):
         scale = _pair_scale(target, source)
-        made.append(_matched(target, Pair(source, scale), allow_shift=allow_shift))
+        if not (is_constant(target.read()) or is_constant(source.read())):
+            made.append(_matched(target, Pair(source, scale), allow_shift=allow_shift))
     return made
 
 
@@ -54,8 +55,6 @@ def _pair_scale(target: Field, source: Field) -> int:
 def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field:
     """Target on its input's normalisation, after both were checked to show the same."""
     high, low = target.read(), pair.field.read()
-    if (high == high[0, 0]).all():
-        return target  # `scan_pairs` leaves it out
     units = [(field.low, field.width) for field in (target, pair.field)]
     if units[0] == units[1] and np.array_equal(high, low):
         raise TrainingError(

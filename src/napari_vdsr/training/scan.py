@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import NonFiniteError, TrainingError
 from napari_vdsr.normalize import Range, measure
-from napari_vdsr.training.fields import GIB, Field, FieldSet, opened
+from napari_vdsr.training.fields import GIB, Field, FieldSet, is_constant, opened
 from napari_vdsr.training.pairing import paired
 
 if TYPE_CHECKING:
@@ -101,21 +101,22 @@ def scan_pairs(
     opened.cache_clear()  # a file may have been replaced since
     fields: list[Field] = []
     seen: dict[str, None] = {}  # in order, since the order decides the patches
-    free, keep, empty = memory * GIB, True, 0
+    free, keep, empty, held_out, used = memory * GIB, True, 0, 0, 0
     for number, (low, high) in enumerate(files):
         found = list(_fields(high, channel, series))
+        planes, before = len(found), len(fields)
         if low is not None:
             found = paired(found, list(_fields(low, channel, series)), allow_shift=allow_shift)
-        changing = False
+        changing = 0
         for field in found:
             pixels = field.read()
-            if (pixels == pixels[0, 0]).all():
-                empty += 1  # an empty frame or channel: PSNR is infinite there
+            if is_constant(pixels):
                 continue
-            changing = True
+            changing += 1
             digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
             if field.pair is not None:
                 digest.update(field.pair.field.read().tobytes())
+            held_out += digest.hexdigest() in without
             if digest.hexdigest() in seen or digest.hexdigest() in without:
                 continue
             seen[digest.hexdigest()] = None
@@ -125,16 +126,23 @@ def scan_pairs(
                 fields = [_unloaded(f) for f in fields]
             fields.append(_loaded(field, pixels) if keep else field)
         if not changing:
+            whose = "" if low is None else f", or its partner {low} is"
             raise TrainingError(
-                f"{high}: is constant, every pixel has the same value, and nothing can be learnt "
-                f"from it. Leave it out: --exclude {high.name}"
+                f"{high}: is constant{whose}, every pixel has the same value, and nothing can be "
+                f"learnt from it. Leave it out: --exclude {high.name}"
             )
+        empty += planes - changing
+        used += len(fields) > before
         if on_file is not None:
             on_file(number + 1, len(files))
     if empty:
         logger.warning("%d constant planes, where nothing can be learnt, are not used.", empty)
+    if held_out:
+        logger.warning(
+            "%d images to train on are the same as held-out ones, and are not used.", held_out
+        )
     total = hashlib.sha256("".join(seen).encode()).hexdigest()
-    return FieldSet(fields, total, len(files), frozenset(seen))
+    return FieldSet(fields, total, used, frozenset(seen))
 
 
 def _loaded(field: Field, pixels: NDArray[np.float32]) -> Field:

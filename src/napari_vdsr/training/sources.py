@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import is_image_file, is_zarr_folder
+from napari_vdsr.training.folder import is_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,13 +36,48 @@ def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pat
     paths: list[Path] = []
     for source in sources:
         paths += [path for path in _inside(source) if path not in paths]
-    for pattern in exclude:
-        if not any(fnmatch(path.name, pattern) for path in paths):
-            raise TrainingError(f"--exclude {pattern} matches none of the {len(paths)} images.")
-    kept = [p for p in paths if not any(fnmatch(p.name, pattern) for pattern in exclude)]
+    left_out = _matching(paths, exclude)
+    kept = [path for path in paths if path not in left_out]
     if not kept:
         raise TrainingError(f"no images in {', '.join(map(str, sources))}.")
     return kept
+
+
+def list_pairs(
+    inputs: Sequence[Path], targets: Sequence[Path], exclude: Sequence[str] = ()
+) -> list[tuple[Path, Path]]:
+    """List files that belong together, as `pairs` does, of folders, globs and files.
+
+    Parameters
+    ----------
+    inputs, targets : sequence of pathlib.Path
+        The low- and the high-resolution images; see `list_files`.
+    exclude : sequence of str
+        Names or patterns of files to leave out, with their partners.
+
+    Raises
+    ------
+    TrainingError
+        As `list_files` and `pairs` do.
+    """
+    low, high = list_files(inputs), list_files(targets)
+    names = {_stem(path) for path in _matching([*low, *high], exclude)}
+    low, high = ([path for path in paths if _stem(path) not in names] for paths in (low, high))
+    found = pairs(low, high)
+    if not found:
+        raise TrainingError(f"no pairs in {', '.join(map(str, targets))}.")
+    return found
+
+
+def _matching(paths: Sequence[Path], patterns: Sequence[str]) -> set[Path]:
+    """Paths that patterns match, each pattern at least one."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        mine = {path for path in paths if fnmatch(path.name, pattern)}
+        if not mine:
+            raise TrainingError(f"--exclude {pattern} matches none of the {len(paths)} images.")
+        found |= mine
+    return found
 
 
 def _inside(source: Path) -> list[Path]:
@@ -53,7 +89,11 @@ def _inside(source: Path) -> list[Path]:
         found = sorted(type(source)(name) for name in glob.glob(str(source), recursive=True))
     else:
         raise TrainingError(f"{source}: no such file or folder.")
-    return [path for path in found if is_image_file(path) or is_zarr_folder(path)]
+    return [
+        path
+        for path in found
+        if (is_image_file(path) and not is_drawn(path)) or is_zarr_folder(path)
+    ]
 
 
 def hold_out(files: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
