@@ -253,6 +253,27 @@ class TestContinuation:
         run(config(), images, tmp_path, resume=True)
         self.check(uninterrupted, tmp_path)
 
+    @pytest.mark.parametrize("step", [0, 10])
+    def test_killed_before_the_first_checkpoint(
+        self, images, held_out, uninterrupted, tmp_path, monkeypatch, step
+    ):
+        """What a kill leaves: no exception handler writes, and the model may be there."""
+        settings = config(validate_every=10)
+
+        def end(*_):
+            raise SystemExit
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(loop, "take_step" if step == 0 else "report", end)
+            run(settings, images, tmp_path, validation=held_out)
+        assert (tmp_path / "vdsr.safetensors").exists() == (step == 10)
+        assert Checkpoint.load(tmp_path / NAME).step == 0
+        run(settings, images, tmp_path, validation=held_out, resume=True)
+        saved = Checkpoint.load(tmp_path / NAME)
+        assert saved.step == 40
+        whole = Checkpoint.load(uninterrupted / NAME)
+        assert all(torch.equal(value, whole.network[key]) for key, value in saved.network.items())
+
     def test_killed(self, images, uninterrupted, tmp_path):
         script = f"""
 import os, signal, torch
@@ -342,13 +363,37 @@ class TestLonger:
 
     def test_a_little_longer_is_not_possible(self, images, uninterrupted, tmp_path):
         run(config(), images, tmp_path)
-        with pytest.raises(TrainingError, match=r"fall from step 15, but 30 .* Pass more --steps"):
+        with pytest.raises(TrainingError, match="20 steps are too few: 30 are done already"):
             run(config(steps=20), images, tmp_path, resume=True)
 
-    def test_other_schedules_cannot_be_made_longer(self, images, tmp_path):
+    def test_one_that_falls_to_its_end_cannot_be(self, images, tmp_path):
         run(config(schedule="cosine"), images, tmp_path)
-        with pytest.raises(TrainingError, match="made with steps = 40, now it is 60"):
+        with pytest.raises(TrainingError, match=r"one of 40 steps, now 60: .* where it ends"):
             run(config(schedule="cosine", steps=60), images, tmp_path, resume=True)
+
+    def test_one_that_falls_in_steps(self, images, tmp_path):
+        settings = {"schedule": "step", "drop_every": 25}
+        run(config(steps=60, **settings), images, tmp_path / "planned")
+        run(config(**settings), images, tmp_path / "parts")
+        run(config(steps=60, **settings), images, tmp_path / "parts", resume=True)
+        models = (tmp_path / name / "vdsr.safetensors" for name in ("planned", "parts"))
+        assert_same_weights(*models)
+        with pytest.raises(TrainingError, match="30 steps are too few: 60 are done already"):
+            run(config(steps=30, **settings), images, tmp_path / "parts", resume=True)
+
+    def test_the_best_stays_until_it_is_beaten(self, images, held_out, tmp_path, monkeypatch):
+        gains = iter([1.0, 2.0, 3.0, 9.0, 5.0, 6.0, 7.0])  # from step 30 on once more
+        monkeypatch.setattr(
+            Validation, "psnr", lambda self, network: {"x2": next(gains) + self.bicubic["x2"]}
+        )
+        settings = {"scales": (2,), "validate_every": 10}
+        path = run(config(**settings), images, tmp_path, validation=held_out)
+        kept = weights(path)
+        run(config(steps=60, **settings), images, tmp_path, validation=held_out, resume=True)
+        assert load_model(path).card.training["step"] == 40
+        assert all(torch.equal(kept[name], value) for name, value in weights(path).items())
+        last = load_model(tmp_path / "vdsr-last.safetensors")
+        assert last.card.training["step"] == 60
 
 
 class TestRefusals:
@@ -365,6 +410,44 @@ class TestRefusals:
             run(config(), images, tmp_path, on_progress=stop_at(10))
         with pytest.raises(TrainingError, match=r"made from other images \(3 files, now 1\)"):
             run(config(), held_out, tmp_path, resume=True)
+
+    def test_other_images_to_measure_on(self, images, held_out, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path / "run", validation=held_out, on_progress=stop_at(10))
+        other = tmp_path / "other"
+        save_png(other / "a.png", texture(40, 44, 11))
+        with pytest.raises(TrainingError, match="images to measure on have changed"):
+            run(config(), images, tmp_path / "run", validation=other, resume=True)
+        run(config(), images, tmp_path / "run", validation=held_out, resume=True)
+
+    def test_another_point_spread_function(self, images, tmp_path):
+        y, x = np.indices((21, 21)) - 10
+        psf = tmp_path / "bead.tif"
+        settings = config(psf=str(psf))
+
+        def bead(sigma):
+            pixels = 1000 * np.exp(-(y**2 + x**2) / (2 * sigma**2))
+            tifffile.imwrite(psf, pixels.astype(np.uint16))
+
+        bead(1.0)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "run", on_progress=stop_at(10))
+        bead(1.5)
+        with pytest.raises(TrainingError, match=r"degradations .* have changed"):
+            run(settings, images, tmp_path / "run", resume=True)
+        bead(1.0)
+        run(settings, images, tmp_path / "run", resume=True)
+
+    def test_a_log_that_another_program_saved(self, images, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(20))
+        log = tmp_path / "log.csv"
+        log.write_text(log.read_text("utf-8").replace(",", ";"), "utf-8")
+        with pytest.raises(TrainingError, match=r"log\.csv: is not as the run wrote it"):
+            run(config(), images, tmp_path, resume=True)
+        log.unlink()
+        run(config(), images, tmp_path, resume=True)
+        assert [row[0] for row in read_log(tmp_path)] == ["30", "40"]
 
     def test_folder_that_holds_a_run(self, images, tmp_path):
         with pytest.raises(KeyboardInterrupt):
@@ -500,8 +583,8 @@ class TestKeeping:
     def test_a_model_of_the_last_checkpoint(self, images, uninterrupted, tmp_path, ema):
         settings = config(ema=ema, start_from=str(uninterrupted / "vdsr.safetensors"), lr=1e-6)
         with pytest.raises(KeyboardInterrupt):
-            run(settings, images, tmp_path, on_progress=stop_at(20))
-        model = load_model(export_checkpoint(tmp_path, "mine"))
+            run(settings, images, tmp_path, name="mine", on_progress=stop_at(20))
+        model = load_model(export_checkpoint(tmp_path))
         saved = Checkpoint.load(tmp_path / NAME)
         assert model.card.name == "mine-step20"
         for name, value in model.network.state_dict().items():
@@ -509,6 +592,28 @@ class TestKeeping:
             torch.testing.assert_close(value, kept, rtol=0, atol=0)
         assert "vdsr.safetensors" in str(model.card.training)
         assert str(uninterrupted) not in str(model.card.training)
+
+    def test_a_run_keeps_its_name(self, images, held_out, tmp_path):
+        settings = config(validate_every=10)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "a", name="mine", validation=held_out,
+                on_progress=stop_at(20))  # fmt: skip
+        moved = (tmp_path / "a").rename(tmp_path / "b")
+        with pytest.raises(TrainingError, match="is named 'mine', now 'yours'"):
+            run(settings, images, moved, name="yours", validation=held_out, resume=True)
+        path = run(settings, images, moved, validation=held_out, resume=True)
+        assert path == moved / "mine.safetensors"
+        assert {p.stem for p in moved.glob("*.safetensors")} <= {
+            "mine", "mine-last", "checkpoint", "checkpoint-stable",
+        }  # fmt: skip
+
+    def test_a_best_one_that_is_gone(self, images, held_out, tmp_path, caplog):
+        settings = config(validate_every=10)
+        path = run(settings, images, tmp_path, validation=held_out)
+        path.unlink()
+        run(settings, images, tmp_path, validation=held_out, resume=True)
+        assert "vdsr.safetensors is gone" in caplog.text
+        assert load_model(path).card.training["step"] == 40
 
     def test_patience(self, images, held_out, tmp_path, monkeypatch, caplog):
         gains = iter([1.0, 3.0, 2.0, 2.5])
@@ -536,6 +641,24 @@ class TestStartingFromAModel:
     def test_another_size(self, images, tmp_path):
         with pytest.raises(TrainingError, match=r"start_from vdsr is a vdsr with .*'depth': 20"):
             run(config(start_from="vdsr"), images, tmp_path)
+
+    @pytest.mark.parametrize("instead", [None, "planned"])
+    def test_without_it_the_report_says_nothing_of_it(
+        self, images, held_out, uninterrupted, planned, tmp_path, caplog, instead
+    ):
+        start = tmp_path / "start.safetensors"
+        shutil.copy(uninterrupted / "vdsr.safetensors", start)
+        settings = config(start_from=str(start), lr=1e-9)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "run", validation=held_out, on_progress=stop_at(20))
+        if instead is None:
+            start.unlink()
+        else:
+            shutil.copy(planned / "vdsr.safetensors", start)
+        path = run(settings, images, tmp_path / "run", validation=held_out, resume=True)
+        assert "which the run started from, is gone" in caplog.text
+        assert "| start:" not in (tmp_path / "run" / "report.md").read_text("utf-8")
+        assert "start" not in load_model(path).card.measured["held_out"]["x2"]
 
     def test_resuming_does_not_need_the_model_again(self, images, uninterrupted, tmp_path):
         start = tmp_path / "start.safetensors"
@@ -568,6 +691,22 @@ class TestMinutes:
         steps = Checkpoint.load(tmp_path / NAME).config["steps"]
         path = run(settings, images, tmp_path, resume=True)
         assert load_model(path).card.training["config"]["steps"] == steps
+
+    def test_made_longer(self, images, tmp_path):
+        settings = config(minutes=0.01, steps=10**6)
+        path = run(settings, images, tmp_path)
+        counted = load_model(path).card.training["config"]
+        falls = max(measuring.PROBE, load_config("fast", **counted).decay_start)
+        assert Checkpoint.load(tmp_path / STABLE_NAME).step == falls
+        longer = config(steps=4 * counted["steps"])
+        with pytest.raises(KeyboardInterrupt):
+            run(longer, images, tmp_path, resume=True, on_progress=stop_at(2 * falls // 10 * 10))
+        with pytest.raises(TrainingError, match=r"begun with --minutes 0\.01, and has not ended"):
+            run(config(steps=10**6), images, tmp_path, resume=True)
+        run(longer, images, tmp_path, resume=True)
+        told = load_model(path).card.training
+        assert told["step"] == longer.steps
+        assert told["config"] == counted | {"steps": longer.steps}
 
 
 class TestReport:

@@ -239,6 +239,10 @@ def command(
         "precision": precision,
         "memory": options.parse_bytes(memory) / 2**30 if memory else None,
     }
+    if steps is not None:  # of a run of some minutes that is made longer, too
+        if minutes is not None and not resume:
+            raise UsageError("--steps and --minutes are both given; pass one of them.")
+        changes["minutes"] = 0.0
     options.check_choice("--accelerator", accelerator, ("auto", "cpu", "cuda", "mps"))
     plan = plan_of(
         preset,
@@ -250,7 +254,7 @@ def command(
         output=output,
         name=name,
     )
-    folder, name = _checked(plan)
+    folder = _checked(plan)
     main = os.environ.get("LOCAL_RANK", "0") == "0"  # each of several devices has a process
     with shown(quiet=quiet or not main) as callbacks:
         model = run(
@@ -258,7 +262,7 @@ def command(
             plan.sources,
             folder,
             resume=resume,
-            name=name,
+            name=plan.name or (None if resume else folder.resolve().name),
             accelerator=accelerator,
             devices=devices,
             nodes=nodes,
@@ -284,8 +288,8 @@ def _training() -> tuple[Any, Any, Any]:
     return plan_of, train, write_template
 
 
-def _checked(plan: Plan) -> tuple[Path, str]:
-    """Folder of the run, and name of the model.
+def _checked(plan: Plan) -> Path:
+    """Folder of the run.
 
     Raises
     ------
@@ -298,7 +302,7 @@ def _checked(plan: Plan) -> tuple[Path, str]:
         raise UsageError("no folder for the run is given: --output FOLDER.")
     if os.path.lexists(plan.output) and not plan.output.is_dir():
         raise UsageError(f"--output {plan.output} is a file, or a link to nothing; name a folder.")
-    return plan.output, plan.name or plan.output.resolve().name
+    return plan.output
 
 
 def _span(text: str | None, option: str) -> tuple[float, float] | None:

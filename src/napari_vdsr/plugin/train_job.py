@@ -59,13 +59,14 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
 
     if setup.resume:  # with the settings that the run began with
         began = config_from(Checkpoint.load(setup.output / CHECKPOINT).config)
-        longer = {} if began.minutes else {k: v for k, v in setup.changes.items() if k == "steps"}
-        config = replace(began, **longer)
+        # Where the fields say minutes, it goes on to where it was to end.
+        steps = setup.changes.get("steps")
+        config = began if steps is None else replace(began, steps=steps, minutes=0.0)
     else:
         config = load_config(setup.preset, **setup.changes)
         config = replace(config, validate_every=min(config.validate_every, VALIDATE_EVERY))
     layers = () if setup.resume else setup.layers
-    name = setup.output.resolve().name or "vdsr"
+    name = None if setup.resume else setup.output.resolve().name or "vdsr"
     drawn = 0.0
 
     def on_progress(progress: Any) -> None:
@@ -93,7 +94,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
                 should_stop=should_stop,
             )
         except KeyboardInterrupt as error:
-            export_checkpoint(setup.output, name)
+            export_checkpoint(setup.output)
             raise Cancelled from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -70,7 +71,9 @@ class Chain:
         for degradation in self.degradations:
             values = asdict(degradation)  # type: ignore[call-overload]
             kind = values.pop("kind")
-            values.pop("psf", None)  # its file is named instead
+            psf = values.pop("psf", None)  # its file is named instead
+            if psf is not None:
+                values["sha256"] = hashlib.sha256(repr(psf).encode()).hexdigest()[:12]
             values.pop("block")
             if degradation.factor == 1:
                 values.pop("factor")

@@ -26,6 +26,11 @@ KEY = "napari_vdsr.checkpoint"
 NAME = "checkpoint.safetensors"
 # Kept from the step at which a "stable-decay" learning rate began to fall.
 STABLE_NAME = "checkpoint-stable.safetensors"
+# What a run is fed beside its images, and what to say where it is another.
+FED = {
+    "held_out_sha256": "the images to measure on have changed",
+    "tasks": "the degradations (a point-spread function, or a stack to fit noise to) have changed",
+}
 # Settings that do not touch the weights, and may differ when a run goes on.
 FREE = ("keep", "patience")
 
@@ -55,6 +60,8 @@ class Checkpoint:
         Largest mean gain over the input so far, in dB.
     best_step : int
         When it was measured.
+    name : str
+        Of the model.
     """
 
     step: int
@@ -69,6 +76,7 @@ class Checkpoint:
     loss_count: int = 0
     best: float | None = None
     best_step: int = 0
+    name: str = ""
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all."""
@@ -86,6 +94,7 @@ class Checkpoint:
             "loss_count",
             "best",
             "best_step",
+            "name",
         )
         header = {name: getattr(self, name) for name in numbers}
         partial = path.with_name(f".{path.name}.part")
@@ -147,18 +156,41 @@ def restore_optimizer(
 
 
 def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
-    """Last checkpoint of a run, or, to make the run longer, the one before its lr fell."""
+    """Last checkpoint of a run, or, to make the run longer, the one before its lr fell.
+
+    Raises
+    ------
+    TrainingError
+        If there is none, or the run cannot be of so many steps.
+    """
     last = Checkpoint.load(output / NAME)
-    if last.config["steps"] == config.steps or config.schedule != "stable-decay":
+    if last.config["steps"] == config.steps:
         return last
-    fell = last.step > config_from(last.config).decay_start
-    saved = Checkpoint.load(output / STABLE_NAME) if fell else last
-    if saved.step > config.decay_start:
+    saved, least = last, last.step
+    if config.schedule == "cosine":
         raise TrainingError(
-            f"{config.steps} steps would let the learning rate fall from step "
-            f"{config.decay_start}, but {saved.step} steps are done already. Pass more --steps."
+            f"the run is one of {last.config['steps']} steps, now {config.steps}: a learning rate "
+            'of schedule = "cosine" depends on where it ends. Resume with the same steps, or start '
+            "in a new folder."
         )
-    return replace(saved, config=saved.config | {"steps": config.steps})
+    if config.schedule == "stable-decay":
+        if last.step > config_from(last.config).decay_start:
+            saved = Checkpoint.load(output / STABLE_NAME)
+        least = saved.step + config.steps - config.decay_start
+    if config.steps < least:
+        raise TrainingError(
+            f"{config.steps} steps are too few: {saved.step} are done already"
+            + (f", and the learning rate falls over the last {config.decay:.0%}"
+               if config.schedule == "stable-decay" else "")
+            + ". Pass more --steps."
+        )  # fmt: skip
+    # What is the best so far stays so until it is beaten, wherever training goes on.
+    return replace(
+        saved,
+        config=saved.config | {"steps": config.steps},
+        best=last.best,
+        best_step=last.best_step,
+    )
 
 
 def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any]) -> None:
@@ -175,3 +207,10 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
             f"the checkpoint was made from other images ({saved.data['files']} files, now "
             f"{data['files']}). Resume with the same images, or start in a new folder."
         )
+    same = json.loads(json.dumps(data))
+    for key, what in FED.items():
+        if saved.data.get(key, same[key]) != same[key]:
+            raise TrainingError(
+                f"{what} since the checkpoint was made. Resume with the same, or start in a new "
+                "folder."
+            )

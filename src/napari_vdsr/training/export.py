@@ -15,20 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def export_checkpoint(output: Path, name: str = "vdsr") -> Path:
+def export_checkpoint(output: Path) -> Path:
     """Write the weights of a run's last checkpoint as a model file.
 
     Parameters
     ----------
     output : pathlib.Path
         Folder of the run.
-    name : str
-        The model's; the step is added to it.
 
     Returns
     -------
     pathlib.Path
-        ``output/name-stepN.safetensors``; one that is there is replaced.
+        ``output/NAME-stepN.safetensors``, by the run's name; one that is there is replaced.
 
     Raises
     ------
@@ -43,7 +41,7 @@ def export_checkpoint(output: Path, name: str = "vdsr") -> Path:
     mean = {key.removeprefix("module."): value for key, value in saved.ema.items()}
     weights = {key: mean[key] for key in network.state_dict()} if mean else saved.network
     network.load_state_dict(weights)
-    path = output / f"{name}-step{saved.step}{SUFFIX}"
+    path = output / f"{saved.name or config.architecture}-step{saved.step}{SUFFIX}"
     card = ModelCard(
         name=path.stem,
         architecture=config.architecture,

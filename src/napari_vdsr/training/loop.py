@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from dataclasses import replace
@@ -56,9 +57,11 @@ if TYPE_CHECKING:
 
     from napari_vdsr.training.config import TrainConfig
 
+logger = logging.getLogger(__name__)
 RESUMABLE = "the same command with --resume goes on"
 REPORT_EVERY = 50
-# Settings that are counted out from the speed.
+DEFAULT_NAME = "vdsr"
+# Settings that are counted out from the speed; the first may be raised later.
 COUNTED = ("steps", "validate_every", "warmup")
 
 
@@ -68,7 +71,7 @@ def train(
     output: Path,
     *,
     resume: bool = False,
-    name: str = "vdsr",
+    name: str | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
     nodes: int = 1,
@@ -92,8 +95,9 @@ def train(
     resume : bool
         Continue from the checkpoint in `output`; on CPU in float32 the result is
         bit-identical to that of a run which was never interrupted.
-    name : str
-        Name of the model; it is written to ``output/name.safetensors``.
+    name : str, optional
+        Name of the model, which is written to ``output/name.safetensors``; by default
+        "vdsr", or that of the run that is resumed.
     accelerator, devices, nodes
         As Lightning Fabric takes them.
     checkpoint_minutes : float
@@ -139,11 +143,12 @@ def train(
         )
     check_launched(fabric, nodes)
     fabric.launch()
-    check_name(name)
+    if name is not None:
+        check_name(name)
     # Only the first process writes.
     with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
-        model = output / f"{name}.safetensors"
-        saved, config = prepare(output, model, config, sources, resume=resume)
+        saved, config = prepare(output, config, sources, name, resume=resume)
+        model = model_file(output, saved, name)
         _run(
             fabric,
             config,
@@ -175,10 +180,12 @@ def _run(
     """Read the data, take all steps, and write what `train` says."""
     output = model.parent
     dataset = load_dataset(config, sources, on_file=on_file)
-    run = Run(fabric, config, dataset, sources, output, saved=saved)
+    run = Run(fabric, config, dataset, sources, output, name=model.stem, saved=saved)
     fields = dataset.held_out.fields
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
     del dataset  # its pixels are where the run needs them
+    if saved is None:  # whenever the run is killed, --resume goes on
+        run.save()
     log = Log(
         output / LOG_NAME,
         tuple(task.name for task in run.tasks) if held_out else (),
@@ -192,11 +199,13 @@ def _run(
                 run.whole = False
                 worse, result = take_step(run)
                 run.whole = True
+                falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
                     count_out(run, held_out)
+                    falls = max(PROBE, run.config.decay_start)  # it may have been due already
                 config = run.config
                 # Before anything that may end the run, or it could not be made longer.
-                if config.schedule == "stable-decay" and run.step == config.decay_start:
+                if config.schedule == "stable-decay" and run.step == falls:
                     run.save(STABLE_NAME)
                 validate = run.step % config.validate_every == 0 or run.step == config.steps
                 if run.step % REPORT_EVERY == 0 or validate:
@@ -243,7 +252,7 @@ def check_launched(fabric: Fabric, nodes: int) -> None:
 
 
 def prepare(
-    output: Path, model: Path, config: TrainConfig, sources: Sources, *, resume: bool
+    output: Path, config: TrainConfig, sources: Sources, name: str | None, *, resume: bool
 ) -> tuple[Checkpoint | None, TrainConfig]:
     """Check a run's folder; return the checkpoint to go on from, if there is one.
 
@@ -253,15 +262,51 @@ def prepare(
     Raises
     ------
     TrainingError
-        If there is no run to resume, or a new one would replace something.
+        If there is no run to resume, it cannot be resumed so, or a new one would replace
+        something.
     """
     if not resume:
-        check_new(output, model, list_files(sources.every))
+        check_new(output, model_file(output, None, name), list_files(sources.every))
         return None, config
-    if config.minutes:
-        begun = Checkpoint.load(output / NAME).config
-        config = replace(config, **{key: begun[key] for key in COUNTED})
-    return checkpoint_to_resume(output, config), config
+    begun = Checkpoint.load(output / NAME)
+    if name and begun.name and name != begun.name:
+        raise TrainingError(
+            f"{output}: the run's model is named {begun.name!r}, now {name!r}. Leave --name out."
+        )
+    config = as_counted_out(config, begun)
+    saved = checkpoint_to_resume(output, config)
+    model = model_file(output, saved, name)
+    if saved.best is not None and config.keep == "best" and not model.exists():
+        logger.warning("%s is gone; the best from now on takes its place.", model)
+        saved = replace(saved, best=None, best_step=0)
+    return saved, config
+
+
+def model_file(output: Path, saved: Checkpoint | None, name: str | None) -> Path:
+    """Return the file of a run's model."""
+    return output / f"{(saved and saved.name) or name or DEFAULT_NAME}.safetensors"
+
+
+def as_counted_out(config: TrainConfig, begun: Checkpoint) -> TrainConfig:
+    """Take what was counted out when a run of some minutes began; its steps may be more.
+
+    Raises
+    ------
+    TrainingError
+        If steps are named for a run of some minutes that has not ended.
+    """
+    minutes = begun.config["minutes"]
+    if not minutes:
+        return config
+    ended = begun.step >= begun.config["steps"]
+    if not (config.minutes or ended or config.steps == begun.config["steps"]):
+        raise TrainingError(
+            f"the run was begun with --minutes {minutes:g}, and has not ended. Pass --minutes "
+            f"{minutes:g} again; when it has ended, --steps makes it longer."
+        )
+    kept = COUNTED if config.minutes else COUNTED[1:]
+    config = replace(config, **{key: begun.config[key] for key in kept})
+    return config if config.minutes else replace(config, minutes=minutes)
 
 
 def clip_gradients(network: nn.Module, config: TrainConfig) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
-from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError
+from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ class Log:
         self._board = _tensorboard(tensorboard, step) if tensorboard else None
         self.columns = ["step", "loss", "lr", "seconds"]
         self.columns += [f"psnr_{t}" for t in tasks] + [f"gain_{t}" for t in tasks]
-        self.rows = [r for r in read_log(path) if int(r["step"]) <= step] if step else []
+        self.rows = _rows_until(path, step) if step else []
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
             writer.writeheader()
@@ -126,6 +126,27 @@ def read_log(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """Rows of a log up to a step.
+
+    Raises
+    ------
+    TrainingError
+        If something else has written to it.
+    """
+    try:
+        rows = read_log(path)
+        kept = [row for row in rows if int(row["step"]) <= step]
+        for row in kept:
+            _ = float(row["loss"]), float(row["seconds"])
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise TrainingError(
+            f"{path}: is not as the run wrote it ({type(error).__name__}: {error}); did another "
+            "program save it? Delete it: the run goes on without."
+        ) from error
+    return kept
 
 
 def check_loss(loss: float, step: int) -> None:

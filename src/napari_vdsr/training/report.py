@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from napari_vdsr import __version__
 from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.errors import ModelFileError
 from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.fields import Field
     from napari_vdsr.training.run import Run
 
+logger = logging.getLogger(__name__)
 # Pixels along an axis of the parts that are shown, and rows of a picture.
 CROP = 96
 SAMPLES = 3
@@ -159,10 +162,12 @@ def write_report(
     """
     if len(fields) > MOST_FIELDS:
         fields = [fields[round(at)] for at in np.linspace(0, len(fields) - 1, MOST_FIELDS)]
-    outcomes = list(_outcomes(run, fields, model)) if fields else []
     text = io.StringIO()
     card = load_model(str(model)).card
     config = run.config
+    start = start_model(run) if fields else None
+    start_name = Path(config.start_from).name if start is not None else ""
+    outcomes = list(_outcomes(run, fields, model, start))
     text.write(f"# {card.name}\n\n")
     text.write(
         f"A {card.architecture} of {config.depth} layers, trained by napari-vdsr {__version__}: "
@@ -176,7 +181,7 @@ def write_report(
     text.write(f"\n![loss and PSNR against steps]({CURVE_NAME})\n\n")
     if outcomes:
         record(model, outcomes)
-        _write_figures(text, outcomes, start=Path(config.start_from).name)
+        _write_figures(text, outcomes, start=start_name)
         worst = sorted(outcomes, key=lambda made: made.gain)[:WORST]
         draw_outcomes(worst, model.with_name(WORST_NAME), "Worst cases")
     else:
@@ -211,12 +216,27 @@ def record(path: Path, outcomes: Sequence[Outcome]) -> None:
     save_model(path, model.network, replace(model.card, measured=measured))
 
 
-def _outcomes(run: Run, fields: Sequence[Field], model: Path) -> Iterator[Outcome]:
+def start_model(run: Run) -> Network | None:
+    """Return the model that a run started from, if it did and its weights are still there."""
+    name = run.config.start_from
+    if not name:
+        return None
+    try:
+        model = load_model(name)
+    except ModelFileError:
+        model = None
+    recorded = run.data.get("start_from_sha256")
+    if model is None or recorded not in (None, model.card.sha256):
+        logger.warning("%s, which the run started from, is gone: it is not measured.", name)
+        return None
+    return model.network.to(run.fabric.device)
+
+
+def _outcomes(
+    run: Run, fields: Sequence[Field], model: Path, start: Network | None
+) -> Iterator[Outcome]:
     """Measure field by field, so that no more than one is in memory."""
     trained = load_model(str(model)).network.to(run.fabric.device)
-    start: Network | None = None
-    if run.config.start_from:
-        start = load_model(run.config.start_from).network.to(run.fabric.device)
     for task in run.tasks:
         for field in fields:
             held_out = Validation([field], [task], run.fabric.device, whole=True)

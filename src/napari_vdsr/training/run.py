@@ -45,8 +45,10 @@ class Run:
         The recipe.
     dataset : Dataset
         What it is trained on.
-    sources, output, resume
+    sources, output, name
         See ``loop.train``.
+    saved : Checkpoint, optional
+        Where to go on.
 
     Attributes
     ----------
@@ -77,9 +79,10 @@ class Run:
         sources: Sources,
         output: Path,
         *,
+        name: str,
         saved: Checkpoint | None = None,
     ) -> None:
-        self.fabric, self.config, self.output = fabric, config, output
+        self.fabric, self.config, self.output, self.name = fabric, config, output, name
         self.sources, self.tasks = sources, dataset.tasks
         torch.manual_seed(config.seed)
         self.data = dataset.describe(sources)
@@ -173,6 +176,7 @@ class Run:
             loss_count=self._loss_count,
             best=self.best,
             best_step=self.best_step,
+            name=self.name,
         ).save(self.output / file_name)
 
     def save_model(self, path: Path) -> None:
