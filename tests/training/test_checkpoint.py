@@ -11,6 +11,7 @@ from napari_vdsr.networks import VDSR
 from napari_vdsr.training.checkpoint import (
     KEY,
     Checkpoint,
+    _rounded,
     flatten_optimizer,
     restore_optimizer,
 )
@@ -119,3 +120,10 @@ def test_damaged(path, damage):
         Checkpoint.load(path)
     assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_last_digit_of_a_fit_does_not_matter():
+    """Another machine, or another version of a library, fits noise a little differently."""
+    task = {"name": "denoise", "gain": [0.45, 0.45]}
+    assert _rounded([task]) == _rounded([task | {"gain": (0.45 * (1 + 1e-12), 0.45)}])
+    assert _rounded([task]) != _rounded([task | {"gain": (0.4501, 0.45)}])

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_vdsr.resize import SUPPORT, axis_window
 from napari_vdsr.training.degradation import whole_matrix
 
@@ -73,7 +75,8 @@ class Chain:
             kind = values.pop("kind")
             psf = values.pop("psf", None)  # its file is named instead
             if psf is not None:
-                values["sha256"] = hashlib.sha256(repr(psf).encode()).hexdigest()[:12]
+                kernel = np.round(psf, 6)
+                values["sha256"] = hashlib.sha256(kernel.tobytes()).hexdigest()[:12]
             values.pop("block")
             if degradation.factor == 1:
                 values.pop("factor")

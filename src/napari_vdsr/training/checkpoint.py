@@ -207,10 +207,14 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
             f"the checkpoint was made from other images ({saved.data['files']} files, now "
             f"{data['files']}). Resume with the same images, or start in a new folder."
         )
-    same = json.loads(json.dumps(data))
     for key, what in FED.items():
-        if saved.data.get(key, same[key]) != same[key]:
+        if key in saved.data and _rounded(saved.data[key]) != _rounded(data[key]):
             raise TrainingError(
                 f"{what} since the checkpoint was made. Resume with the same, or start in a new "
                 "folder."
             )
+
+
+def _rounded(value: Any) -> Any:
+    """As JSON has it, to 6 digits: another machine may fit noise with another last digit."""
+    return json.loads(json.dumps(value), parse_float=lambda text: f"{float(text):.6g}")
