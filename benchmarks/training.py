@@ -100,7 +100,7 @@ def run_of(config, images, folder, accelerator):
     )
     fabric.launch()
     sources = Sources((images,))
-    return Run(fabric, config, load_dataset(config, sources), sources, folder)
+    return Run(fabric, config, load_dataset(config, sources), sources, folder, name="vdsr")
 
 
 def made_up(folder):
