@@ -29,6 +29,7 @@ class TestMinutes:
         held_out = SimpleNamespace(share=share)
         held_out.psnr = lambda network: setattr(run, "seconds_per_step", 0.63)  # no step meanwhile
         count_out(run, held_out)
+        assert 19 <= -(-run.config.steps // run.config.validate_every) <= 20
         assert drawn == [Path("run/samples.png")]
         return run.config.steps
 

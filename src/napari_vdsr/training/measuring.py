@@ -45,8 +45,9 @@ def count_out(run: Run, held_out: Validation | None) -> None:
         reporting = min(models * measuring / held_out.share, seconds / 4)
     left = seconds - run.seconds - validations * validating - reporting
     steps = PROBE + max(1, int(left / per_step))
-    # Every process measures another speed; one of them decides.
-    steps, every = run.fabric.broadcast((steps, max(1, steps // validations)))
+    # Rounded up, or the last steps would be measured twice. Every process measures another
+    # speed; one of them decides.
+    steps, every = run.fabric.broadcast((steps, -(-steps // validations)))
     # A rise that is made for hours would last all of a short run.
     warmup = min(run.config.warmup, steps // 10)
     run.config = replace(run.config, steps=steps, validate_every=every, warmup=warmup)
