@@ -34,8 +34,9 @@ def paired(targets: list[Field], inputs: list[Field], *, allow_shift: bool = Fal
     made = []
     for target, source in zip(targets, inputs, strict=True):
         scale = _pair_scale(target, source)
-        if not (is_constant(target.read()) or is_constant(source.read())):
-            made.append(_matched(target, Pair(source, scale), allow_shift=allow_shift))
+        field = _matched(target, Pair(source, scale), allow_shift=allow_shift)
+        if field is not None:
+            made.append(field)
     return made
 
 
@@ -52,9 +53,14 @@ def _pair_scale(target: Field, source: Field) -> int:
     return scale
 
 
-def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field:
-    """Target on its input's normalisation, after both were checked to show the same."""
+def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field | None:
+    """Target on its input's normalisation, after both were checked to show the same.
+
+    None if one of them is empty.
+    """
     high, low = target.read(), pair.field.read()
+    if is_constant(high) or is_constant(low):
+        return None
     units = [(field.low, field.width) for field in (target, pair.field)]
     if units[0] == units[1] and np.array_equal(high, low):
         raise TrainingError(
