@@ -87,7 +87,7 @@ def measure(names, arguments, folder):
         workers[name] = start_worker(name, arguments, folder)
         answer(workers[name])  # warmed up
         print(f"ready: {name}", flush=True)
-    seconds = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for repeat in range(arguments.repeats):
         print(f"measuring: {repeat + 1} of {arguments.repeats}", flush=True)
         for name, worker in workers.items():
@@ -203,6 +203,7 @@ def photograph(size):
 
 def prepare(name, precision, half, arguments):
     """Build the function that runs a variant, and tell the memory taken before."""
+    import dask
     import torch
 
     from napari_vdsr.engine import upscale
@@ -220,7 +221,7 @@ def prepare(name, precision, half, arguments):
     if name.startswith("upscale"):
         options = {"device": "cpu", "precision": precision, "normalize": (0, 1)}
         result = upscale(Image(data=half, axes="YX"), model, 2, **options)
-        return lambda: result.data.compute(num_workers=2), baseline
+        return lambda: dask.compute(result.data, num_workers=2)[0], baseline
     image = resize(half, 2).astype(np.float32)
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     if name.startswith("executor"):
@@ -231,7 +232,7 @@ def prepare(name, precision, half, arguments):
     x = torch.from_numpy(image)[None, None].to(dtype)
     network.to(dtype)
     if name == "channels_last":
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = x.to(memory_format=torch.channels_last)
 
     def run():

@@ -48,8 +48,8 @@ def main():
             "fast": fast_loop(images, Path(folder) / "a", arguments.accelerator, {}),
             "degraded": fast_loop(images, Path(folder) / "b", arguments.accelerator, DEGRADED),
         }
-        seconds = {name: [] for name in ways}
-        loading = {name: [] for name in ways}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        loading: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(arguments.rounds + 1):
             for name, (step, load) in ways.items():
                 taken = timed(step, arguments.steps, arguments.accelerator)

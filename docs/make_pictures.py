@@ -7,13 +7,13 @@ Microscopy and Molecular Imaging (CMMI), without known copyright restrictions.
 import tempfile
 from pathlib import Path
 
-import skimage.data
-import skimage.io
+from skimage.data import immunohistochemistry
+from skimage.io import imsave
 
 from napari_vdsr.figures import compare
 from napari_vdsr.modelfile import load_model
 
 with tempfile.TemporaryDirectory() as folder:
     tissue = Path(folder) / "tissue.png"
-    skimage.io.imsave(tissue, skimage.data.immunohistochemistry())
+    imsave(tissue, immunohistochemistry())
     compare(tissue, [load_model("vdsr")], 3, Path(__file__).with_name("compare.png"))

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def main() -> None:
     print(target, card.measured)
 
 
-def before(training: dict) -> list[dict]:
+def before(training: dict[str, Any]) -> list[dict[str, Any]]:
     """What is known of the runs whose weights this one started from, the first one first."""
     sha256 = training["data"].get("start_from_sha256")
     if not sha256:
@@ -75,7 +76,7 @@ def before(training: dict) -> list[dict]:
     return [*start.training.get("before", []), told | {"sha256": sha256}]
 
 
-def command(training: dict, name: str, preset: str) -> str:
+def command(training: dict[str, Any], name: str, preset: str) -> str:
     """Return the command line of the run, with the names of its folders alone."""
     words = ["vdsr train", *training["sources"], f"-o runs/{name}"]
     words += [f"--validation {training['validation']}"] if training["validation"] else []
@@ -89,10 +90,10 @@ def command(training: dict, name: str, preset: str) -> str:
     return " ".join(words)
 
 
-def measure(model: Model, sets: list[Path]) -> dict:
+def measure(model: Model, sets: list[Path]) -> dict[str, Any]:
     """Measure at all trained scales in float32, and what bf16 costs where it is at hand."""
     scales = [int(scale) for scale in model.card.scales]
-    found: dict = {"protocol": PROTOCOL, "psnr_db": {}, "ssim": {}}
+    found: dict[str, Any] = {"protocol": PROTOCOL, "psnr_db": {}, "ssim": {}}
     exact = results(model, sets, scales, torch.float32)
     for (dataset, scale), row in exact.items():
         found["psnr_db"].setdefault(dataset, {})[str(scale)] = round(row.psnr, 3)
@@ -105,7 +106,9 @@ def measure(model: Model, sets: list[Path]) -> dict:
     return found
 
 
-def results(model: Model, sets: list[Path], scales: list[int], precision: torch.dtype) -> dict:
+def results(
+    model: Model, sets: list[Path], scales: list[int], precision: torch.dtype
+) -> dict[tuple[str, int], Any]:
     rows = evaluate([model], sets, scales, device=torch.device("cpu"), precision=precision)
     return {(row.dataset, row.scale): row for row in rows if row.model == model.name}
 

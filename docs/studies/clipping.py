@@ -4,6 +4,7 @@ python docs/studies/clipping.py --train T91 --test Set5
 """
 
 import dataclasses
+from typing import Any
 
 from study import Bench, decibel, draw_lines, markdown, parse_arguments, write_page
 
@@ -21,7 +22,7 @@ def main():
         "paper", scales=(2,), depth=arguments.depth, batch_size=arguments.batch,
         steps=arguments.steps, drop_every=10**6, seed=arguments.seed, precision="bf16",
     )  # fmt: skip
-    ways = {"none": {"clip": "none"}}
+    ways: dict[str, dict[str, Any]] = {"none": {"clip": "none"}}
     ways |= {f"fixed, {v:g}": {"clip": "value", "clip_value": v} for v in FIXED}
     ways |= {f"adjustable, theta {v:g}": {"clip": "adjustable", "clip_value": v} for v in THETAS}
     found = {}
