@@ -116,6 +116,18 @@ class TestPsf:
         psf = read_psf(tmp_path / "a.tif")
         assert ndimage.center_of_mass(psf) == pytest.approx([len(psf) // 2] * 2, abs=0.02)
 
+    @pytest.mark.parametrize("sigma", [0.8, 1.0, 1.5])
+    @pytest.mark.parametrize("off", [0.0, 0.25, 0.5])
+    def test_centring_does_not_widen_it(self, tmp_path, sigma, off):
+        bead = self.bead(sigma, (20 + off, 24 - off))
+        tifffile.imwrite(tmp_path / "a.tif", (100 + 50_000 * bead).astype(np.uint16))
+        psf = read_psf(tmp_path / "a.tif")
+        expected = self.bead(sigma, (len(psf) // 2,) * 2, psf.shape)
+        np.testing.assert_allclose(psf, expected / expected.sum(), atol=0.03 if sigma < 1 else 7e-3)
+        at = np.arange(len(psf)) - len(psf) // 2
+        for axis in (0, 1):
+            assert np.sqrt(psf.sum(1 - axis) @ at**2) == pytest.approx(sigma, rel=0.02)
+
     def test_sharpest_plane_of_a_stack(self, tmp_path):
         stack = np.stack([self.bead(s) / s**2 for s in (4.0, 1.2, 3.0)]).astype(np.float32)
         tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZYX"})
