@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage, optimize
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
 from napari_vdsr.training.fields import Field, Pair, is_constant
 from napari_vdsr.training.registration import check_registered
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Widest blur between the two, in low-resolution pixels, and pixels that are compared.
+WIDEST = 10.0
+MOST_PIXELS = 2**20
+
 
 def paired(targets: list[Field], inputs: list[Field], *, allow_shift: bool = False) -> list[Field]:
     """Give every high-resolution field its measured low-resolution one, but for empty planes.
 
     The target takes the input's normalisation: where exposure or gain differ, the
-    target's intensities are mapped to the input's by the straight line that fits best
-    (least squares, after shrinking). So a result is in its input's own units.
+    target's intensities are mapped to the input's by a straight line; see `intensities`.
+    So a result is in its input's own units.
 
     Raises
     ------
@@ -69,7 +79,7 @@ def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field | None:
         )
     shrunken = resize(high, 1 / pair.scale) if pair.scale > 1 else high.astype(np.float64)
     check_registered(shrunken, low, pair.scale, target.path, allow_shift=allow_shift)
-    slope, intercept = np.polyfit(shrunken.ravel(), low.ravel().astype(np.float64), 1)
+    slope, intercept = intensities(shrunken, low)
     if not slope > 0:
         raise TrainingError(
             f"{target.path}: where its partner {pair.field.path} is bright, it is not. Do both "
@@ -77,3 +87,43 @@ def _matched(target: Field, pair: Pair, *, allow_shift: bool) -> Field | None:
         )
     width = target.width / slope
     return replace(target, low=target.low - intercept * width, width=width, pair=pair)
+
+
+def intensities(high: NDArray[Any], low: NDArray[Any]) -> tuple[float, float]:
+    """Gain and offset by which a measured image differs from a sharper one of its field.
+
+    Parameters
+    ----------
+    high, low : numpy.ndarray
+        (Y, X), registered; `low` may be blurred beside `high`.
+
+    Returns
+    -------
+    gain, offset : float
+        ``low`` is ``gain * blurred(high) + offset``, by least squares over gain, offset,
+        and the width of a Gaussian blur. Without the blur, contrast that the optics lost
+        would be taken for a smaller gain, and the target be dimmed by it.
+    """
+    step = math.ceil(math.sqrt(high.size / MOST_PIXELS))
+    sharp, measured = (_binned(np.asarray(x, np.float64), step) for x in (high, low))
+
+    def fitted(sigma: float) -> tuple[float, float, float]:
+        x, y = ndimage.gaussian_filter(sharp, sigma, mode="reflect"), measured
+        dx, dy = x - x.mean(), y - y.mean()
+        variance = float(np.vdot(dx, dx))
+        gain = float(np.vdot(dx, dy)) / variance if variance > 0 else 0.0
+        return float(np.square(dy - gain * dx).sum()), gain, float(y.mean() - gain * x.mean())
+
+    found = optimize.minimize_scalar(
+        lambda sigma: fitted(sigma)[0], bounds=(0, WIDEST / step), method="bounded",
+        options={"xatol": 0.01},
+    )  # fmt: skip
+    _, gain, offset = min(fitted(float(found.x)), fitted(0.0))
+    return gain, offset
+
+
+def _binned(pixels: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    height, width = (n // step * step for n in pixels.shape)
+    blocks = pixels[:height, :width].reshape(height // step, step, width // step, step)
+    means: NDArray[np.float64] = blocks.mean((1, 3))
+    return means
