@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
 import torch
 
 from napari_vdsr.errors import DeviceError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS: dict[str, torch.dtype] = {
@@ -71,6 +77,16 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             "BF16), so it would be slower than float32. Use --precision float32."
         )
     return PRECISIONS[name]
+
+
+def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
+    """Context in which float32 convolutions on a device are float32.
+
+    cuDNN's default, TF32, has the mantissa of fp16.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def cpu_has_bf16() -> bool:

@@ -7,7 +7,7 @@ from torch import nn
 
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.precision import fabric_precision
+from napari_vdsr.training.precision import device_type, fabric_precision, fastest
 
 NAME = "napari_vdsr.training.precision.cpu_has_bf16"
 
@@ -20,6 +20,23 @@ def name_of(wanted, accelerator):
 def test_auto_is_what_the_processor_does_fast(monkeypatch, has_bf16, name):
     monkeypatch.setattr(NAME, lambda: has_bf16)
     assert name_of("auto", "cpu") == name
+
+
+@pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
+def test_auto_on_a_gpu(monkeypatch, has_bf16, name):
+    """Before Ampere, bf16 is emulated."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: has_bf16)
+    assert device_type("auto") == "cuda"
+    assert fastest("cuda") == name
+
+
+def test_auto_on_a_mac(monkeypatch):
+    """Fabric takes its GPU, and bf16 of the processor would mean nothing there."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr(NAME, lambda: True)
+    assert name_of("auto", "auto") == "32-true"
 
 
 def test_as_asked():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from napari_vdsr.device import exact_convolutions
 from napari_vdsr.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ class Blocks:
     def _compute(self, planes: Tensor, precision: torch.dtype) -> Tensor:
         x = planes[:, None].to(self.device)  # (N, 1, H, W)
         if precision == torch.float32:
-            # cuDNN's default, TF32, has the mantissa of fp16.
-            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-            with exact if self.device.type == "cuda" else nullcontext():
+            with exact_convolutions(self.device):
                 y: Tensor = self.network(x)
         elif self.inner is not None:
             y = x + self.inner(x.to(precision)).float()

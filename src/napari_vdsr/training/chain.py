@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class Chain:
         return described
 
 
-@cache
+@lru_cache(maxsize=64)
 def _enlargement(factor: int, length: int) -> Tensor:
     """(length * factor, length) matrix that enlarges one axis."""
     weights = axis_window(length, factor)

@@ -8,7 +8,7 @@ generator that depends on the run's seed and the step alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_vdsr.device import exact_convolutions
 from napari_vdsr.resize import SUPPORT, axis_window
 
 if TYPE_CHECKING:
@@ -133,8 +134,9 @@ class GaussianBlur:
         kernel = kernel / kernel.sum(1, keepdim=True)
         n = len(x)
         padded = _mirrored(x, radius)[None]
-        padded = F.conv2d(padded, kernel[:, None, :, None], groups=n)
-        return F.conv2d(padded, kernel[:, None, None, :], groups=n)[0]
+        with exact_convolutions(x.device):
+            padded = F.conv2d(padded, kernel[:, None, :, None], groups=n)
+            return F.conv2d(padded, kernel[:, None, None, :], groups=n)[0]
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class MeasuredBlur:
         kernel = torch.tensor(self.psf, dtype=x.dtype, device=x.device).flip(0, 1)
         radius = max(kernel.shape) // 2
         kernel = F.pad(kernel, [radius - n // 2 for n in kernel.shape[::-1] for _ in (0, 1)])
-        return F.conv2d(_mirrored(x, radius)[:, None], kernel[None, None])[:, 0]
+        with exact_convolutions(x.device):
+            return F.conv2d(_mirrored(x, radius)[:, None], kernel[None, None])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ def _mirrored(x: Tensor, radius: int) -> Tensor:
     return x
 
 
-@cache
+@lru_cache(maxsize=64)
 def _downsampling(method: str, factor: int, length: int) -> Tensor:
     """(length / factor, length) matrix that shrinks one axis."""
     if method == "area":
