@@ -84,9 +84,9 @@ def command(training: dict[str, Any], name: str, preset: str) -> str:
     config = training["config"]
     words += [f"--from {config['start_from']}"] if config["start_from"] else []
     length = (
-        f"--minutes {config['minutes']:g}" if config["minutes"] else f"--steps {config['steps']}"
+        f"--minutes {config['minutes']:g}" if config["minutes"] else f"--steps {training['step']}"
     )
-    words += [f"--preset {preset} {length} --seed {config['seed']}"]
+    words += [f"--preset {preset} {length} --seed {config['seed']} --keep {config['keep']}"]
     return " ".join(words)
 
 

@@ -158,3 +158,25 @@ def test_byte_order_mark(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text("steps = 7\n", encoding="utf-8-sig")
     assert load_config(path).steps == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scales": (2, 2)}, "pass each of them once"),
+        ({"mode": "denoise", "noise_read": (1.0, 2.0), "scales": (2,)}, "scales is set, but mode"),
+        ({"mode": "jpeg", "jpeg_quality": (5, 95), "scales": (3,)}, "scales is set, but mode"),
+        ({"allow_shift": True}, "allow_shift is set, but mode"),
+        ({"noise_offset": 100.0, "noise_read": (1.0, 2.0)}, "only shot noise makes use of it"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**settings)
+
+
+def test_files_count_from_the_recipe(tmp_path):
+    (tmp_path / "bead.tif").write_bytes(b"")
+    path = tmp_path / "mine.toml"
+    path.write_text('psf = "bead.tif"\n', encoding="utf-8")
+    assert load_config(path).psf == str(tmp_path / "bead.tif")

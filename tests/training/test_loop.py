@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from lightning.fabric import Fabric
 from made_up import save_png, texture
 from PIL import Image
 
@@ -273,6 +274,25 @@ class TestContinuation:
         assert saved.step == 40
         whole = Checkpoint.load(uninterrupted / NAME)
         assert all(torch.equal(value, whole.network[key]) for key, value in saved.network.items())
+
+    def test_the_optimizers_state_follows_the_weights(self, images, tmp_path, monkeypatch):
+        """To where Fabric moves them: a GPU, or, here, another dtype."""
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(10))
+        setup, seen = Fabric.setup, []
+
+        def moving_setup(self, network, *optimizers, **options):
+            return setup(self, network.to(torch.float64), *optimizers, **options)
+
+        def first_step(run):
+            seen.extend(s["exp_avg"].dtype for s in run.plain_optimizer.state.values())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Fabric, "setup", moving_setup)
+        monkeypatch.setattr(loop, "take_step", first_step)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, resume=True)
+        assert set(seen) == {torch.float64}
 
     def test_killed(self, images, uninterrupted, tmp_path):
         script = f"""
@@ -539,8 +559,13 @@ class TestRefusals:
     def test_collapse(self, images, tmp_path):
         settings = config(depth=2, width=1, batch_size=1, patch_size=8, last_init=0.0, lr=1e-12,
                           steps=600, validate_every=600)  # fmt: skip
-        with pytest.raises(CollapseError, match=r"after 500 steps .* collapsed to bicubic"):
+        with pytest.raises(CollapseError, match=r"after 500 steps .* collapsed to its input"):
             run(settings, images, tmp_path)
+
+    def test_only_the_first_process_writes(self, images, held_out, tmp_path, monkeypatch):
+        monkeypatch.setattr("lightning.fabric.Fabric.is_global_zero", False)
+        run(config(), images, tmp_path / "run", validation=held_out, on_progress=pytest.fail)
+        assert list(tmp_path.iterdir()) == []
 
     def test_batch_that_does_not_divide(self, images, tmp_path, monkeypatch):
         monkeypatch.setattr("lightning.fabric.Fabric.world_size", 3)
@@ -810,6 +835,33 @@ class TestValidation:
     def test_nothing_to_measure(self, tmp_path):
         with pytest.raises(TrainingError, match="no images are held out"):
             Validation([], tasks_of(config()), torch.device("cpu"))
+
+    def test_the_richest_part_is_measured(self, tmp_path):
+        """In the middle there is nothing, and PSNR would be infinite."""
+        pixels = np.zeros((900, 180), np.uint8)
+        pixels[-100:, -100:] = texture(100, 100)
+        save_png(tmp_path / "a.png", pixels)
+        (case,) = validation_of(tmp_path, (2,)).cases
+        assert case.truth.shape == (512, 180)
+        assert (case.truth == pixels[-512:]).all()
+
+    def test_images_that_lose_nothing_are_left_out(self, tmp_path, held_out):
+        dark = np.zeros((40, 44), np.uint8)
+        dark[0, 0] = 1  # in the border, which is shaved
+        save_png(tmp_path / "dark.png", dark)
+        with pytest.raises(TrainingError, match=r"x2: the images .* lose nothing"):
+            validation_of(tmp_path, (2,))
+        shutil.copy(held_out / "a.png", tmp_path)
+        assert validation_of(tmp_path, (2,)).bicubic == validation_of(held_out, (2,)).bicubic
+
+    def test_every_image_has_its_own_draw(self, tmp_path):
+        for name in "abcd":
+            save_png(tmp_path / f"{name}.png", texture(40, 44))
+        fields = [f for name in "abcd" for f in scan([tmp_path / f"{name}.png"]).fields]
+        tasks = tasks_of(config(mode="jpeg", jpeg_quality=(5, 95)))
+        first, again = (Validation(fields, tasks, torch.device("cpu")) for _ in range(2))
+        assert len({case.before.psnr for case in first.cases}) == 4
+        assert first.bicubic == again.bicubic
 
     def test_missing_folder(self, images, tmp_path):
         with pytest.raises(TrainingError, match="no such file or folder"):

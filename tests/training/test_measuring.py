@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.measuring import PROBE, count_out
+from napari_vdsr.training.measuring import PROBE, count_out, keep_best
 
 
 class TestMinutes:
@@ -42,3 +42,13 @@ class TestMinutes:
     ):
         left = 600 - 21 - 20 * 6 - reporting
         assert self.counted(monkeypatch, share, start_from) == PROBE + left / 0.5
+
+
+class TestBest:
+    def test_a_gain_that_is_no_number_is_none(self):
+        run = SimpleNamespace(best=None, best_step=0, step=10, config=TrainConfig(keep="last"))
+        for step, gain in ((10, float("nan")), (20, 0.5), (30, float("inf")), (40, 0.7)):
+            run.step = step
+            keep_best(run, {"x2": gain}, Path("m"))
+            assert run.best == {10: None, 20: 0.5, 30: 0.5, 40: 0.7}[step]
+        assert run.best_step == 40

@@ -16,6 +16,8 @@ from napari_vdsr.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from napari_vdsr.training.plan import Plan
 
+# How torchrun, SLURM and Lightning tell a process its number; all 0 in the first.
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 DATA, TASK, RECIPE, RUN = "Images", "What to undo", "Recipe", "Run"
 
 
@@ -150,6 +152,14 @@ def command(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights that are kept: best, on the held-out images, or last.",
+            show_default="best",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of weights and patches.", rich_help_panel=RECIPE)
     ] = None,
@@ -235,6 +245,7 @@ def command(
         "steps": steps,
         "minutes": minutes,
         "patience": patience,
+        "keep": keep,
         "seed": seed,
         "precision": precision,
         "memory": options.parse_bytes(memory) / 2**30 if memory else None,
@@ -255,7 +266,8 @@ def command(
         name=name,
     )
     folder = _checked(plan)
-    main = os.environ.get("LOCAL_RANK", "0") == "0"  # each of several devices has a process
+    # Each of several devices has a process, and only the first one speaks.
+    main = all(os.environ.get(key, "0") == "0" for key in RANKS)
     with shown(quiet=quiet or not main) as callbacks:
         model = run(
             plan.config,

@@ -29,15 +29,20 @@ KINDS = {
 }  # fmt: skip
 # What a run's file says beside its recipe; see `plan`.
 OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
+# Settings that name files.
+FILES = ("start_from", "psf", "noise_from")
 NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
 LARGEST_SEED = 2**63 - 1
 POSITIVE = ("lr", "clip_value")
 # What each mode leaves aside; it would stand in the model's card as if it had been done.
 BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noise_from")
+PAIRS = ("allow_shift",)
 UNUSED = {
+    "sr": PAIRS,
     "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality"),
-    "denoise": ("downsampling",),
-    "jpeg": (*BLUR, *NOISE, "downsampling"),
+    "denoise": ("downsampling", "scales", *PAIRS),
+    "jpeg": (*BLUR, *NOISE, "downsampling", "scales", *PAIRS),
+    "mixed": PAIRS,
 }
 LIMITS = {
     "memory": (0, math.inf),
@@ -138,6 +143,8 @@ class TrainConfig:
                 )
         if not self.scales or min(self.scales) < 2:
             raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2.")
+        if len(set(self.scales)) < len(self.scales):
+            raise UsageError(f"scales are {list(self.scales)}; pass each of them once.")
         self._check_degradations()
         for name in UNUSED.get(self.mode, ()):
             if getattr(self, name) != getattr(TrainConfig, name):
@@ -183,6 +190,11 @@ class TrainConfig:
         noisy = bool(self.noise_from) or self.noise_gain[1] > 0 or self.noise_read[1] > 0
         if self.noise_from and (self.noise_gain[1] > 0 or self.noise_read[1] > 0):
             raise UsageError("noise_from and noise_gain or noise_read are set; keep one of them.")
+        if self.noise_offset and not (self.noise_from or self.noise_gain[1] > 0):
+            raise UsageError(
+                "noise_offset is set, but only shot noise makes use of it: set noise_gain or "
+                "noise_from, too, or leave it out."
+            )
         if self.mode in NOISY and not noisy:
             raise UsageError(
                 f'mode = "{self.mode}" needs noise: set noise_read (grey levels, e.g. [0, 25]), '
@@ -244,7 +256,14 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
-    return config_from(values | overrides)
+    return config_from(found_beside(values, path.parent) | overrides)
+
+
+def found_beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings in which files count from the folder of the TOML file, if they are there."""
+    paths = {key: folder / values[key] for key in FILES
+             if isinstance(values.get(key), str) and values[key]}  # fmt: skip
+    return values | {key: str(path) for key, path in paths.items() if path.is_file()}
 
 
 def config_from(values: dict[str, Any]) -> TrainConfig:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.fields import FieldSet
 from napari_vdsr.training.quality import warn_of_quality
+from napari_vdsr.training.ranges import with_input_ranges
 from napari_vdsr.training.scan import scan_pairs
 from napari_vdsr.training.sources import hold_out, list_files, list_pairs
 from napari_vdsr.training.tasks import Task, tasks_of
@@ -18,8 +20,6 @@ from napari_vdsr.training.tasks import Task, tasks_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from napari_vdsr.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +121,11 @@ def load_dataset(
     else:
         files = list_files(sources.images, sources.exclude)
     if sources.validation is not None:
+        if config.hold_out not in (0.0, TrainConfig.hold_out):
+            raise UsageError(
+                "hold_out is set beside images to measure on (validation), and nothing else is "
+                "held out. Leave one of them out."
+            )
         measured = list_files([sources.validation])
     elif len(files) == 1 and config.hold_out:
         logger.warning("%s is the only file: nothing is held out to measure on.", files[0].name)
@@ -148,6 +153,9 @@ def load_dataset(
             "held out to measure on. Add other images, or name others to measure on."
         )
     tasks = tasks_of(config, train)
+    train, held_out = (
+        replace(found, fields=with_input_ranges(found.fields, tasks)) for found in (train, held_out)
+    )
     check_enough(train, config)
     if config.mode != "paired":
         warn_of_quality(train, min(task.scale for task in tasks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from napari_vdsr.color import luma, luma_uint8
 from napari_vdsr.io import read_image
+from napari_vdsr.normalize import Range
 from napari_vdsr.resize import resize
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Image
 
 GIB = 2**30
+UNIT = Range(0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,11 @@ class Field:
         The measured low-resolution image of the same field.
     series : int
         Which image of a file that holds several.
+    by_percentiles : bool
+        Whether `low` and `width` were measured, as they are for all but 8 bits.
+    inputs : dict of str to Range
+        By the task's name, the normalised intensities that become the network's 0 and 1,
+        where they are others than 0 and 1. See ``ranges``.
     """
 
     path: Path
@@ -52,12 +60,18 @@ class Field:
     pixels: NDArray[np.float32] | None = None
     pair: Pair | None = None
     series: int = 0
+    by_percentiles: bool = False
+    inputs: dict[str, Range] = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         rows, columns = self.window
         return rows.stop - rows.start, columns.stop - columns.start
+
+    def input_range(self, task: str) -> Range:
+        """Normalised intensities that become 0 and 1 in the input of a task."""
+        return self.inputs.get(task, UNIT)
 
     @property
     def nbytes(self) -> int:

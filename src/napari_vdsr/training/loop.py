@@ -145,7 +145,7 @@ def train(
     fabric.launch()
     if name is not None:
         check_name(name)
-    # Only the first process writes.
+    # Only the first process writes; it alone has a log.
     with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
         saved, config = prepare(output, config, sources, name, resume=resume)
         model = model_file(output, saved, name)
@@ -186,18 +186,22 @@ def _run(
     del dataset  # its pixels are where the run needs them
     if saved is None:  # whenever the run is killed, --resume goes on
         run.save()
-    log = Log(
-        output / LOG_NAME,
-        tuple(task.name for task in run.tasks) if held_out else (),
-        run.step,
-        tensorboard=output / "tensorboard" if tensorboard else None,
-    )
+        if run.config.schedule == "stable-decay" and run.config.decay_start == 0:
+            run.save(STABLE_NAME)
+    log: Log | None = None
+    if fabric.is_global_zero:
+        log = Log(
+            output / LOG_NAME,
+            tuple(task.name for task in run.tasks) if held_out else (),
+            run.step,
+            tensorboard=output / "tensorboard" if tensorboard else None,
+        )
     last_saved = time.monotonic()
     try:
         with Interrupt() as interrupt:
             while run.step < run.config.steps:
                 run.whole = False
-                worse, result = take_step(run)
+                changed, missing = take_step(run)
                 run.whole = True
                 falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
@@ -212,11 +216,12 @@ def _run(
                     loss = run.pop_loss()
                     check_loss(loss, run.step)
                     if run.step == COLLAPSE_STEP:
-                        check_collapse(float((result - worse).square().mean().sqrt()), run.step)
+                        check_collapse(rms(changed), rms(missing))
                     progress = measure(run, loss, held_out if validate else None)
                     if progress.psnr:
                         keep_best(run, progress.gains, model)
-                    report(run, progress, held_out if validate else None, log, on_progress)
+                    if log is not None:
+                        report(run, progress, held_out if validate else None, log, on_progress)
                 if time.monotonic() - last_saved > 60 * checkpoint_minutes:
                     run.save()
                     last_saved = time.monotonic()
@@ -230,7 +235,7 @@ def _run(
         raise KeyboardInterrupt(RESUMABLE) from error
     run.save()
     finish(run, model)
-    if fabric.is_global_zero:
+    if log is not None:
         write_report(run, fields, model, log.rows)
 
 
@@ -322,8 +327,8 @@ def take_step(run: Run) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    worse, result : torch.Tensor
-        (N, 1, H, W): the input patches, and what the network made of them.
+    changed, missing : torch.Tensor
+        (N, 1, H, W): what the network added to its input, and what it should have added.
     """
     config, optimizer = run.config, run.optimizer
     set_lr(optimizer, config.lr_factor(run.step))
@@ -341,4 +346,9 @@ def take_step(run: Run) -> tuple[Tensor, Tensor]:
         run.ema.update_parameters(run.network)
     run.step += 1
     run.add_loss(loss.detach())
-    return worse, result.detach()
+    return result.detach() - worse, hr - worse
+
+
+def rms(values: Tensor) -> float:
+    """Root mean square."""
+    return float(values.square().mean().sqrt())

@@ -74,9 +74,9 @@ def measure(run: Run, loss: float, held_out: Validation | None) -> Progress:
 
 
 def keep_best(run: Run, gains: dict[str, float], model: Path) -> None:
-    """Write the model if it is the best so far."""
+    """Write the model if it is the best so far; a gain that is no number is none."""
     gain = float(np.mean(list(gains.values())))
-    if run.best is None or gain > run.best:
+    if np.isfinite(gain) and (run.best is None or gain > run.best):
         run.best, run.best_step = gain, run.step
         if run.config.keep == "best":
             run.save_model(model)
@@ -112,8 +112,6 @@ def report(
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Log where the run stands; draw its curve and samples, too, when it was measured."""
-    if not run.fabric.is_global_zero:
-        return
     log.add(progress)
     if held_out is not None or progress.step == progress.steps:
         draw_curve(log.rows, log.path.with_name(CURVE_NAME))

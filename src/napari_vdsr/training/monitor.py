@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLLAPSE_STEP = 500
-COLLAPSE_RMS = 1e-3
+# Of what is missing: a network that changes less than this gains less than 0.002 dB.
+COLLAPSE_SHARE = 0.02
 # Colours that readers with any colour vision can tell apart (Okabe and Ito).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SMOOTH = 10
@@ -158,13 +159,19 @@ def check_loss(loss: float, step: int) -> None:
         )
 
 
-def check_collapse(residual_rms: float, step: int) -> None:
-    """Raise ``CollapseError`` if the network has learnt to change nothing."""
-    if step == COLLAPSE_STEP and residual_rms < COLLAPSE_RMS:
+def check_collapse(changed: float, missing: float) -> None:
+    """Raise ``CollapseError`` if the network has learnt to change nothing.
+
+    Parameters
+    ----------
+    changed, missing : float
+        Root mean square of what the network adds to its input, and of what it should add.
+    """
+    if changed < COLLAPSE_SHARE * missing:
         raise CollapseError(
-            f"after {step} steps the network changes the bicubic image by {residual_rms:.1e} rms, "
-            f"less than {COLLAPSE_RMS}: it has collapsed to bicubic. Check that the images are "
-            "sharp, raise lr, or use the `fast` preset."
+            f"after {COLLAPSE_STEP} steps the network changes its input by {changed:.1e} rms, less "
+            f"than {COLLAPSE_SHARE:.0%} of the {missing:.1e} that it should: it has collapsed to "
+            "its input. Check that the images are sharp, raise lr, or use the `fast` preset."
         )
 
 

@@ -81,6 +81,7 @@ class Pool:
         self.measured: Tensor | None = None
         if inputs:
             self.measured = torch.from_numpy(np.concatenate([p.ravel() for p in inputs])).to(device)
+        self.inputs = [_inputs(fields, task) for task in tasks]
         by_scale = {task.scale: _grid(pixels, inputs, task.scale, config) for task in tasks}
         self.grids = [by_scale[task.scale] for task in tasks]
 
@@ -190,7 +191,7 @@ class Patches:
         top, left = starts.y // step * step - margin, starts.x // step * step - margin
         grid, field = pool.grids[number], starts.field
 
-        def on_device(values: NDArray[np.int64]) -> Tensor:
+        def on_device(values: NDArray[Any]) -> Tensor:
             return torch.from_numpy(values).to(self.device)
 
         rows = _reflected(on_device(top), length, on_device(grid.height[field]))
@@ -207,6 +208,9 @@ class Patches:
             low = torch.from_numpy(pool.low[field].astype(np.float32)).to(self.device)
             width = torch.from_numpy(pool.range[field].astype(np.float32)).to(self.device)
             worse = task.chain(hr, Draw(low, width, generator))
+        # Both of a pair on the range that the input has when it is upscaled.
+        bottom, extent = on_device(pool.inputs[number][field].T[..., None, None])
+        worse, hr = (worse - bottom) / extent, (hr - bottom) / extent
         dy, dx = self._table[turns].unbind(1)  # each (N, size * size)
         inside = (dy + on_device(starts.y - top)[:, None]) * length
         inside += dx + on_device(starts.x - left)[:, None]
@@ -244,6 +248,12 @@ class Patches:
 def modcropped(shape: tuple[int, int], scale: int) -> tuple[int, int]:
     """Rows and columns after cropping to a multiple of the scale."""
     return shape[0] // scale * scale, shape[1] // scale * scale
+
+
+def _inputs(fields: Sequence[Field], task: Task) -> NDArray[np.float32]:
+    """(fields, 2): of each field, what becomes 0 at the network, and how much becomes 1."""
+    ranges = [field.input_range(task.name) for field in fields]
+    return np.array([(r.low, r.width) for r in ranges], np.float32)
 
 
 def _starts(pool: Pool, grid: _Grid, draws: NDArray[np.float64]) -> _Starts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.training.config import OF_A_RUN, PRESETS, TrainConfig, load_config
+from napari_vdsr.training.config import OF_A_RUN, PRESETS, TrainConfig, found_beside, load_config
 from napari_vdsr.training.dataset import Sources
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 FAST = "fast"
 TEMPLATE = Path(__file__).parent / "template.toml"
-# Settings of a recipe that name files.
-FILES = ("start_from", "psf", "noise_from")
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,7 @@ def read_plan(path: Path, *, preset: str | None = None, **overrides: Any) -> Pla
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise UsageError(f"{path}: unknown setting {unknown[0]!r}; allowed are {', '.join(known)}.")
-    for key in FILES:
-        given = values.get(key)
-        if isinstance(given, str) and given and (folder / given).exists():
-            values[key] = str(folder / given)
+    values = found_beside(values, folder)
     config = load_config(preset or named, **(values | overrides))
     return Plan(config, sources, folder / Path(output).expanduser() if output else None, name)
 

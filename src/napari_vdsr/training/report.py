@@ -17,7 +17,7 @@ from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
-from napari_vdsr.training.validation import Case, Validation
+from napari_vdsr.training.validation import Case, case_of, enhanced, richest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_vdsr.networks import Network
     from napari_vdsr.training.fields import Field
     from napari_vdsr.training.run import Run
+    from napari_vdsr.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 # Pixels along an axis of the parts that are shown, and rows of a picture.
@@ -123,14 +124,9 @@ def draw_outcomes(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
 def _worst_part(case: Case) -> tuple[slice, slice]:
     """Rows and columns where the input differs most from the truth."""
     error = np.square(case.worse - case.truth / 255.0)
-    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     height, width = (min(CROP, n) for n in error.shape)
-    inside = (
-        total[height:, width:] - total[:-height, width:]
-        - total[height:, :-width] + total[:-height, :-width]
-    )  # fmt: skip
-    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
-    return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
+    y, x = richest(error, (height, width))
+    return slice(y, y + height), slice(x, x + width)
 
 
 def _input_name(case: Case) -> str:
@@ -184,8 +180,11 @@ def write_report(
         _write_figures(text, outcomes, start=start_name)
         worst = sorted(outcomes, key=lambda made: made.gain)[:WORST]
         draw_outcomes(worst, model.with_name(WORST_NAME), "Worst cases")
-    else:
+    elif not fields:
         text.write("No images were held out: how good the model is was not measured.\n")
+    nothing_lost = len(fields) * len(run.tasks) - len(outcomes)
+    if nothing_lost:
+        text.write(f"\n{nothing_lost} cases lose nothing of 8 bits, and are not measured.\n")
     path = model.with_name(REPORT_NAME)
     with whole_file(path, overwrite=True) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
@@ -239,10 +238,13 @@ def _outcomes(
     trained = load_model(str(model)).network.to(run.fabric.device)
     for task in run.tasks:
         for field in fields:
-            held_out = Validation([field], [task], run.fabric.device, whole=True)
-            (case,) = held_out.cases
-            (result,) = held_out.enhance(trained)
-            before = case.score(next(held_out.enhance(start))) if start is not None else None
+            case = case_of(task, field, run.fabric.device, whole=True)
+            if case.before.mse == 0:  # nothing was lost; PSNR would be infinite
+                continue
+            (result,) = enhanced(trained, [case], run.fabric.device)
+            before = None
+            if start is not None:
+                before = case.score(next(enhanced(start, [case], run.fabric.device)))
             yield outcome(case, result, before)
 
 

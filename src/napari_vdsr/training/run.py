@@ -120,10 +120,11 @@ class Run:
             self.ema = mean.to(fabric.device)
         if saved is not None:
             self.network.load_state_dict(saved.network)
-            restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
             if self.ema is not None:
                 self.ema.load_state_dict(saved.ema)
         self.forward, self.optimizer = fabric.setup(self.network, self.plain_optimizer)
+        if saved is not None:  # now that the weights are on their device: the state follows them
+            restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
 
     @property
     def result(self) -> Network:

@@ -170,7 +170,10 @@ def _fields(path: Path, channel: str, series: int) -> Iterator[Field]:
     for index in itertools.product(*positions):
         extent = ranges[index[axes.index("C")] if "C" in axes else 0]
         for window in itertools.product(rows, columns):
-            yield Field(path, index, window, extent.low, extent.width, series=series)
+            yield Field(
+                path, index, window, extent.low, extent.width,
+                series=series, by_percentiles=image.dtype.itemsize > 1,
+            )  # fmt: skip
 
 
 def _ranges(image: Image, path: Path) -> tuple[Range, ...]:

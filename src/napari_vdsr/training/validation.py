@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.execute import Executor
@@ -14,15 +16,16 @@ from napari_vdsr.protocol import Score, interpolated, score, to_uint8
 from napari_vdsr.training.degradation import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_vdsr.networks import Network
+    from napari_vdsr.normalize import Range
     from napari_vdsr.training.fields import Field
     from napari_vdsr.training.tasks import Task
 
-# The middle of each field, and not too many of them, or a run would mostly be measured.
+# A part of each field, and not too many of them, or a run would mostly be measured.
 LONGEST = 512
 MOST_FIELDS = 24
 # What is left when the borders are shaved must hold a few windows of the figure.
@@ -42,7 +45,9 @@ class Case:
     truth : numpy.ndarray
         (Y, X) uint8.
     worse : numpy.ndarray
-        (Y, X) float32 in [0, 1] and a little beyond: the network's input.
+        (Y, X) float32 in [0, 1] and a little beyond: what the network improves.
+    range : Range
+        Its intensities that are the network's 0 and 1.
     before : Score
         Of the input; bicubic interpolation's, where that made it.
     """
@@ -51,6 +56,7 @@ class Case:
     name: str
     truth: NDArray[np.uint8]
     worse: NDArray[np.float32]
+    range: Range
     before: Score
 
     def score(self, result: NDArray[Any]) -> Score:
@@ -70,12 +76,13 @@ class Validation:
     device : torch.device
         Where to compute.
     whole : bool
-        Every field in full, not only the middle of some.
+        Every field in full, not only a part of some: the one with the most detail.
 
     Attributes
     ----------
     cases : list of Case
-        By task, then field.
+        By task, then field; those whose input is the truth to 8 bits, such as a dark
+        background, are left out: their PSNR would be infinite.
     bicubic : dict of str to float
         Mean PSNR of the inputs, in dB, for each task.
     share : float
@@ -94,9 +101,16 @@ class Validation:
         pixels = len(self.tasks) * sum(field.shape[0] * field.shape[1] for field in fields)
         if not whole and len(fields) > MOST_FIELDS:
             fields = [fields[round(at)] for at in np.linspace(0, len(fields) - 1, MOST_FIELDS)]
-        self.cases = [_case(task, f, device, whole=whole) for task in tasks for f in fields]
-        if not self.cases:
+        cases = [case_of(task, f, device, whole=whole) for task in tasks for f in fields]
+        if not cases:
             raise TrainingError("no images are held out to measure on.")
+        self.cases = [case for case in cases if case.before.mse > 0]
+        for task in tasks:
+            if not any(case.task is task for case in self.cases):
+                raise TrainingError(
+                    f"{task.name}: the images that are held out to measure on lose nothing (of 8 "
+                    "bits), and nothing can be measured. Hold out images with more detail."
+                )
         self.share = sum(case.truth.size for case in self.cases) / pixels
         self.bicubic = self._means([case.before.psnr for case in self.cases])
 
@@ -109,9 +123,7 @@ class Validation:
         self, network: Network, cases: Sequence[Case] | None = None
     ) -> Iterator[NDArray[np.float32]]:
         """Yield what a network makes of the input of all or some cases, (Y, X) float32."""
-        executor = Executor(network, self.device, torch.float32)
-        for case in self.cases if cases is None else cases:
-            yield executor.run(case.worse[None])[0]
+        yield from enhanced(network, self.cases if cases is None else cases, self.device)
 
     def _means(self, values: list[float]) -> dict[str, float]:
         return {
@@ -122,9 +134,20 @@ class Validation:
         }
 
 
-def _case(task: Task, field: Field, device: torch.device, *, whole: bool) -> Case:
+def enhanced(
+    network: Network, cases: Iterable[Case], device: torch.device
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what a network makes of the input of cases, (Y, X) float32, as `upscale` would."""
+    executor = Executor(network, device, torch.float32)
+    for case in cases:
+        low, width = np.float32(case.range.low), np.float32(case.range.width)
+        yield executor.run((case.worse[None] - low) / width)[0] * width + low
+
+
+def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = False) -> Case:
+    """Degrade a field; see `Validation`."""
     hr, worse = field.read(), field.read_input()
-    inner = tuple(_middle(n, task.scale, whole=whole) for n in hr.shape)
+    inner = _measured_part(hr, task.scale, whole=whole)
     hr, worse = hr[inner], None if worse is None else worse[inner]
     least = LEAST_PER_SCALE * task.scale
     if min(hr.shape) < max(least, 2 * _shave(task) + 1):
@@ -136,7 +159,10 @@ def _case(task: Task, field: Field, device: torch.device, *, whole: bool) -> Cas
     if task.published:
         worse = interpolated(truth, task.scale).astype(np.float32)
     elif task.chain is not None:
-        generator = torch.Generator(device).manual_seed(0)
+        # Every image another draw, or a range of blurs would be measured at one of them; the
+        # same one each time.
+        name = f"{task.name} {field.path.name} {field.index} {field.window}"
+        generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
         low, width = (torch.tensor([v], device=device) for v in (field.low, field.width))
         draw = Draw(low.float(), width.float(), generator)
         worse = task.chain(torch.from_numpy(hr)[None].to(device), draw)[0].cpu().numpy()
@@ -146,15 +172,31 @@ def _case(task: Task, field: Field, device: torch.device, *, whole: bool) -> Cas
         field.path.name,
         truth,
         np.ascontiguousarray(worse),
+        field.input_range(task.name),
         score(truth, to_uint8(worse), _shave(task)),
     )
 
 
-def _middle(length: int, scale: int, *, whole: bool) -> slice:
-    """Rows or columns that are measured: a multiple of the scale."""
-    kept = (length if whole else min(length, LONGEST)) // scale * scale
-    start = (length - kept) // 2 // scale * scale
-    return slice(start, start + kept)
+def _measured_part(pixels: NDArray[np.float32], scale: int, *, whole: bool) -> tuple[slice, slice]:
+    """Rows and columns that are measured, multiples of the scale: all, or the richest part."""
+    height, width = ((n if whole else min(n, LONGEST)) // scale * scale for n in pixels.shape)
+    y = x = 0
+    if not whole and max(pixels.shape) > LONGEST:
+        detail = np.square(ndimage.laplace(pixels))
+        y, x = (start // scale * scale for start in richest(detail, (height, width)))
+    return slice(y, y + height), slice(x, x + width)
+
+
+def richest(detail: NDArray[np.floating[Any]], shape: tuple[int, int]) -> tuple[int, int]:
+    """Row and column where the part of a shape begins that holds most of `detail`."""
+    total = np.pad(detail.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    height, width = shape
+    inside = (
+        total[height:, width:] - total[:-height, width:]
+        - total[height:, :-width] + total[:-height, :-width]
+    )  # fmt: skip
+    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
+    return int(y), int(x)
 
 
 def _shave(task: Task) -> int:
