@@ -220,6 +220,9 @@ def command(
 
     vdsr train --init mine.toml, then vdsr train mine.toml
     """
+    # Each of several devices has a process, and only the first one speaks.
+    main = all(os.environ.get(key, "0") == "0" for key in RANKS)
+    quiet = quiet or not main
     options.set_up_logging(0, quiet, None, debug)
     plan_of, run, template = _training()
     if init is not None:
@@ -266,9 +269,7 @@ def command(
         name=name,
     )
     folder = _checked(plan)
-    # Each of several devices has a process, and only the first one speaks.
-    main = all(os.environ.get(key, "0") == "0" for key in RANKS)
-    with shown(quiet=quiet or not main) as callbacks:
+    with shown(quiet=quiet) as callbacks:
         model = run(
             plan.config,
             plan.sources,
