@@ -125,3 +125,10 @@ def test_channels_of_a_stack_have_their_own(tmp_path):
     _, data = dataset(tmp_path, blur=(2.0, 2.0))
     bright, rough = (field.input_range("x2") for field in data.train.fields)
     assert bright.width < 0.5 < rough.width
+
+
+def test_smaller_than_a_low_resolution_pixel(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", spots(240, 260))
+    tifffile.imwrite(tmp_path / "b.tif", spots(1, 260))
+    _, data = dataset(tmp_path)
+    assert [field.input_range("x2").high == 1 for field in data.train.fields] == [False, True]

@@ -70,10 +70,14 @@ def _range(
     before, after = [], []
     generator = torch.Generator().manual_seed(0)
     for plane in planes:
+        if min(plane.shape) < chain.alignment:
+            continue
         parts = torch.from_numpy(_parts(plane, chain.alignment))
         draw = Draw(torch.full((len(parts),), low), torch.full((len(parts),), width), generator)
         before.append(parts.numpy().ravel())
         after.append(chain.degrade(parts, draw).numpy().ravel())
+    if not before:
+        return UNIT
     sharp, degraded = (_measured(np.concatenate(values)) for values in (before, after))
     if not (sharp.width > 0 and degraded.width > 0):
         return UNIT
