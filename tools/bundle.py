@@ -44,7 +44,7 @@ def main() -> None:
         training={
             "command": command(training, model.name, arguments.preset),
             "seed": config["seed"],
-            "patches": config["steps"] * config["batch_size"],
+            "patches": training["step"] * config["batch_size"],
             "hardware": arguments.hardware,
             **training,
             "before": before(training),
