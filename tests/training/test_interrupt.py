@@ -8,6 +8,14 @@ import pytest
 from napari_vdsr.training.interrupt import Interrupt
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """A shell starts what it runs in the background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_is_noted(number):
     before = signal.getsignal(number)
