@@ -201,7 +201,7 @@ def _run(
         with Interrupt() as interrupt:
             while run.step < run.config.steps:
                 run.whole = False
-                changed, missing = take_step(run)
+                worse, hr, result = take_step(run)
                 run.whole = True
                 falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
@@ -216,7 +216,7 @@ def _run(
                     loss = run.pop_loss()
                     check_loss(loss, run.step)
                     if run.step == COLLAPSE_STEP:
-                        check_collapse(rms(changed), rms(missing))
+                        check_collapse(rms(result - worse), rms(hr - worse))
                     progress = measure(run, loss, held_out if validate else None)
                     if progress.psnr:
                         keep_best(run, progress.gains, model)
@@ -322,13 +322,13 @@ def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
         nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
 
 
-def take_step(run: Run) -> tuple[Tensor, Tensor]:
+def take_step(run: Run) -> tuple[Tensor, Tensor, Tensor]:
     """Train on the next batch.
 
     Returns
     -------
-    changed, missing : torch.Tensor
-        (N, 1, H, W): what the network added to its input, and what it should have added.
+    worse, hr, result : torch.Tensor
+        (N, 1, H, W): input and target patches, and what the network made of the input.
     """
     config, optimizer = run.config, run.optimizer
     set_lr(optimizer, config.lr_factor(run.step))
@@ -346,7 +346,7 @@ def take_step(run: Run) -> tuple[Tensor, Tensor]:
         run.ema.update_parameters(run.network)
     run.step += 1
     run.add_loss(loss.detach())
-    return result.detach() - worse, hr - worse
+    return worse, hr, result.detach()
 
 
 def rms(values: Tensor) -> float:
