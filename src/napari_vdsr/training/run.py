@@ -21,6 +21,7 @@ from napari_vdsr.training.checkpoint import (
     flatten_optimizer,
     restore_optimizer,
 )
+from napari_vdsr.training.config import FILES
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
 from napari_vdsr.training.patches import Patches
 
@@ -207,7 +208,7 @@ class Run:
 def without_folders(config: TrainConfig) -> dict[str, Any]:
     """Settings as the card tells them: files by their names, not by where they lie."""
     values = config.to_dict()
-    for name in ("start_from", "psf", "noise_from"):
+    for name in FILES:
         values[name] = Path(values[name]).name
     return values
 
