@@ -64,8 +64,20 @@ class Image:
         Further metadata of the source, kept to be written out again. Reserved keys:
         ``"description"`` (str), ``"software"`` (str), ``"imagej"`` (dict as tifffile
         gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
-        ``"acquired"`` (ISO 8601 str), ``"axes_rule"`` (str: how ambiguous axes were read),
-        ``"photometric"``, ``"extrasamples"``, ``"series_count"`` (as in TIFF).
+        ``"acquired"`` (ISO 8601 str), ``"photometric"``, ``"extrasamples"``,
+        ``"series_count"`` (as in TIFF).
+    notes : tuple of str
+        For people, one clause each: how what the source left open was read, and what of
+        it could not be.
+    files : tuple of str
+        Every file that pixels are read from; empty for an image in memory.
+    nodata : float or None
+        Value of the pixels where nothing was measured, possibly NaN; None if there are none.
+    labels : bool
+        Whether pixels are the numbers of objects rather than intensities.
+    bits : int or None
+        Significant bits of an integer type, where the source says so: intensities are from
+        0 to ``2**bits - 1``.
 
     Raises
     ------
@@ -83,6 +95,11 @@ class Image:
     channels: tuple[Channel, ...] = ()
     name: str = "image"
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    nodata: float | None = None
+    labels: bool = False
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         check_axes(self.axes, self.data.shape)
@@ -113,6 +130,10 @@ class Image:
     def with_(self, **changes: Any) -> Self:
         """Copy with some fields changed."""
         return replace(self, **changes)
+
+    def noted(self, *notes: str) -> Self:
+        """Copy with more notes; those that are there already are not repeated."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
 
 def check_dtype(dtype: np.dtype[Any], name: str = "image") -> None:

@@ -119,7 +119,7 @@ def test_of_other_animations_the_first_picture_is_read_and_this_is_said(tmp_path
     frames = [PIL.Image.fromarray(np.roll(RGB, i * 5, 1)) for i in range(3)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     image = assert_reads(tmp_path / "a.png", RGB, "YXS")
-    assert image.metadata["axes_rule"] == "only the first of 3 pictures in the file is read"
+    assert image.notes == ("only the first of 3 pictures in the file is read",)
 
 
 def test_axes_can_be_given(tmp_path):

@@ -108,9 +108,9 @@ def test_unnamed_stacks_are_frames_and_this_is_said(tmp_path):
     data = pixels((5, 20, 30))
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack")
     image = assert_reads(tmp_path / "a.tif", data, "TYX")
-    assert "--axes ZYX" in image.metadata["axes_rule"]
+    assert "--axes ZYX" in "; ".join(image.notes)
     assert read_image(tmp_path / "a.tif", axes="ZYX").axes == "ZYX"
-    assert "axes_rule" not in read_image(tmp_path / "a.tif", axes="ZYX").metadata
+    assert not read_image(tmp_path / "a.tif", axes="ZYX").notes
     with pytest.raises(AxesError, match=r"names 2 dimensions.*\(5, 20, 30\)"):
         read_image(tmp_path / "a.tif", axes="YX")
 

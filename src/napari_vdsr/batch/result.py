@@ -27,12 +27,15 @@ class Result:
         "done", "already done", "skipped", "failed", or "planned" in a dry run.
     reason : str
         One line; empty where all is said.
+    notes : list of str
+        How what the file left open was read, and what of it the output does not hold.
     """
 
     source: str
     target: str
     status: str = "failed"
     reason: str = ""
+    notes: list[str] = field(default_factory=list)
     shape: list[int] = field(default_factory=list)
     axes: str = ""
     output_shape: list[int] = field(default_factory=list)

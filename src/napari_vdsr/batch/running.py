@@ -108,7 +108,7 @@ def _describe(result: Result, image: Image, settings: Settings) -> None:
     pair = check_model_scale(settings.scale, settings.model)
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
-    result.reason = str(image.metadata.get("axes_rule", ""))
+    result.notes = list(image.notes)
 
 
 def _upscale_file(
@@ -148,7 +148,7 @@ def _upscale_file(
         max_memory=settings.max_memory,
     )
     with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
-        write_image(
+        losses = write_image(
             upscaled,
             job.target,
             format=settings.format,
@@ -157,6 +157,7 @@ def _upscale_file(
             overwrite=settings.if_exists == "overwrite",
             on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
         )
+    result.notes = list(dict.fromkeys((*upscaled.notes, *losses)))
     result.status = "done"
 
 

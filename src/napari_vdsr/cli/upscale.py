@@ -225,7 +225,8 @@ def describe(result: Result) -> str:
     line += f" {result.dtype}"
     if result.status == "done":
         line += f", {result.seconds:.1f} s"
-    return f"{line} ({result.reason})" if result.reason else line
+    told = "; ".join(filter(None, (result.reason, *result.notes)))
+    return f"{line} ({told})" if told else line
 
 
 def axes_shape(axes: str, shape: list[int]) -> str:

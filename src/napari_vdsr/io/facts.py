@@ -17,6 +17,7 @@ class Facts:
     time_step: float | None = None
     channels: tuple[Channel, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def display_range(value: Any) -> tuple[float, float] | None:

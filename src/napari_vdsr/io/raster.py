@@ -160,8 +160,9 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
             if isinstance(text, str) and text:
                 metadata["description"] = str(text)
             frames = getattr(picture, "n_frames", 1)
+    notes: tuple[str, ...] = ()
     if frames > 1 and not source.movie:
-        metadata["axes_rule"] = f"only the first of {frames} pictures in the file is read"
+        notes = (f"only the first of {frames} pictures in the file is read",)
     stored = "TYXS"[not source.movie : source.ndim + (not source.movie)]
     named = (
         name_axes(stored, source.shape, color=True)
@@ -171,7 +172,7 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
     letters = plane_last(named.letters)
     chunks = (1, *source.shape[1:]) if source.movie else source.shape
     data = as_dask(source, chunks).transpose([named.letters.index(a) for a in letters])
-    return Image(data=data, axes=letters, name=name, metadata=metadata)
+    return Image(data=data, axes=letters, name=name, metadata=metadata, notes=notes, files=(path,))
 
 
 def picture_provenance(path: str) -> dict[str, Any] | None:

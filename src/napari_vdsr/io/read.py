@@ -55,7 +55,7 @@ def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) ->
     -------
     Image
         With a dask array in chunks of about 16 MiB where the file's layout allows, of
-        one plane at most. ``metadata["axes_rule"]`` says how ambiguous axes were read.
+        one plane at most. Its ``notes`` say how ambiguous axes were read.
 
     Raises
     ------

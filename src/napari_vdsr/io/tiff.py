@@ -74,11 +74,15 @@ def read_tiff_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         for level in _levels(chosen):
             if _needs_pillow(page):
                 data = pillow_tiff(path, level.shape)
+                files: tuple[str, ...] = (path,)
             else:
                 stack = stack_of(path, level)
                 data = as_dask(stack, chunk_shape(stack))
+                files = tuple(stamp.name for stamp in stack.pages.files)
             known = facts if level is chosen else Facts()
-            images.append(_assemble(path, data, level.axes, page, chosen.kind, known, axes, name))
+            images.append(
+                _assemble(path, files, data, level.axes, page, chosen.kind, known, axes, name)
+            )
         return images
 
 
@@ -150,6 +154,7 @@ def _facts(tif: TiffFile, series: TiffPageSeries, index: int) -> Facts:
 
 def _assemble(
     path: str,
+    files: tuple[str, ...],
     data: da.Array,
     stored: str,
     page: TiffPage,
@@ -167,7 +172,7 @@ def _assemble(
     else:
         named = override_axes(path, axes, data.shape, stored)
     if named.rule:
-        facts.metadata["axes_rule"] = named.rule
+        facts.notes.append(named.rule)
     letters = plane_last(named.letters)
     data = data.transpose(tuple(named.letters.index(letter) for letter in letters))
     orientation = int(page.tags.valueof(274, default=1) or 1)
@@ -188,6 +193,8 @@ def _assemble(
         time_step=facts.time_step,
         name=name,
         metadata=facts.metadata,
+        notes=tuple(facts.notes),
+        files=files,
     )
     known = any(channel != Channel() for channel in facts.channels)
     if known and len(facts.channels) == image.size("C") and not image.is_rgb:

@@ -40,7 +40,7 @@ def write_image(
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Write an image while it is computed; the file appears whole or not at all.
 
     Planes are written one after the other, in bands of dask chunks, each chunk computed
@@ -68,6 +68,11 @@ def write_image(
     on_progress : callable, optional
         Called with (bands done, bands in all). What it raises stops the writing, removes
         what was written, and comes out of this function.
+
+    Returns
+    -------
+    tuple of str
+        What of the image the format could not hold, one clause each, for people.
 
     Raises
     ------
@@ -117,6 +122,7 @@ def write_image(
             if error is bands.failure:
                 raise
             raise unwritable(target, error) from error
+    return ()
 
 
 def _format_of(target: Path, image: Image, compression: str | None) -> Format:

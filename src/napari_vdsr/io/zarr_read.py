@@ -112,7 +112,7 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         letters = plane_last(letters)
         order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
         levels = [_lazy(array).transpose(order) for array in arrays]
-        image = Image(data=levels[0], axes=letters, name=name, **facts)
+        image = Image(data=levels[0], axes=letters, name=name, files=(path,), **facts)
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
     return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
 
