@@ -126,6 +126,14 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
         return dict(own) if isinstance(own, dict) else None
 
 
+def group_attributes(path: str) -> dict[str, Any]:
+    """Return the metadata of a Zarr group; none of what is no group."""
+    try:
+        return _ome(zarr.open_group(path, mode="r"))
+    except (KeyError, ValueError, TypeError, OSError, json.JSONDecodeError):
+        return {}
+
+
 def _multiscales(path: str, series: int) -> tuple[Any, dict[str, Any]]:
     """Find the group of an image and the description of its levels."""
     try:

@@ -1,10 +1,18 @@
 """Commands of the plugin's menu items."""
 
+from collections.abc import Sequence
+
+from napari.layers._source import layer_source
+from napari.utils.history import update_open_history
+from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog
 
+from napari_vdsr.errors import VdsrError
 from napari_vdsr.io import IMAGE_SUFFIXES
 from napari_vdsr.plugin.reader import read_layers
+
+PLUGIN = "napari-vdsr"
 
 
 def open_file(viewer: Viewer) -> None:
@@ -19,6 +27,35 @@ def open_file(viewer: Viewer) -> None:
     names, _ = QFileDialog.getOpenFileNames(
         None, "Open images with the VDSR reader", "", f"Images ({patterns});;All files (*)"
     )
-    for name in names:
-        for data, meta, _ in read_layers(name):
-            viewer.add_image(data, **meta)
+    open_paths(viewer, names)
+
+
+def open_folder(viewer: Viewer) -> None:
+    """Ask for an OME-Zarr folder or a folder of images, and open it with this reader.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Given by napari.
+    """
+    name = QFileDialog.getExistingDirectory(
+        None, "Open an OME-Zarr folder, a plate or a folder of images with the VDSR reader"
+    )
+    open_paths(viewer, [name] if name else [])
+
+
+def open_paths(viewer: Viewer, paths: Sequence[str]) -> None:
+    """Open each path as *File > Open* would; those that cannot be are named together."""
+    bad = []
+    for path in paths:
+        try:
+            layers = read_layers(path)
+        except VdsrError as error:
+            bad.append(str(error))
+            continue
+        with layer_source(path=path, reader_plugin=PLUGIN):
+            for data, meta, kind in layers:
+                getattr(viewer, f"add_{kind}")(data, **meta)
+        update_open_history(path)
+    if bad:
+        show_error("\n".join(bad))

@@ -16,6 +16,7 @@ LETTERS = {
     "c": "C", "ch": "C", "channel": "C", "channels": "C",
     "z": "Z", "depth": "Z", "plane": "Z", "slice": "Z",
 }  # fmt: skip
+PLANE = {"y": "Y", "row": "Y", "rows": "Y", "x": "X", "col": "X", "column": "X", "columns": "X"}
 UNNAMED = "ZTC"  # a stack of planes is depth first, as in napari's 3-D view
 SPARE = "QIRPVAHEBDFGJKLMNOUW"
 BASIC = {
@@ -25,6 +26,8 @@ BASIC = {
 PAIR = ("magenta", "green")
 CYCLE = ("cyan", "yellow", "magenta", "red", "green", "blue")
 MICROMETRE, SECOND, PIXEL = "micrometer", "second", "pixel"
+
+VALUES = "values"  # in a layer's metadata: what its file says of its pixels' values
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -48,6 +51,29 @@ def axes_of(ndim: int, rgb: bool, labels: Sequence[str] = ()) -> str:
     free = iter([a for a in UNNAMED + SPARE if a not in letters])
     unnamed = {i: next(free) for i in reversed(range(len(letters))) if not letters[i]}
     return "".join(unnamed.get(i, a) for i, a in enumerate(letters)) + "YX" + "S" * rgb
+
+
+def contradiction(labels: Sequence[str]) -> str:
+    """What to tell where a layer's axis labels name other axes than Y and X last.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Axis labels of the layer.
+
+    Returns
+    -------
+    str
+        Empty where they agree, or say nothing.
+    """
+    meant = [{**LETTERS, **PLANE}.get(str(label).strip().lower(), "") for label in labels]
+    last = all(letter in ("", wanted) for letter, wanted in zip(meant[-2:], "YX"))
+    if last and not {"Y", "X"} & set(meant[:-2]):
+        return ""
+    return (
+        f"its axes are labelled {', '.join(map(str, labels))}, but the last two, whatever their "
+        "names, are enlarged and taken for Y and X"
+    )
 
 
 def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
@@ -84,11 +110,15 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
     axes = axes_of(ndim, rgb, meta.get("axis_labels") or ())
     metadata = dict(meta.get("metadata") or {})
     facts = metadata.get("image")
+    values = metadata.get(VALUES)
+    note = contradiction(meta.get("axis_labels") or ())
     image = Image(
         data=data,
         axes=axes,
         name=name,
         metadata=facts if isinstance(facts, dict) else {},
+        notes=(note,) if note else (),
+        **(values if isinstance(values, dict) else {}),
         **_physical(axes, meta, ndim),
     )
     if not rgb and "C" not in axes:
@@ -168,10 +198,12 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
 
     Returns
     -------
-    list of (data, meta, "image")
+    list of (data, meta, "image" or "labels")
     """
     image = levels[0]
     axes = image.axes
+    if image.labels:
+        return _labels(levels)
     if "C" not in axes:
         data = [level.data for level in levels]
         channel = image.channels[0] if len(image.channels) == 1 else None
@@ -191,6 +223,15 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     return layers
 
 
+def _labels(levels: Sequence[Image]) -> list[LayerData]:
+    """Layers that show the numbers of objects: one for each channel."""
+    layers = []
+    for data, meta, _ in layer_data([level.with_(labels=False, channels=()) for level in levels]):
+        kept = ("name", "multiscale", "axis_labels", "metadata", "scale", "translate", "units")
+        layers.append((data, {key: meta[key] for key in kept}, "labels"))
+    return layers
+
+
 def _layer(
     data: list[Any], axes: str, image: Image, name: str, display: dict[str, Any]
 ) -> LayerData:
@@ -201,13 +242,19 @@ def _layer(
         "rgb": rgb,
         "multiscale": len(data) > 1,
         "axis_labels": tuple(letter.lower() for letter in letters),
-        "metadata": {"image": dict(image.metadata)},
+        "metadata": _metadata(image),
         **physical_transform(image, letters),
         **({} if rgb else display),
     }
     if not rgb and "contrast_limits" not in meta:
         meta |= _integer_limits(image)
     return (data if len(data) > 1 else data[0]), meta, "image"
+
+
+def _metadata(image: Image) -> dict[str, Any]:
+    values = {"nodata": image.nodata, "bits": image.bits}
+    known = {key: value for key, value in values.items() if value is not None}
+    return {"image": dict(image.metadata), **({VALUES: known} if known else {})}
 
 
 def physical_transform(image: Image, letters: str) -> dict[str, Any]:
@@ -251,4 +298,6 @@ def _colormap(color: int) -> Any:
 
 def _integer_limits(image: Image) -> dict[str, Any]:
     """For 8 bits the whole range, as napari's own reader has it; else what napari finds."""
-    return {"contrast_limits": (0, 255)} if image.dtype == np.uint8 else {}
+    if image.dtype != np.uint8:
+        return {}
+    return {"contrast_limits": (0, 2 ** (image.bits or 8) - 1)}

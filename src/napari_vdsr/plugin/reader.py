@@ -1,13 +1,45 @@
 """Reader contribution: TIFF, OME-TIFF, ImageJ TIFF, PNG, JPEG and OME-Zarr as layers."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari.utils.notifications import show_info, show_warning
 
 from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.image import Image
 from napari_vdsr.io import is_image_file, is_zarr_folder, read_levels
+from napari_vdsr.io.plate import label_images, plate_images
+from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
 from napari_vdsr.plugin.layers import LayerData, layer_data
 
 PathLike = str | os.PathLike[str]
+# What the manifest claims: for these napari has asked for this reader.
+CLAIMED = (".ome.tif", ".ome.tiff", ".ome.btf", ".zarr")
+# Of one folder or plate: napari becomes slow with more, and nobody looks through them.
+MOST_LAYERS = 64
+MOST_LINES = 8  # of a notification
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image of what was to be opened.
+
+    Attributes
+    ----------
+    path : str
+        File or OME-Zarr folder.
+    name : str
+        For people; empty where it is the file's.
+    labels : bool
+        Whether its pixels are the numbers of objects.
+    """
+
+    path: str
+    name: str = ""
+    labels: bool = False
 
 
 def get_reader(path: PathLike | Sequence[PathLike]) -> Callable[..., list[LayerData]] | None:
@@ -16,37 +48,187 @@ def get_reader(path: PathLike | Sequence[PathLike]) -> Callable[..., list[LayerD
     Parameters
     ----------
     path : str or list of str
-        A file, an OME-Zarr folder, or several of them.
+        An image file, an OME-Zarr folder, a plate or a folder of images; of a list, which
+        napari passes where a stack is asked for, the images are stacked.
+
+    Notes
+    -----
+    What is recognised and cannot be read has a reader too, which says why.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-    return read_layers if paths and all(map(_is_readable, paths)) else None
+    if isinstance(path, str | os.PathLike):
+        return read_layers if is_recognised(os.fspath(path)) else None
+    paths = [os.fspath(one) for one in path]
+    return read_stack if paths and all(map(is_recognised, paths)) else None
 
 
-def _is_readable(path: PathLike) -> bool:
+def is_recognised(path: str) -> bool:
+    """Say whether a path is of a kind that this reader is for, readable or not."""
     if os.path.isdir(path):
-        if not is_zarr_folder(path):
-            return False
-    elif not is_image_file(path):
+        return is_zarr_folder(path) or path.rstrip("/\\").endswith(".zarr") or bool(_inside(path))
+    if not os.path.isfile(path):
         return False
+    if path.lower().endswith(CLAIMED):
+        return True
     try:
-        read_levels(path)
-    except VdsrError:
-        return False
-    return True
+        with open(path, "rb") as file:
+            return is_image_file(path) and file.read(16).startswith(TIFF_MAGIC + PICTURE_MAGIC)
+    except OSError:
+        return is_image_file(path)
 
 
-def read_layers(path: PathLike | Sequence[PathLike]) -> list[LayerData]:
-    """Layers of one file or folder, or of several, lazily.
+def read_layers(path: PathLike) -> list[LayerData]:
+    """Layers of a file or folder, lazily; of several images, those that can be read.
 
     Raises
     ------
     ImageFileError
-        If it cannot be read.
+        If none can be read, or if there are too many.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    path = os.fspath(path)
+    members = members_of(path)
+    if len(members) > MOST_LAYERS:
+        return _too_many(path, members)
+    images, bad = _read(members)
+    tell(images, bad)
+    return [layer for levels in images for layer in layer_data(levels)]
+
+
+def read_stack(paths: Sequence[PathLike]) -> list[LayerData]:
+    """Layers of several files, or of those in a folder, as one stack.
+
+    Raises
+    ------
+    ImageFileError
+        If one cannot be read, or if they do not go together.
+    """
+    from napari_vdsr.plugin.stacking import LABEL, stacked  # dask takes a fifth of a second
+
+    members = [member for path in paths for member in members_of(os.fspath(path), labels=False)]
+    images, bad = _read(members)
+    if bad:
+        raise ImageFileError("; ".join(bad))
+    stack = stacked(images)
+    tell([stack], [])
+    layers = layer_data(stack)
+    if len(images) > 1:
+        for _, meta, _ in layers:
+            meta["axis_labels"] = (LABEL, *meta["axis_labels"][1:])
+    return layers
+
+
+def members_of(path: str, labels: bool = True) -> list[Member]:
+    """The images that a path leads to.
+
+    Parameters
+    ----------
+    path : str
+        File, OME-Zarr folder, plate, well, or folder of images.
+    labels : bool
+        Whether the label images of an OME-Zarr folder count.
+
+    Raises
+    ------
+    ImageFileError
+        If a plate is damaged.
+    """
+    if os.path.isdir(path) and not is_zarr_folder(path) and not path.endswith(".zarr"):
+        return _inside(path)
+    fields = plate_images(path)
+    if fields:
+        return [Member(f"{path}/{field}", f"{Path(path).stem} {field}") for field in fields]
+    found = [Member(path)]
+    if labels and is_zarr_folder(path):
+        stem = Path(path).name.removesuffix(".zarr").removesuffix(".ome")
+        found += [
+            Member(f"{path}/{one}", f"{stem} {Path(one).name}", labels=True)
+            for one in label_images(path)
+        ]
+    return found
+
+
+def _inside(folder: str) -> list[Member]:
+    """The images in a folder, in the order in which people count."""
     try:
-        return [layer for one in paths for layer in layer_data(read_levels(one))]
-    except ImageFileError:
-        raise
-    except VdsrError as error:
-        raise ImageFileError(str(error)) from error
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    except OSError:
+        return []
+    paths = [os.path.join(folder, name) for name in sorted(names, key=_counted)]
+    return [
+        Member(path)
+        for path in paths
+        if (is_zarr_folder(path) if os.path.isdir(path) else is_image_file(path))
+    ]
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Key by which "2" comes before "10"."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part.lower())
+        for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _read(members: Sequence[Member]) -> tuple[list[list[Image]], list[str]]:
+    """Images at every size, and why others could not be read.
+
+    Raises
+    ------
+    ImageFileError
+        If none could be read.
+    """
+    images: list[list[Image]] = []
+    bad: list[str] = []
+    known: set[str] = set()
+    for member in members:
+        if os.path.abspath(member.path) in known:
+            continue  # a member of a set whose pixels are there already
+        try:
+            levels = read_levels(member.path)
+        except VdsrError as error:
+            bad.append(str(error))
+            continue
+        if member.name:
+            levels = [level.with_(name=member.name) for level in levels]
+        if member.labels:
+            levels = [level.with_(labels=True) for level in levels]
+        if len(levels[0].files) > 1:
+            known |= set(map(os.path.abspath, levels[0].files))
+        images.append(levels)
+    if not images:
+        raise ImageFileError(_lines(bad))
+    return images, bad
+
+
+def _too_many(path: str, members: Sequence[Member]) -> list[LayerData]:
+    """One stack of images that would be too many layers, if they go together."""
+    if is_zarr_folder(path):
+        first = os.path.relpath(members[0].path, path).replace(os.sep, "/")
+        raise ImageFileError(
+            f"{path}: is a plate of {len(members)} images, too many layers for one window. Open "
+            f"its wells one by one, or single images such as {Path(path).name}/{first}."
+        )
+    try:
+        layers = read_stack([member.path for member in members])
+    except ImageFileError as error:
+        raise ImageFileError(
+            f"{path}: holds {len(members)} images, too many layers for one window, and they "
+            f"cannot be one stack: {error}"
+        ) from error
+    show_info(f"{path}: its {len(members)} images are opened as one stack.")
+    return layers
+
+
+def tell(images: Sequence[list[Image]], bad: Sequence[str]) -> None:
+    """Notify the user of how images were read, and of those that could not be."""
+    notes = [
+        f"{levels[0].name}: {'; '.join(levels[0].notes)}" for levels in images if levels[0].notes
+    ]
+    if notes:
+        show_info(_lines(notes))
+    if bad:
+        show_warning(_lines([f"{len(bad)} of {len(bad) + len(images)} cannot be opened:", *bad]))
+
+
+def _lines(texts: Sequence[str]) -> str:
+    more = [f"and {len(texts) - MOST_LINES} more"] if len(texts) > MOST_LINES else []
+    return "\n".join([*texts[:MOST_LINES], *more])
