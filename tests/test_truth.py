@@ -94,3 +94,9 @@ def test_damaged_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(VdsrError, match=r"broken\.png"):
         read_truth(path)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    for name in ("a.png", "._a.png", ".b.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_images(tmp_path)] == ["a.png"]

@@ -11,6 +11,7 @@ import numpy as np
 from napari_vdsr.color import luma_uint8
 from napari_vdsr.errors import ImageDataError, ImageFileError
 from napari_vdsr.io import is_image_file, read_image
+from napari_vdsr.io.listing import hidden_reason
 from napari_vdsr.metrics import SSIM_WINDOW
 from napari_vdsr.protocol import modcrop
 
@@ -77,7 +78,8 @@ def list_images(folder_or_file: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ImageFileError(f"{path}: no such file or folder. Pass a folder of images.")
-    files = sorted(file for file in path.iterdir() if file.is_file() and is_image_file(file))
+    meant = (file for file in path.iterdir() if hidden_reason(file.name) is None)
+    files = sorted(file for file in meant if file.is_file() and is_image_file(file))
     if not files:
         raise ImageFileError(f"{path}: holds no images. Pass a folder of PNG or TIFF files.")
     return files

@@ -6,9 +6,21 @@ finished by the same command, and a file made from other pixels or with other pa
 is never taken for done.
 """
 
-from napari_vdsr.batch.planning import Job, plan
+from napari_vdsr.batch.finding import Remark, summarised
+from napari_vdsr.batch.planning import Job, Plan, plan
 from napari_vdsr.batch.result import Result
 from napari_vdsr.batch.running import OnProgress, run
 from napari_vdsr.batch.settings import IF_EXISTS, Settings
 
-__all__ = ["IF_EXISTS", "Job", "OnProgress", "Result", "Settings", "plan", "run"]
+__all__ = [
+    "IF_EXISTS",
+    "Job",
+    "OnProgress",
+    "Plan",
+    "Remark",
+    "Result",
+    "Settings",
+    "plan",
+    "run",
+    "summarised",
+]

@@ -11,7 +11,7 @@ from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import BatchProgress
 
 if TYPE_CHECKING:
-    from napari_vdsr.batch import Job, Result
+    from napari_vdsr.batch import Job, Plan, Result
     from napari_vdsr.io.write import Compression, Format
 
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
@@ -89,7 +89,9 @@ def command(
     ] = None,
     name_template: Annotated[
         str,
-        typer.Option(help="Output name: {stem}, {ext}, {model}, {scale}.", rich_help_panel=FILES),
+        typer.Option(
+            help="Output name: {stem}, {ext}, {parent}, {model}, {scale}.", rich_help_panel=FILES
+        ),
     ] = "{stem}",
     if_exists: Annotated[
         str,
@@ -211,9 +213,24 @@ def command(
         )
     failed = sum(result.status == "failed" for result in results)
     if not quiet:
-        summary = f"{len(results) - failed} of {len(jobs)} files in order"
-        progress.print(f"{summary}, {failed} failed." if failed else f"{summary}.")
+        for remark in (*jobs.passed, *jobs.linked) if verbose else ():
+            word = "passed over" if remark in jobs.passed else "note"
+            progress.print(f"{word}: {remark}")
+        progress.print(summary(len(results), len(jobs), failed, jobs))
     return 1 if failed else 0
+
+
+def summary(through: int, total: int, failed: int, plan: Plan) -> str:
+    """Last line: how many files are in order, and what was passed over."""
+    from napari_vdsr.batch import summarised
+
+    line = f"{through - failed} of {total} files in order"
+    line += f", {failed} failed." if failed else "."
+    if plan.linked:
+        line += f" Among them: {summarised(plan.linked)}."
+    if plan.passed:
+        line += f" Passed over: {summarised(plan.passed)}."
+    return line
 
 
 def describe(result: Result) -> str:

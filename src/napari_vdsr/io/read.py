@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from napari_vdsr.errors import ImageFileError
     from napari_vdsr.image import Image
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs")
+TIFF_SUFFIXES = (
+    ".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff",
+    ".bif", ".gel", ".flex", ".dng",
+)  # fmt: skip
 PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pgm", ".ppm", ".pnm", ".webp",
     ".jp2",

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import is_image_file, is_zarr_folder
+from napari_vdsr.io.listing import hidden_reason
 from napari_vdsr.training.folder import is_drawn
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _matching(paths: Sequence[Path], patterns: Sequence[str]) -> set[Path]:
 
 def _inside(source: Path) -> list[Path]:
     if source.is_dir() and not is_zarr_folder(source):
-        found = sorted(source.iterdir())
+        found = sorted(path for path in source.iterdir() if hidden_reason(path.name) is None)
     elif source.exists():
         found = [source]
     elif glob.has_magic(str(source)):

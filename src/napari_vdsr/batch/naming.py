@@ -1,0 +1,100 @@
+"""What an output is called."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+
+from napari_vdsr.errors import UsageError
+
+SUFFIX_OF = {
+    "ome-tiff": ".ome.tif",
+    "imagej": ".tif",
+    "tiff": ".tif",
+    "png": ".png",
+    "ome-zarr": ".ome.zarr",
+}
+FIELDS = ("stem", "ext", "parent", "model", "scale")
+KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How outputs are named.
+
+    Attributes
+    ----------
+    template : str
+        Name without suffix, with {stem}, {ext}, {parent}, {model} and {scale}.
+    format : str or None
+        Of the outputs; None keeps each input's own where it can be written.
+    model : str
+        Name of the model.
+    scale : float or tuple of float
+        Along Y and X.
+
+    Raises
+    ------
+    UsageError
+        If the template holds an unknown field.
+    """
+
+    template: str = "{stem}"
+    format: str | None = None
+    model: str = "vdsr"
+    scale: float | tuple[float, float] = 2
+
+    def __post_init__(self) -> None:
+        _check_template(self.template)
+
+    def name_of(self, source: Path) -> str:
+        """Name of the output of an input.
+
+        Raises
+        ------
+        UsageError
+            If the template makes no file name of it.
+        """
+        stem, suffix = split_suffix(source.name)
+        kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
+        factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        name = self.template.format(
+            stem=stem,
+            ext=suffix.lstrip(".").replace(".", "-"),  # else its end were a suffix of its own
+            parent=Path(os.path.abspath(source)).parent.name,
+            model=Path(self.model).stem,
+            scale="x".join(f"{value:g}" for value in factors),
+        )
+        if not name or Path(name).name != name:
+            raise UsageError(
+                f"name template {self.template!r} makes {name!r}, which is no file name. "
+                "Folders are named apart from it; below the output those of the inputs are "
+                "mirrored."
+            )
+        return name + (SUFFIX_OF[self.format] if self.format else kept)
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file name, where ``.ome.tif`` and ``.ome.zarr`` are one suffix."""
+    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr"):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    path = Path(name)
+    return path.stem, path.suffix
+
+
+def _check_template(template: str) -> None:
+    """Raise ``UsageError`` unless a template holds the known fields alone."""
+    try:
+        fields = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise UsageError(f"name template {template!r} is not understood: {error}.") from error
+    for field, form, conversion in fields:
+        if field not in FIELDS or form or conversion:
+            *most, last = (f"{{{name}}}" for name in FIELDS)
+            raise UsageError(
+                f"name template {template!r} has the unknown field {field!r}; allowed are "
+                f"{', '.join(most)} and {last}."
+            )

@@ -1,0 +1,209 @@
+"""Which files a batch takes, what it passes over, and where results go."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_vdsr.batch import plan, summarised
+from napari_vdsr.errors import UsageError
+
+MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.zeros((4, 4), "u1"))
+    return path
+
+
+@pytest.fixture
+def plates(tmp_path, monkeypatch):
+    for name in ("plate1/A01", "plate1/A02", "plate2/A01", "plate2/B01"):
+        picture(tmp_path / f"{name}.ome.tif")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def targets(inputs, **options):
+    return [job.target.as_posix() for job in plan(inputs, Path("out"), **options)]
+
+
+MIRRORED = [
+    "out/plate1/A01.ome.tif", "out/plate1/A02.ome.tif",
+    "out/plate2/A01.ome.tif", "out/plate2/B01.ome.tif",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ["plate*/*.ome.tif"],
+        ["./plate*/*.ome.tif"],
+        ["**/*.tif"],
+        ["plate*"],
+        ["plate1", "plate2"],
+        ["plate1/A01.ome.tif", "plate1/A02.ome.tif", "plate2/A01.ome.tif", "plate2/B01.ome.tif"],
+        ["plate1/*", "plate2"],
+    ],
+)
+def test_the_part_of_the_tree_that_differs_is_mirrored(plates, inputs):
+    assert targets(inputs) == MIRRORED
+    assert targets([str(plates / text) for text in inputs]) == MIRRORED
+
+
+def test_one_folder_stays_flat(plates):
+    flat = ["out/A01.ome.tif", "out/A02.ome.tif"]
+    for inputs in (["plate1"], ["plate1/*"], ["plate1/A01.ome.tif", "plate1/A02.ome.tif"]):
+        assert targets(inputs) == flat
+    assert targets(["plate1", "plate2/B01.ome.tif"]) == [*flat, "out/B01.ome.tif"]
+
+
+def test_patterns_mirror_even_where_no_name_collides(plates):
+    (plates / "plate2/A01.ome.tif").unlink()
+    assert targets(["plate*/*.ome.tif"]) == [MIRRORED[0], MIRRORED[1], MIRRORED[3]]
+
+
+def test_the_folder_in_a_name(plates):
+    names = ["plate1_A01", "plate1_A02", "plate2_A01", "plate2_B01"]
+    wanted = [f"out/{name}.ome.tif" for name in names]
+    assert targets(["plate*/*.ome.tif"], template="{parent}_{stem}") == wanted
+    assert targets(["plate1", "plate2"], template="{parent}_{stem}") == wanted
+    assert targets(["plate1/A01.ome.tif"], template="{parent}") == ["out/plate1.ome.tif"]
+    # Two of plate1 still need a name of their own.
+    with pytest.raises(UsageError, match="would both become"):
+        targets(["plate*/*.ome.tif"], template="{parent}")
+
+
+def test_deeper_trees_are_mirrored_below_what_they_share(tmp_path, monkeypatch):
+    for name in ("data/p1/raw/a.tif", "data/p2/raw/a.tif", "data/p2/raw/sub/b.tif"):
+        picture(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert targets(["data/*/raw/*.tif"]) == ["out/p1/raw/a.tif", "out/p2/raw/a.tif"]
+    folders = ["data/p1/raw", "data/p2/raw"]
+    wanted = ["out/p1/raw/a.tif", "out/p2/raw/a.tif", "out/p2/raw/sub/b.tif"]
+    assert targets(folders, recursive=True) == wanted
+    monkeypatch.chdir("data/p1")
+    assert targets(["raw", "../p2/raw"]) == wanted[:2]
+
+
+@pytest.mark.parametrize(
+    ("names", "template"),
+    [
+        (["a.ome.tif", "a.ome.tiff"], "{stem}"),
+        (["a.ome.tif", "a.tif"], "{stem}"),
+        (["a.tif", "a.tiff", "a.png", "a.ome.tif"], "x_{stem}"),
+        (["a.jpg", "a.tif"], "{stem}_{ext}x"),
+        (["one/a.tif", "two/a.tif"], "{model}"),
+        (["one/a.tif", "two/a.tif", "one/a.png", "two/a.png"], "{stem}"),
+    ],
+)
+def test_the_advice_on_a_collision_works(tmp_path, monkeypatch, names, template):
+    for name in names:
+        picture(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    try:
+        found = targets(names, template=template, format="tiff")
+    except UsageError as error:
+        advised = str(error).partition("'")[2].partition("'")[0]
+        found = targets(names, template=advised, format="tiff")
+    assert len(set(found)) == len(names)
+
+
+def test_a_double_suffix_is_not_written_twice(plates):
+    found = targets(["plate1"], template="{stem}_{ext}")
+    assert found == ["out/A01_ome-tif.ome.tif", "out/A02_ome-tif.ome.tif"]
+
+
+@pytest.fixture
+def cluttered(tmp_path):
+    folder = tmp_path / "in"
+    picture(folder / "a.tif")
+    for name in ("._a.tif", ".hidden.tif", "Thumbs.db", ".DS_Store", "notes.txt"):
+        (folder / name).write_bytes(MAC)
+    for name in (".git", "__MACOSX", "@eaDir", "sub"):
+        picture(folder / name / "b.tif")
+    (folder / "gone.tif").symlink_to("nowhere")
+    (folder / "loop.tif").symlink_to("loop.tif")
+    (folder / "spreadsheet.gel").write_bytes(b"no gel")
+    return folder
+
+
+def test_what_is_passed_over_is_counted_and_named(cluttered, tmp_path):
+    found = plan([str(cluttered)], tmp_path / "out", recursive=True)
+    names = [job.source.relative_to(cluttered).as_posix() for job in found]
+    assert names == ["a.tif", "sub/b.tif"]
+    assert {remark.path.name: remark.text for remark in found.passed} == {
+        "._a.tif": "companion file of a Mac",
+        ".hidden.tif": "hidden",
+        ".DS_Store": "hidden",
+        "Thumbs.db": "made by the system",
+        "notes.txt": "no image by its name",
+        ".git": "hidden folder",
+        "__MACOSX": "made by the system",
+        "@eaDir": "made by the system",
+        "gone.tif": "link that leads nowhere",
+        "loop.tif": "link that leads nowhere",
+        "spreadsheet.gel": "no TIFF inside",
+    }
+    assert "2 hidden, " in summarised(found.passed) + ", "
+    flat = plan([str(cluttered)], tmp_path / "out")
+    assert "1 subfolder, not entered" in summarised(flat.passed)
+
+
+def test_hidden_files_are_inputs_when_they_are_named(cluttered, tmp_path):
+    for name in (".hidden.tif", "._a.tif"):
+        (job,) = plan([str(cluttered / name)], tmp_path / "out")
+        assert job.source.name == name
+    for pattern in (".h*.tif", "._*"):
+        (job,) = plan([str(cluttered / pattern)], tmp_path / "out")
+        (job,) = plan([str(cluttered)], tmp_path / "out", pattern=pattern)
+    for folder in (".git", "__MACOSX", ".g*/*"):
+        (job,) = plan([str(cluttered / folder)], tmp_path / "out")
+        assert job.source.name == "b.tif"
+    everywhere = plan([str(cluttered / "**" / "*")], tmp_path / "out")
+    names = [job.source.relative_to(cluttered).as_posix() for job in everywhere]
+    assert names == ["a.tif", "sub/b.tif"]
+
+
+def test_twins_are_told(tmp_path):
+    folder = tmp_path / "in"
+    real = picture(folder / "m.tif")
+    (folder / "b.tif").symlink_to("m.tif")
+    os.link(real, folder / "z.tif")
+    found = plan([str(folder), str(real)], tmp_path / "out")
+    assert [job.source.name for job in found] == ["m.tif", "z.tif"]
+    assert [str(remark) for remark in found.passed] == [
+        f"{folder / 'b.tif'}: link to another input, {real}"
+    ]
+    assert summarised(found.linked) == "1 hard link of another input"
+
+
+def test_only_images_have_suffixes_of_other_programs(tmp_path):
+    for suffix in ("ndpi", "scn", "qptiff", "gel", "bif", "flex", "dng"):
+        picture(tmp_path / f"a.{suffix}")
+    found = plan([str(tmp_path)], tmp_path / "out", template="{stem}_{ext}")
+    assert len(found) == 7
+    assert all(job.target.suffix == ".tif" for job in found)
+
+
+def test_a_pattern_does_not_take_the_arrays_of_an_ome_zarr_folder(tmp_path):
+    from napari_vdsr.image import Image
+    from napari_vdsr.io import write_image
+
+    picture(tmp_path / "in/x/a.tif")
+    write_image(Image(data=np.zeros((8, 8), "u1"), axes="YX"), tmp_path / "in/b.ome.zarr")
+    for text in ("**", "**/*", "*", "*/*"):
+        found = plan([str(tmp_path / "in" / text)], tmp_path / "out", recursive=True)
+        assert not any("b.ome.zarr" in map(str, job.source.parent.parts) for job in found)
+
+
+def test_results_in_a_folder_that_a_pattern_matches_are_no_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.tif")
+    picture(tmp_path / "out/a.tif")
+    found = plan(["**/*.tif"], Path("out"))
+    assert [job.source.as_posix() for job in found] == ["a.tif"]
+    assert summarised(found.passed) == "1 result in the output folder"
