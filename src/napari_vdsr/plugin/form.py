@@ -16,9 +16,9 @@ from qtpy.QtWidgets import QFileDialog, QSizePolicy
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.modelcard import SUFFIX, list_models, read_card
 from napari_vdsr.plugin.task import Task
+from napari_vdsr.plugin.temporary import PREVIEW_MARK
 
 CHOOSE = "choose a file..."
-PREVIEW_MARK = "vdsr-preview"  # in the metadata of layers that are not the user's
 # Devices are found by torch, which is imported only when something is to be computed.
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")

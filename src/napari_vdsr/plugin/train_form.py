@@ -20,8 +20,9 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import MissingExtraError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.form import DEVICES, PREVIEW_MARK
+from napari_vdsr.plugin.form import DEVICES
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.temporary import PREVIEW_MARK
 
 FOLDER, LAYERS = "a folder", "image layers"
 PRESETS = ("fine-tune", "fast", "paper")

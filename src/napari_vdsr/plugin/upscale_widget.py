@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QWidget
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.form import PREVIEW_MARK, Leaving
+from napari_vdsr.plugin.form import Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.upscale_form import UpscaleForm, duration, size
 from napari_vdsr.plugin.viewport import visible_window
 
@@ -48,8 +49,7 @@ class UpscaleWidget(UpscaleForm):
     def __init__(self, viewer: Viewer) -> None:
         self._measured: tuple[Any, ...] = (None,)
         self._layers: dict[str, ImageLayer] = {}
-        self._preview_layer: ImageLayer | None = None
-        self._previewed: ImageLayer | None = None
+        self._temporary = Temporary(viewer)
         self._source: ImageLayer | None = None
         self._refreshed = 0.0
         super().__init__(viewer)
@@ -61,6 +61,7 @@ class UpscaleWidget(UpscaleForm):
 
     def _close_down(self) -> None:
         self.row.close_down()
+        self._temporary.close()
         self.layer.disconnect()
         self._viewer.layers.selection.events.active.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -106,33 +107,23 @@ class UpscaleWidget(UpscaleForm):
         # One plane, which lies where its slice does.
         pixels = found.pixels[(None,) * len(request.first_plane)]
         looks = {**resampled(meta, request.factors(), start), **_display(meta)}
-        shown = self._preview_layer
-        if shown in self._viewer.layers and self._previewed == layer and shown.ndim == layer.ndim:
+        old = self._temporary.layers
+        if old and self._temporary.source == layer and old[0].ndim == layer.ndim:
             # Removing a layer has napari collect garbage: half the time of a preview.
-            shown.data = pixels
+            old[0].data = pixels
             for key, value in looks.items():
-                setattr(shown, key, value)
-            shown.visible = True
+                setattr(old[0], key, value)
+            old[0].visible = True
         else:
-            self._remove_preview()
-            self._preview_layer = self._viewer.add_image(
-                pixels,
-                name=f"{layer.name} [preview]",
-                rgb=bool(meta.get("rgb")),
-                **looks,
-                metadata={PREVIEW_MARK: True},
-            )
-            self._previewed = layer
-        self._viewer.layers.selection.active = layer
+            self._temporary.restore()
+            self._temporary.source = layer
+            rgb, name = bool(meta.get("rgb")), f"{layer.name} [preview]"
+            self._temporary.add("image", pixels, name=name, rgb=rgb, **looks)
+        self._temporary.select_source()
         self.row.status.value = (
             "This is the preview." if whole
             else "This is the middle of the view. Zoom in to see all of it."
         )  # fmt: skip
-
-    def _remove_preview(self) -> None:
-        if self._preview_layer is not None and self._preview_layer in self._viewer.layers:
-            self._viewer.layers.remove(self._preview_layer)
-        self._preview_layer = self._previewed = None
 
     # run
 
@@ -201,8 +192,8 @@ class UpscaleWidget(UpscaleForm):
         if job.RESULT in self._layers:
             self._layers[job.RESULT].visible = True
         # Removing a layer has napari collect garbage, which takes a while: after the run.
-        if self._preview_layer is not None:
-            self._preview_layer.visible = False
+        for layer in self._temporary.layers:
+            layer.visible = False
 
     def _choose_source(self) -> None:
         """Keep the source chosen, for the next try with other settings."""
@@ -211,7 +202,7 @@ class UpscaleWidget(UpscaleForm):
 
     def _on_done(self, request: job.Request, result: Any) -> None:
         if isinstance(result, job.Opened):
-            self._remove_preview()
+            self._temporary.restore()
             self._add_layers(request, result)
             self._show_result()
             self.row.status.value = "Done: tiles are computed when they are looked at."
@@ -224,7 +215,7 @@ class UpscaleWidget(UpscaleForm):
             self._layers[kind].contrast_limits_range = (-largest, largest)
             self._layers[kind].contrast_limits = (-most, most)
         self._refresh()
-        self._remove_preview()
+        self._temporary.restore()
         self.learn(request, result.speed, result.device)
         hidden = " and ".join(kind for kind in self._layers if kind != job.RESULT)
         text = f"Done in {duration(result.seconds)} on {result.device}."
@@ -233,7 +224,7 @@ class UpscaleWidget(UpscaleForm):
 
     def _remove_layers(self) -> None:
         """Leave no half layer behind."""
-        self._remove_preview()
+        self._temporary.restore()
         layers, self._layers = list(self._layers.values()), {}
         for layer in layers:
             if layer in self._viewer.layers:
