@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.modelfile import load_model
@@ -119,7 +120,7 @@ def test_a_rerun_does_only_what_is_missing_or_changed(folder, tmp_path):
     other = Settings(model=BICUBIC, scale=3)
     results = run(jobs, other)
     assert statuses(results) == ["failed"] * 2
-    assert "--if-exists" in results[0].reason
+    assert "--if-exists" in say(results[0].reason)
     skip = Settings(model=BICUBIC, scale=3, if_exists="skip")
     assert statuses(run(jobs, skip)) == ["skipped"] * 2
     overwrite = Settings(model=BICUBIC, scale=3, if_exists="overwrite")

@@ -85,7 +85,7 @@ def test_range_beyond_float64_is_refused():
 def test_nan_is_named():
     data = np.ones((4, 4), np.float32)
     data[0, :2] = np.nan, np.inf
-    with pytest.raises(NonFiniteError, match=r"'cells' contains NaN.*2 of 16.*--fill-nan"):
+    with pytest.raises(NonFiniteError, match=r"'cells' contains NaN.*2 of 16.*Give a value"):
         measure(image(data))
 
 

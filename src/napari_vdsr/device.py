@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def choose_device(name: str = "auto") -> torch.device:
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in found:
         raise DeviceError(
-            f"device {name!r} cannot be used; torch {torch.__version__} found {', '.join(found)}. "
-            "Run `vdsr doctor` to see why, or pass --device auto."
+            f"device {name!r} cannot be used; torch {torch.__version__} found {', '.join(found)}.",
+            Remedy.AUTO_DEVICE,
         )
     return torch.device(wanted)
 
@@ -74,7 +75,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and name == "bf16" and not cpu_has_bf16():
         raise DeviceError(
             "precision bf16 is not in this processor's instructions (AVX-512 BF16, AMX or Arm "
-            "BF16), so it would be slower than float32. Use --precision float32."
+            "BF16), so it would be slower than float32.",
+            Remedy.FLOAT32,
         )
     return PRECISIONS[name]
 

@@ -13,6 +13,7 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
 from napari_vdsr import __version__
+from napari_vdsr.advice import Remedy
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
@@ -201,8 +202,9 @@ def choose_tile(
         if rows == columns == TILE_STEP:
             least = tile_bytes(rows, columns, image, executor)
             raise UsageError(
-                f"--max-memory {max_memory / 2**20:.0f} MiB is less than the smallest tile needs, "
-                f"{math.ceil(least / 2**20)} MiB."
+                f"{max_memory / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
+                f"{math.ceil(least / 2**20)} MiB.",
+                Remedy.MORE_MEMORY,
             )
         if columns > rows:
             columns //= 2

@@ -2,22 +2,53 @@
 
 Each class also subclasses the builtin that a caller would expect, so that
 ``except ValueError`` or ``except OSError`` keeps working. A message says what is
-wrong, what was got, what is allowed, and what to do next.
+wrong, what was got, what is allowed, and what to do next. Where the last is done by an
+option of the command line or a field of the window, it is given as a remedy, which each of
+them words; no message names either.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_vdsr.advice import Advised, worded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_vdsr.advice import Remedy
 
 
 class VdsrError(Exception):
     """Base of all errors raised on purpose by ``napari_vdsr``.
 
+    Parameters
+    ----------
+    message : str
+        Whole sentences; an ``Advised`` brings its own remedy.
+    remedy : Remedy, optional
+        What to do next.
+    **values
+        For the remedy's placeholders.
+
     Attributes
     ----------
+    told : Advised
+        The message, with what to do next as data.
     exit_code : int
         Exit status of the ``vdsr`` command when this error ends it.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", remedy: Remedy | None = None, **values: Any) -> None:
+        told = message if isinstance(message, Advised) else Advised(message, remedy, **values)
+        super().__init__(str(told))
+        self.told = told
+
+    def worded(self, words: Mapping[Remedy, str]) -> Self:
+        """Same error, with what to do next in a door's own words."""
+        return type(self)(worded(self.told, words))
 
 
 class UsageError(VdsrError, ValueError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import AxesError, ImageDataError
 
 if TYPE_CHECKING:
@@ -140,22 +141,22 @@ def check_dtype(dtype: np.dtype[Any], name: str = "image") -> None:
     """Raise ``ImageDataError`` unless pixels of `dtype` are intensities."""
     if dtype.kind in "uif":
         return
-    advice = {
-        "b": "A mask or 1-bit image has no intensities to sharpen; "
-        "convert it first, e.g. mask.astype('uint8') * 255",
-        "c": "Take its magnitude, phase or real part first",
-    }.get(dtype.kind, "Convert it to numbers first")
-    raise ImageDataError(
-        f"image {name!r} has dtype {dtype}; allowed are integers and floats. {advice}."
+    wrong = f"image {name!r} has dtype {dtype}; allowed are integers and floats."
+    if dtype.kind == "b":
+        raise ImageDataError(f"{wrong} A mask has no intensities.", Remedy.AS_NUMBERS)
+    parts = (
+        "Take its magnitude, phase or real part" if dtype.kind == "c" else "Convert it to numbers"
     )
+    raise ImageDataError(f"{wrong} {parts} first.")
 
 
 def check_axes(axes: str, shape: tuple[int, ...]) -> None:
     """Raise ``AxesError`` unless `axes` can name the dimensions of `shape`."""
     if len(axes) != len(shape):
         raise AxesError(
-            f"image has {len(shape)} dimensions {shape} but axes {axes!r} names {len(axes)}. "
-            "Pass one letter per dimension, e.g. axes='CZYX'."
+            f"image has {len(shape)} dimensions {shape} but axes {axes!r} names {len(axes)}.",
+            Remedy.COUNT_AXES,
+            axes="TZCYX"[-len(shape) :] if 2 <= len(shape) <= 5 else "TZCYX",
         )
     if not (axes.isascii() and axes.isalpha() and axes.isupper()) or len(set(axes)) != len(axes):
         raise AxesError(

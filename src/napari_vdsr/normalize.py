@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 
@@ -117,7 +118,9 @@ def check_mode(mode: str | tuple[float, float]) -> None:
         return
     low, high = map(float, mode)
     if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"normalisation range {low:g}, {high:g} is empty. Pass LOW,HIGH.")
+        raise UsageError(
+            f"normalisation range {low:g}, {high:g} is empty. Give the lower number first."
+        )
 
 
 def dtype_range(dtype: np.dtype[Any]) -> Range:
@@ -152,7 +155,8 @@ def check_finite(values: NDArray[Any], name: str) -> None:
     if bad:
         raise NonFiniteError(
             f"image {name!r} contains NaN or infinity ({bad} of {values.size} pixels where first "
-            "met), which the network would spread. Pass a value to put there: --fill-nan 0."
+            "met), which the network would spread.",
+            Remedy.FILL_NAN,
         )
 
 

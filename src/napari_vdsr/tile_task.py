@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.color import RGB_PER_LUMA, luma
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.normalize import Normalization, check_finite, to_dtype
@@ -141,8 +142,8 @@ def upscale_tile(
     if not np.isfinite(change).all():
         raise ImageDataError(
             f"image {plan.name!r} has intensities so far outside {unit.low:g} to {unit.high:g}, "
-            "which the network takes for 0 and 1, that 32-bit numbers overflow. Pass a wider "
-            "range, such as --normalize minmax."
+            "which the network takes for 0 and 1, that 32-bit numbers overflow.",
+            Remedy.WIDER_RANGE,
         )
     if is_rgb:
         result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)

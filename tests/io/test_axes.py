@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import AxesError
 from napari_vdsr.io.axes import name_axes, override_axes, plane_last, upright
 
@@ -33,7 +34,7 @@ def test_every_dimension_gets_its_own_letter(axes, shape, color, letters):
 
 def test_a_guess_is_said():
     named = name_axes("QYX", (41, 150, 150), color=False)
-    assert named.rule == (
+    assert say(named.rule) == (
         "3-D file without axis names: axis 1 read as T (frames); pass --axes ZYX to say otherwise"
     )
     assert name_axes("TZYX", (2, 3, 8, 9), color=False).rule is None

@@ -9,6 +9,7 @@ import PIL.ImageOps
 import pytest
 import tifffile
 
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import AxesError, ImageFileError, UsageError
 from napari_vdsr.image import Channel
 from napari_vdsr.io import lazy as lazy_module
@@ -108,7 +109,7 @@ def test_unnamed_stacks_are_frames_and_this_is_said(tmp_path):
     data = pixels((5, 20, 30))
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack")
     image = assert_reads(tmp_path / "a.tif", data, "TYX")
-    assert "--axes ZYX" in "; ".join(image.notes)
+    assert "--axes ZYX" in "; ".join(map(say, image.notes))
     assert read_image(tmp_path / "a.tif", axes="ZYX").axes == "ZYX"
     assert not read_image(tmp_path / "a.tif", axes="ZYX").notes
     with pytest.raises(AxesError, match=r"names 2 dimensions.*\(5, 20, 30\)"):

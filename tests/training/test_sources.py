@@ -36,7 +36,9 @@ class TestList:
             save_png(tmp_path / f"{name}.png", texture(20, 30))
         assert names(list_files([tmp_path], ["302003.png"])) == ["302004.png", "7.png"]
         assert names(list_files([tmp_path], ["3*"])) == ["7.png"]
-        with pytest.raises(TrainingError, match=r"--exclude 8\.png matches none of the 3 images"):
+        with pytest.raises(
+            TrainingError, match=r"8\.png, to be left out, matches none of the 3 images"
+        ):
             list_files([tmp_path], ["8.png"])
         with pytest.raises(TrainingError, match="no images in"):
             list_files([tmp_path], ["*"])

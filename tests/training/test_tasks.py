@@ -240,7 +240,9 @@ class TestDataset:
         data = load_dataset(config(mode="paired"), sources)
         fields = [*data.train.fields, *data.held_out.fields]
         assert {field.path.name for field in fields} == {"0.tif", "1.tif", "3.tif"}
-        with pytest.raises(TrainingError, match=r"--exclude 9\.tif matches none of the 8 images"):
+        with pytest.raises(
+            TrainingError, match=r"9\.tif, to be left out, matches none of the 8 images"
+        ):
             load_dataset(config(mode="paired"), replace(sources, exclude=("9.tif",)))
 
     @pytest.mark.parametrize("which", ["high", "low"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io import is_zarr_folder
 from napari_vdsr.io.listing import hidden_reason, no_image_reason
@@ -127,10 +128,7 @@ class _Search:
             raise UsageError(f"{text}: no such file or folder.")
         if not found:
             besides = f" (but {summarised(self.passed)})" if self.passed else ""
-            raise UsageError(
-                f"{text}: no image files there{besides}. Name files, folders or patterns; "
-                "subfolders are entered with --recursive."
-            )
+            raise UsageError(f"{text}: no image files there{besides}.", Remedy.RECURSIVE)
         return found
 
     def _pass(self, path: Path, reason: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.batch.finding import Found, Remark, common_folder, find
 from napari_vdsr.batch.naming import Naming
 from napari_vdsr.errors import UsageError
@@ -128,23 +129,29 @@ def _refuse_collisions(jobs: Sequence[Job], naming: Naming) -> None:
     for same in by_target.values():
         if len(same) > 1:
             names = " and ".join(str(job.source) for job in same[:3])
-            raise UsageError(f"{names} would both become {same[0].target}. {_advice(same, naming)}")
+            told = f"{names} would both become {same[0].target}."
+            template = _telling_apart(same, naming)
+            if template is None:
+                raise UsageError(f"{told} Upscale them into different folders.")
+            raise UsageError(told, Remedy.TEMPLATE, template=template)
     for job in jobs:
         if _path_key(job.source) in by_target or _same_file(job.source, job.target):
             raise UsageError(
                 f"{job.source} is an input and would be overwritten by an output. Inputs are "
-                "never changed: choose another output folder, or --name-template '{stem}_x{scale}'."
+                "never changed.",
+                Remedy.OTHER_OUTPUT,
+                template="{stem}_x{scale}",
             )
 
 
-def _advice(same: Sequence[Job], naming: Naming) -> str:
-    """Say what tells inputs apart that would get one output."""
+def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:
+    """Template that tells inputs apart that would get one output, if one does."""
     for more in ("_{ext}", "_{parent}"):
         tried = replace(naming, template=naming.template + more)
         names = {tried.name_of(job.source).casefold() for job in same}
         if len(names) == len(same):
-            return f"Give them different names, e.g. --name-template '{tried.template}'."
-    return "Upscale them into different folders."
+            return tried.template
+    return None
 
 
 def _path_key(path: Path) -> str:

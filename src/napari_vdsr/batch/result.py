@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_vdsr import __version__
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.errors import VdsrError
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ class Result:
     seconds: float = 0.0
 
 
-def one_line(error: Exception, source: Path) -> str:
+def one_line(error: Exception, source: Path) -> Advised:
     """Error as one line that names the file."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, VdsrError):
-        text = f"{type(error).__name__}: {text}. Run again with --debug to see where"
-    return text if source.name in text else f"{source}: {text}"
+    if isinstance(error, VdsrError):
+        told = error.told
+    else:
+        told = Advised(f"{type(error).__name__}: {error}", Remedy.DEBUG)
+    told = told.on_one_line()
+    return told if source.name in told else told.of(source)
 
 
 def write_report(

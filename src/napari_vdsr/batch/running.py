@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dask
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done
 from napari_vdsr.batch.result import Result, one_line, write_report
@@ -123,8 +124,8 @@ def _upscale_file(
             result.status, result.reason = "skipped", "output exists"
             return
         raise OutputExistsError(
-            f"{job.target}: exists, and was not made from this input with these parameters. "
-            "Pass --if-exists skip or overwrite, or another output folder."
+            f"{job.target}: exists, and was not made from this input with these parameters.",
+            Remedy.LET_EXIST,
         )
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +168,6 @@ def check_space(target: Path, needed: int) -> None:
     if needed > free:
         raise ImageFileError(
             f"{target}: needs {needed / 2**20:,.0f} MiB but only {free / 2**20:,.0f} MiB are "
-            "free there. Free some space, choose another output folder, or pass --compression "
-            "zlib."
+            "free there.",
+            Remedy.COMPRESS,
         )

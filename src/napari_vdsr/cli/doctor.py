@@ -12,6 +12,7 @@ import typer
 
 from napari_vdsr import __version__
 from napari_vdsr.cli import options
+from napari_vdsr.cli.words import say
 
 PACKAGES = (
     "numpy", "scipy", "scikit-image", "torch", "dask", "tifffile", "imagecodecs", "pillow",
@@ -86,7 +87,7 @@ def _model_lines(problems: list[str]) -> Iterator[str]:
         try:
             load_model(card.name)
         except ModelFileError as error:
-            problems.append(str(error))
+            problems.append(say(error))
             continue
         scales = ", ".join(f"x{scale:g}" for scale in card.scales) or "any scale"
         yield f"  {card.name:14} {scales}  {card.sha256[:12]}"

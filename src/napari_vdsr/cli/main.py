@@ -13,6 +13,7 @@ import typer
 
 from napari_vdsr import __version__
 from napari_vdsr.cli import compare, doctor, evaluate, models, train, upscale
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import VdsrError
 
 ENVIRONMENT, INTERRUPTED = 3, 130
@@ -48,12 +49,13 @@ def with_exit_code(
         try:
             code = command(*args, **kwargs) or 0
         except KeyboardInterrupt as error:
-            typer.echo(f"interrupted; {' '.join(error.args) or again}.", err=True)
+            told = "; ".join(say(part) for part in error.args) or again
+            typer.echo(f"interrupted; {told}.", err=True)
             code = INTERRUPTED
         except VdsrError as error:
             if kwargs.get("debug"):
                 raise
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"error: {say(error)}", err=True)
             code = error.exit_code
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise

@@ -9,6 +9,7 @@ import typer
 
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import BatchProgress
+from napari_vdsr.cli.words import say
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Plan, Result
@@ -236,13 +237,13 @@ def summary(through: int, total: int, failed: int, plan: Plan) -> str:
 def describe(result: Result) -> str:
     """One line about one file."""
     if result.status == "failed":
-        return f"failed: {result.reason}"
+        return f"failed: {say(result.reason)}"
     sizes = [f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)]
     line = f"{result.status}: {result.source} -> {result.target}  {' -> '.join(sizes)}"
     line += f" {result.dtype}"
     if result.status == "done":
         line += f", {result.seconds:.1f} s"
-    told = "; ".join(filter(None, (result.reason, *result.notes)))
+    told = "; ".join(map(say, filter(None, (result.reason, *result.notes))))
     return f"{line} ({told})" if told else line
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.device import exact_convolutions
 from napari_vdsr.errors import DeviceMemoryError
 
@@ -54,8 +55,8 @@ class Blocks:
                 if is_least:
                     raise DeviceMemoryError(
                         f"{self.device} has too little free memory even for a block of "
-                        f"{height} x {width} pixels. Close what else uses it, or pass "
-                        "--device cpu."
+                        f"{height} x {width} pixels.",
+                        Remedy.ON_CPU,
                     ) from error
             # Only here, past the handler, is the failed call's memory free again.
             self._shrink(planes)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, OutputExistsError
 from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.failure import failure, system_reason
@@ -128,7 +129,7 @@ def check_target(target: Path, *, overwrite: bool, folder: bool = False) -> None
 
 def exists(target: Path) -> OutputExistsError:
     """Return the error for an output that is already there."""
-    return OutputExistsError(f"{target}: already exists. Remove it, or allow overwriting.")
+    return OutputExistsError(f"{target}: already exists.", Remedy.OVERWRITE)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.errors import AxesError
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ class NamedAxes:
     ----------
     letters : str
         One different upper-case letter for each dimension.
-    rule : str or None
+    rule : Advised or None
         For people: how ambiguous axes were read.
     """
 
     letters: str
-    rule: str | None = None
+    rule: Advised | None = None
 
 
 def name_axes(axes: str, shape: tuple[int, ...], *, color: bool, stack: str = "TZC") -> NamedAxes:
@@ -73,13 +74,15 @@ def name_axes(axes: str, shape: tuple[int, ...], *, color: bool, stack: str = "T
     return NamedAxes("".join(letters), _rule(letters, guessed))
 
 
-def _rule(letters: list[str], guessed: list[int]) -> str:
+def _rule(letters: list[str], guessed: list[int]) -> Advised:
     """Return the sentence that says how unknown axes were read."""
     read = ", ".join(
         f"axis {i + 1} read as {letters[i]} ({MEANING.get(letters[i], 'unknown')})" for i in guessed
     )
     other = "".join(letters).translate(str.maketrans("TZ", "ZT"))
-    return f"{len(letters)}-D file without axis names: {read}; pass --axes {other} to say otherwise"
+    return Advised(
+        f"{len(letters)}-D file without axis names: {read}", Remedy.NAME_AXES, axes=other
+    )
 
 
 def override_axes(path: str | Path, given: str, shape: tuple[int, ...], own: str) -> NamedAxes:

@@ -103,7 +103,7 @@ def check_kind(path: str, page: TiffPage) -> None:
     try:
         check_dtype(page.dtype, Path(path).name)
     except ImageDataError as error:
-        raise ImageFileError(f"{path}: {error}") from error
+        raise ImageFileError(error.told.of(path)) from error
 
 
 def check_pages(pages: Pages, page: TiffPage) -> None:

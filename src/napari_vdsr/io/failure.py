@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, VdsrError
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 LONGEST_REASON = 160
 
 
-def failure(path: str | Path, reason: str, advice: str) -> ImageFileError:
+def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileError:
     """Return the error that says ``PATH: reason. Advice.`` of a file."""
+    if isinstance(advice, Remedy):
+        return ImageFileError(f"{path}: {reason}.", advice)
     return ImageFileError(f"{path}: {reason}. {advice}.")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import unwritable, whole_file, whole_folder
 from napari_vdsr.io.axes import plane_last
@@ -190,9 +191,7 @@ def _onto_tzc(target: Path, axes: str, kind: str) -> str:
         free = [a for a in "TZC" if a not in axes]
         if not free:
             name = {"imagej": "ImageJ", "ome-tiff": "OME-TIFF"}.get(kind, "OME-Zarr")
-            raise failure(
-                target, f"{name} cannot hold the axes {axes}", "Write a plain TIFF (format 'tiff')"
-            )
+            raise failure(target, f"{name} cannot hold the axes {axes}", Remedy.FEWER_AXES)
         axes = axes.replace(letter, free[0])
     return axes
 
@@ -200,18 +199,18 @@ def _onto_tzc(target: Path, axes: str, kind: str) -> str:
 def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     name = image.dtype.name
     if kind == "ome-tiff" and name not in TYPES:
-        raise failure(target, f"OME-TIFF has no {name}", "Write a plain TIFF (format 'tiff')")
+        raise failure(target, f"OME-TIFF has no {name}", Remedy.PLAIN_TIFF)
     if kind == "ome-zarr" and image.is_rgb and "C" in order:
-        raise failure(target, "OME-Zarr cannot hold channels of colours", "Write a plain TIFF")
+        raise failure(target, "OME-Zarr cannot hold channels of colours", Remedy.FEWER_AXES)
     refusal = imagej_refusal(image) if kind == "imagej" else None
     if refusal:
-        raise failure(target, refusal, "Write an OME-TIFF or a plain TIFF (format 'tiff')")
+        raise failure(target, refusal, Remedy.OME_TIFF)
     if kind == "png" and name not in ("uint8", "uint16"):
-        raise failure(target, f"PNG holds uint8 and uint16, not {name}", "Write a TIFF")
+        raise failure(target, f"PNG holds uint8 and uint16, not {name}", Remedy.SAVE_TIFF)
     planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
     if kind == "png" and planes != 1:
         raise failure(
-            target, f"PNG holds one plane, not the {planes} of axes {order}", "Write a TIFF"
+            target, f"PNG holds one plane, not the {planes} of axes {order}", Remedy.SAVE_TIFF
         )
 
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.io import IMAGE_SUFFIXES
 from napari_vdsr.plugin.reader import read_layers
+from napari_vdsr.plugin.words import say
 
 PLUGIN = "napari-vdsr"
 
@@ -51,7 +52,7 @@ def open_paths(viewer: Viewer, paths: Sequence[str]) -> None:
         try:
             layers = read_layers(path)
         except VdsrError as error:
-            bad.append(str(error))
+            bad.append(say(error))
             continue
         with layer_source(path=path, reader_plugin=PLUGIN):
             for data, meta, kind in layers:

@@ -17,6 +17,7 @@ from napari_vdsr.errors import VdsrError
 from napari_vdsr.modelcard import SUFFIX, list_models, read_card
 from napari_vdsr.plugin.task import Task
 from napari_vdsr.plugin.temporary import PREVIEW_MARK
+from napari_vdsr.plugin.words import say
 
 CHOOSE = "choose a file..."
 # Devices are found by torch, which is imported only when something is to be computed.
@@ -162,7 +163,7 @@ class ModelBox(ComboBox):
             try:
                 self.add_file(Path(name))
             except VdsrError as error:
-                show_error(str(error))
+                show_error(say(error))
 
 
 class TaskRow(Container):
@@ -269,8 +270,8 @@ class TaskRow(Container):
 
     def refuse(self, error: VdsrError) -> None:
         """Say why nothing was begun."""
-        self.status.value = str(error)
-        show_error(str(error))
+        self.status.value = say(error)
+        show_error(say(error))
 
     def cancel(self) -> None:
         """Have the work stop; it does so within one tile's time."""

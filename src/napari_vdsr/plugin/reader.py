@@ -14,6 +14,7 @@ from napari_vdsr.io import is_image_file, is_zarr_folder, read_levels
 from napari_vdsr.io.plate import label_images, plate_images
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
 from napari_vdsr.plugin.layers import LayerData, layer_data
+from napari_vdsr.plugin.words import in_our_words, say
 
 PathLike = str | os.PathLike[str]
 # What the manifest claims: for these napari has asked for this reader.
@@ -76,6 +77,7 @@ def is_recognised(path: str) -> bool:
         return is_image_file(path)
 
 
+@in_our_words()
 def read_layers(path: PathLike) -> list[LayerData]:
     """Layers of a file or folder, lazily; of several images, those that can be read.
 
@@ -93,6 +95,7 @@ def read_layers(path: PathLike) -> list[LayerData]:
     return [layer for levels in images for layer in layer_data(levels)]
 
 
+@in_our_words()
 def read_stack(paths: Sequence[PathLike]) -> list[LayerData]:
     """Layers of several files, or of those in a folder, as one stack.
 
@@ -185,7 +188,7 @@ def _read(members: Sequence[Member]) -> tuple[list[list[Image]], list[str]]:
         try:
             levels = read_levels(member.path)
         except VdsrError as error:
-            bad.append(str(error))
+            bad.append(say(error))
             continue
         if member.name:
             levels = [level.with_(name=member.name) for level in levels]
@@ -212,7 +215,7 @@ def _too_many(path: str, members: Sequence[Member]) -> list[LayerData]:
     except ImageFileError as error:
         raise ImageFileError(
             f"{path}: holds {len(members)} images, too many layers for one window, and they "
-            f"cannot be one stack: {error}"
+            f"cannot be one stack: {say(error)}"
         ) from error
     show_info(f"{path}: its {len(members)} images are opened as one stack.")
     return layers
@@ -221,7 +224,9 @@ def _too_many(path: str, members: Sequence[Member]) -> list[LayerData]:
 def tell(images: Sequence[list[Image]], bad: Sequence[str]) -> None:
     """Notify the user of how images were read, and of those that could not be."""
     notes = [
-        f"{levels[0].name}: {'; '.join(levels[0].notes)}" for levels in images if levels[0].notes
+        f"{levels[0].name}: {'; '.join(map(say, levels[0].notes))}"
+        for levels in images
+        if levels[0].notes
     ]
     if notes:
         show_info(_lines(notes))

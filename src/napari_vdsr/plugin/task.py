@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.smooth import short_collections
+from napari_vdsr.plugin.words import say
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Task(QObject):
                 "disk' as output, or a smaller image."
             )
         except VdsrError as error:
-            return Failure(str(error))
+            return Failure(say(error))
         except Exception as error:
             logger.exception("a task of the plugin failed")
             return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")

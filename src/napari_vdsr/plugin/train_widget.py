@@ -14,6 +14,7 @@ from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.form import Leaving, TaskRow, wrap
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
+from napari_vdsr.plugin.words import say
 
 NARROWEST = 240  # pixels of the pictures
 
@@ -139,4 +140,4 @@ class TrainWidget(Container):
         try:
             widget.model.add_file(self._model)
         except VdsrError as error:
-            show_error(str(error))
+            show_error(say(error))

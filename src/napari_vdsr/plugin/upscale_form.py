@@ -31,6 +31,7 @@ from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.form import CHOOSE, DEVICES, PRECISIONS, LayerBox, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.viewport import shown_plane
+from napari_vdsr.plugin.words import say
 
 CONTRAST = "contrast limits"
 NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
@@ -260,7 +261,7 @@ class UpscaleForm(Container):
             )
             self.check_scale(request.scale)
         except VdsrError as error:
-            return str(error)
+            return say(error)
         shape = " × ".join(map(str, request.shape()))
         lines = [f"{image.axes}: {shape}, {image.dtype}, {size(request.result_bytes())}"]
         pixels = 1

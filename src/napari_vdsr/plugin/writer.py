@@ -13,6 +13,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.io.write import Format
 from napari_vdsr.plugin.layers import LayerData, channel_of, to_image
+from napari_vdsr.plugin.words import in_our_words
 
 
 def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
@@ -36,6 +37,11 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def _write(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
+    with in_our_words():
+        return _write_layers(path, layers, kind)
+
+
+def _write_layers(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
     image = joined(layers)
     provenance = next(
         (

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.training.config import TrainConfig, config_from
 
@@ -114,7 +115,7 @@ class Checkpoint:
             If there is none or it is damaged.
         """
         if not path.is_file():
-            raise TrainingError(f"{path}: no checkpoint to resume from. Start without --resume.")
+            raise TrainingError(f"{path}: no checkpoint to resume from.", Remedy.NEW_RUN)
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
         try:
             with safe_open(path, framework="pt") as file:
@@ -182,7 +183,8 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
             f"{config.steps} steps are too few: {saved.step} are done already"
             + (f", and the learning rate falls over the last {config.decay:.0%}"
                if config.schedule == "stable-decay" else "")
-            + ". Pass more --steps."
+            + ".",
+            Remedy.MORE_STEPS,
         )  # fmt: skip
     # What is the best so far stays so until it is beaten, wherever training goes on.
     return replace(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.training.degradation import DOWNSAMPLINGS
@@ -196,12 +197,9 @@ class TrainConfig:
                 "noise_from, too, or leave it out."
             )
         if self.mode in NOISY and not noisy:
-            raise UsageError(
-                f'mode = "{self.mode}" needs noise: set noise_read (grey levels, e.g. [0, 25]), '
-                "noise_gain, or noise_from, a stack of repeated frames."
-            )
+            raise UsageError(f'mode = "{self.mode}" needs noise.', Remedy.NOISE)
         if self.mode in COMPRESSED and self.jpeg_quality[0] < 1:
-            raise UsageError(f'mode = "{self.mode}" needs jpeg_quality, e.g. [5, 95].')
+            raise UsageError(f'mode = "{self.mode}" needs the quality of JPEG.', Remedy.QUALITY)
 
     @property
     def decay_start(self) -> int:
@@ -272,8 +270,7 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
     unknown = sorted(set(values) - set(known))
     if unknown and unknown[0] in OF_A_RUN:
         raise UsageError(
-            f"{unknown[0]} belongs to the file of a whole run, not to a recipe: pass that file in "
-            "place of the images, vdsr train FILE.toml."
+            f"{unknown[0]} belongs to the file of a whole run, not to a recipe.", Remedy.RUN_FILE
         )
     if unknown:
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.fields import FieldSet
@@ -110,8 +111,7 @@ def load_dataset(
     if config.mode == "paired":
         if not sources.inputs or sources.validation is not None:
             raise UsageError(
-                'mode = "paired" needs the measured low-resolution images: --low-resolution '
-                "FOLDER; what is held out to measure on is a share of the pairs (--hold-out)."
+                'mode = "paired" needs the measured low-resolution images.', Remedy.LOW_RESOLUTION
             )
         found = list_pairs(sources.inputs, sources.images, sources.exclude)
         partner = {high: low for low, high in found}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError, UsageError, VdsrError
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME
 
@@ -65,8 +66,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if isinstance(error, VdsrError):
             raise
         raise TrainingError(
-            f"{error.filename or folder}: {error.strerror or error}. Make room or name another "
-            "folder; from a checkpoint that is already there --resume goes on."
+            f"{error.filename or folder}: {error.strerror or error}.", Remedy.GO_ON_LATER
         ) from error
 
 
@@ -79,13 +79,16 @@ def check_name(name: str) -> None:
     """Raise ``UsageError`` if a model's name cannot be that of its file everywhere."""
     if not NAMES.fullmatch(name) or name.endswith(MODEL_SUFFIX) or len(name.encode()) > LONGEST:
         raise UsageError(
-            f"{name!r} cannot be the model's name: pass --name with up to {LONGEST} letters, "
-            f"digits, spaces, and _ + . -, begun by a letter or digit, without {MODEL_SUFFIX}."
+            f"{name!r} cannot be the model's name.",
+            Remedy.NAME_MODEL,
+            longest=LONGEST,
+            suffix=MODEL_SUFFIX,
         )
     if name in (Path(NAME).stem, Path(STABLE_NAME).stem):
         raise UsageError(
             f"{name!r} cannot be the model's name: {name}{MODEL_SUFFIX} is where the run itself is "
-            "kept. Pass another --name."
+            "kept.",
+            Remedy.OTHER_NAME,
         )
 
 
@@ -108,9 +111,9 @@ def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
         of this run: its figures would be taken for such the next time.
     """
     if model.exists():
-        raise TrainingError(f"{model}: exists already. Pass --resume, or another folder or name.")
+        raise TrainingError(f"{model}: exists already.", Remedy.GO_ON_RENAMED)
     if (folder / NAME).exists():
-        raise TrainingError(f"{folder}: holds a run already. Pass --resume or another folder.")
+        raise TrainingError(f"{folder}: holds a run already.", Remedy.GO_ON)
     found = next((name for name in WRITTEN if (folder / name).exists()), None)
     if found:
         raise TrainingError(

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.training.checkpoint import (
     NAME,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
-RESUMABLE = "the same command with --resume goes on"
+RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)
 REPORT_EVERY = 50
 DEFAULT_NAME = "vdsr"
 # Settings that are counted out from the speed; the first may be raised later.
@@ -184,7 +185,7 @@ def _run(
     fields = dataset.held_out.fields
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
     del dataset  # its pixels are where the run needs them
-    if saved is None:  # whenever the run is killed, --resume goes on
+    if saved is None:  # whenever the run is killed, it can be resumed
         run.save()
         if run.config.schedule == "stable-decay" and run.config.decay_start == 0:
             run.save(STABLE_NAME)
@@ -251,7 +252,7 @@ def check_launched(fabric: Fabric, nodes: int) -> None:
     alone = isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ
     if nodes > 1 and alone:
         raise UsageError(
-            f"--nodes {nodes} needs a launcher that tells the machines of each other: start the "
+            f"{nodes} machines need a launcher that tells them of each other: start the "
             "command by srun or torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each."
         )
 
@@ -276,7 +277,8 @@ def prepare(
     begun = Checkpoint.load(output / NAME)
     if name and begun.name and name != begun.name:
         raise TrainingError(
-            f"{output}: the run's model is named {begun.name!r}, now {name!r}. Leave --name out."
+            f"{output}: the run's model is named {begun.name!r}, now {name!r}.",
+            Remedy.KEEP_NAME,
         )
     config = as_counted_out(config, begun)
     saved = checkpoint_to_resume(output, config)
@@ -306,8 +308,9 @@ def as_counted_out(config: TrainConfig, begun: Checkpoint) -> TrainConfig:
     ended = begun.step >= begun.config["steps"]
     if not (config.minutes or ended or config.steps == begun.config["steps"]):
         raise TrainingError(
-            f"the run was begun with --minutes {minutes:g}, and has not ended. Pass --minutes "
-            f"{minutes:g} again; when it has ended, --steps makes it longer."
+            f"the run was begun with {minutes:g} minutes, and has not ended.",
+            Remedy.SAME_MINUTES,
+            minutes=minutes,
         )
     kept = COUNTED if config.minutes else COUNTED[1:]
     config = replace(config, **{key: begun.config[key] for key in kept})

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
 
@@ -116,7 +117,8 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtraError(
-            "--tensorboard needs tensorboard, which is not installed. Run: pip install tensorboard"
+            "a log for TensorBoard needs tensorboard, which is not installed. Run: pip install "
+            "tensorboard"
         ) from error
     return SummaryWriter(str(folder), purge_step=step + 1)
 
@@ -154,8 +156,7 @@ def check_loss(loss: float, step: int) -> None:
     """Raise ``DivergenceError`` if the loss is NaN or infinite."""
     if not math.isfinite(loss):
         raise DivergenceError(
-            f"the loss became {loss} by step {step}: training diverged. Lower lr, or lower "
-            "clip_value (theta, for adjustable clipping), and start again in a new folder."
+            f"the loss became {loss} by step {step}: training diverged.", Remedy.DIVERGED
         )
 
 
@@ -171,7 +172,8 @@ def check_collapse(changed: float, missing: float) -> None:
         raise CollapseError(
             f"after {COLLAPSE_STEP} steps the network changes its input by {changed:.1e} rms, less "
             f"than {COLLAPSE_SHARE:.0%} of the {missing:.1e} that it should: it has collapsed to "
-            "its input. Check that the images are sharp, raise lr, or use the `fast` preset."
+            "its input.",
+            Remedy.COLLAPSED,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from skimage.filters import window
 from skimage.registration import phase_cross_correlation
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -77,8 +78,5 @@ def check_registered(
         f"{right:+.2f} right) off its low-resolution partner, more than {LARGEST_SHIFT}"
     )
     if not allow_shift:
-        raise TrainingError(
-            f"{report}; a network would learn to move images. Register the pairs first, or pass "
-            "--allow-shift."
-        )
+        raise TrainingError(f"{report}; a network would learn to move images.", Remedy.ALLOW_SHIFT)
     logger.warning("%s.", report)

@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import NonFiniteError, TrainingError
 from napari_vdsr.normalize import Range, measure
 from napari_vdsr.training.fields import GIB, Field, FieldSet, is_constant, opened
@@ -129,7 +130,9 @@ def scan_pairs(
             whose = "" if low is None else f", or its partner {low} is"
             raise TrainingError(
                 f"{high}: is constant{whose}, every pixel has the same value, and nothing can be "
-                f"learnt from it. Leave it out: --exclude {high.name}"
+                "learnt from it.",
+                Remedy.EXCLUDE,
+                name=high.name,
             )
         empty += planes - changing
         used += len(fields) > before
@@ -181,7 +184,7 @@ def _ranges(image: Image, path: Path) -> tuple[Range, ...]:
         ranges = measure(image).ranges
     except NonFiniteError as error:
         raise TrainingError(
-            f"{path}: contains NaN or infinity. Repair it, or leave it out: --exclude {path.name}"
+            f"{path}: contains NaN or infinity.", Remedy.REPAIR, name=path.name
         ) from error
     # A constant channel has no width.
     return tuple(r if r.width > 0 else Range(r.low, r.low + 1) for r in ranges)
@@ -201,7 +204,8 @@ def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
     if image.is_rgb:
         raise TrainingError(
             f"{path}: is a colour image, of which the luma is taken, and has no channel "
-            f"{channel!r}. Save the channel by itself, or leave --channel out."
+            f"{channel!r}.",
+            Remedy.NO_CHANNEL,
         )
     names = [c.name or "" for c in image.channels]
     if channel in names:
@@ -210,8 +214,7 @@ def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
         return [int(channel)]
     if count == 1:
         raise TrainingError(
-            f"{path}: has a single channel, and it is not {channel!r}. Leave the file out, or "
-            "--channel."
+            f"{path}: has a single channel, and it is not {channel!r}.", Remedy.LEAVE_OUT
         )
     named = f" named {', '.join(names)}" if any(names) else ""
     raise TrainingError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import is_image_file, is_zarr_folder
 from napari_vdsr.io.listing import hidden_reason
@@ -76,7 +77,10 @@ def _matching(paths: Sequence[Path], patterns: Sequence[str]) -> set[Path]:
     for pattern in patterns:
         mine = {path for path in paths if fnmatch(path.name, pattern)}
         if not mine:
-            raise TrainingError(f"--exclude {pattern} matches none of the {len(paths)} images.")
+            raise TrainingError(
+                f"{pattern}, to be left out, matches none of the {len(paths)} images.",
+                Remedy.CHECK_EXCLUDED,
+            )
         found |= mine
     return found
 
@@ -126,8 +130,8 @@ def hold_out(files: Sequence[Path], share: float, seed: int) -> tuple[list[Path]
         return list(files), []
     if len(files) < 2:
         raise TrainingError(
-            f"{files[0]} is the only file, and none can be held out to measure on. Add files of "
-            "other fields of view, name a --validation folder, or pass --hold-out 0."
+            f"{files[0]} is the only file, and none can be held out to measure on.",
+            Remedy.MEASURE_ON,
         )
     count = min(len(files) - 1, max(1, round(share * len(files))))
     chosen = set(np.random.default_rng(seed).permutation(len(files))[:count].tolist())

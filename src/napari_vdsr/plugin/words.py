@@ -1,0 +1,83 @@
+"""What to do next, in the fields and menus of the window."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from napari_vdsr.advice import Remedy, worded
+from napari_vdsr.errors import VdsrError
+
+OTHER_FOLDER = "choose another run folder"
+
+WORDS = {
+    Remedy.FILL_NAN: "write a number into 'NaN becomes', under Advanced",
+    Remedy.WIDER_RANGE: "choose 'minmax' as Intensities, under Advanced",
+    Remedy.AS_NUMBERS: (
+        "save the mask and open the file, which gives 0 and 255, or use it as labels: right-click "
+        "the layer, Convert to Labels"
+    ),
+    Remedy.NAME_AXES: "the sliders below the canvas show how; the pixels are the same either way",
+    Remedy.COUNT_AXES: "give the layer one axis label for each dimension, such as {axes}",
+    Remedy.MORE_MEMORY: "close other programs",
+    Remedy.ON_CPU: "close what else uses it, or choose 'cpu' as Device",
+    Remedy.AUTO_DEVICE: "choose 'auto' as Device",
+    Remedy.FLOAT32: "choose 'float32' as Precision, under Advanced",
+    Remedy.PLAIN_TIFF: "save it as OME-Zarr (.ome.zarr)",
+    Remedy.FEWER_AXES: ("split the layer first (Layers > Data > Split Stack), and save the parts"),
+    Remedy.SAVE_TIFF: "save it as OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr)",
+    Remedy.OME_TIFF: "save it as OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr)",
+    Remedy.OVERWRITE: "remove it, or choose another name",
+    Remedy.LET_EXIST: "choose another folder",
+    Remedy.COMPRESS: "free some space, or choose a folder on another disk",
+    Remedy.RECURSIVE: "choose a folder of images",
+    Remedy.TEMPLATE: "choose different names",
+    Remedy.OTHER_OUTPUT: "choose another folder",
+    Remedy.DEBUG: "this is a fault of the software: please report it",
+    Remedy.LOW_RESOLUTION: "choose their folder in 'Low-res'",
+    Remedy.MEASURE_ON: (
+        "add images of other fields of view, or choose a folder of others in 'Held out'"
+    ),
+    Remedy.ALLOW_SHIFT: "register the pairs first",
+    Remedy.NEW_RUN: OTHER_FOLDER,
+    Remedy.GO_ON: OTHER_FOLDER,
+    Remedy.GO_ON_RENAMED: OTHER_FOLDER,
+    Remedy.GO_ON_LATER: (
+        f"make room or {OTHER_FOLDER}; from a checkpoint that is already there Resume goes on"
+    ),
+    Remedy.RESUME: "Resume goes on",
+    Remedy.KEEP_NAME: OTHER_FOLDER,
+    Remedy.NAME_MODEL: (
+        "it takes that of the run folder: choose one named by up to {longest} letters, digits, "
+        "spaces, and _ + . -, begun by a letter or digit, without {suffix}"
+    ),
+    Remedy.OTHER_NAME: "choose a run folder of another name",
+    Remedy.SAME_MINUTES: "let it end first; then set Minutes to 0 and raise Steps",
+    Remedy.MORE_STEPS: "set Minutes to 0 and raise Steps",
+    Remedy.EXCLUDE: "take it out of the folder",
+    Remedy.REPAIR: "repair it, or take it out of the folder",
+    Remedy.CHECK_EXCLUDED: "check the names of what is to be left out",
+    Remedy.NO_CHANNEL: "save the channel by itself",
+    Remedy.LEAVE_OUT: "take the file out of the folder",
+    Remedy.RUN_FILE: "choose one of the presets",
+    Remedy.NOISE: (
+        "write grey levels into 'Read noise', such as 0,25, or grey levels per photo-electron into "
+        "'Shot noise'"
+    ),
+    Remedy.QUALITY: "write numbers from 1 to 100 into 'JPEG quality', such as 5,95",
+    Remedy.DIVERGED: "choose another preset, and a new run folder",
+    Remedy.COLLAPSED: "check that the images are sharp, or choose the preset 'fast'",
+}
+
+
+def say(text: str | VdsrError) -> str:
+    """Return what an error or a note says, as one paragraph."""
+    told = text.told if isinstance(text, VdsrError) else text
+    return " ".join(worded(told, WORDS).split())
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Have an error that napari itself will show say what can be done in its window."""
+    try:
+        yield
+    except VdsrError as error:
+        raise error.worded(WORDS) from error
