@@ -132,6 +132,7 @@ def upscale(
     return image.with_(
         data=_lazy_result(image, plan, inside),
         pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
+        spacing={axis: step / sizes.get(axis, 1) for axis, step in image.spacing.items()},
         origin=_origin(image, sizes, inside),
         metadata={**image.metadata, "provenance": provenance},
     )
@@ -225,8 +226,8 @@ def _origin(
     """Centre of the first pixel of the result, which begins at the edge of the source's."""
     origin = dict(image.origin)
     for axis, factor in scale.items():
-        if axis in image.pixel_size:
-            old = image.pixel_size[axis]
+        old = image.step(axis)
+        if old is not None:
             first = (inside[axis].start + 0.5) * old / factor - old / 2
             origin[axis] = image.origin.get(axis, 0.0) + first
     return origin

@@ -52,9 +52,13 @@ class Image:
         Other letters stand for stacks of unknown meaning and are carried along.
     pixel_size : mapping of str to float
         Micrometres, for those of ``"Z"``, ``"Y"`` and ``"X"`` that are known.
+    spacing : mapping of str to float
+        Distance of pixels (of frames, for ``"T"``) in a unit that the source does not
+        state, for axes whose `pixel_size` (or `time_step`) is unknown.
     origin : mapping of str to float
-        Micrometres from the zero of the specimen's coordinates to the centre of the first
-        pixel, for those of ``"Z"``, ``"Y"`` and ``"X"`` that are known.
+        From the zero of the specimen's coordinates to the centre of the first pixel, for
+        those of ``"Z"``, ``"Y"`` and ``"X"`` that are known: in micrometres, or in the unit
+        of `spacing` for the axes that have one.
     time_step : float or None
         Seconds between frames.
     channels : tuple of Channel
@@ -91,6 +95,7 @@ class Image:
     data: Array
     axes: str
     pixel_size: Mapping[str, float] = field(default_factory=dict)
+    spacing: Mapping[str, float] = field(default_factory=dict)
     origin: Mapping[str, float] = field(default_factory=dict)
     time_step: float | None = None
     channels: tuple[Channel, ...] = ()
@@ -127,6 +132,10 @@ class Image:
     def size(self, axis: str) -> int:
         """Length along an axis; 1 if the image does not have it."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    def step(self, axis: str) -> float | None:
+        """Distance of pixels along Z, Y or X: `pixel_size`, or else `spacing`."""
+        return self.pixel_size.get(axis, self.spacing.get(axis))
 
     def with_(self, **changes: Any) -> Self:
         """Copy with some fields changed."""

@@ -99,6 +99,36 @@ def test_round_trip(tmp_path_factory, image, kind, compression, untiled):
         assert found.channels == image.channels
 
 
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif", "imagej.tif", "a.ome.zarr"])
+@pytest.mark.parametrize("unit", ["pixel_size", "spacing"])
+def test_where_pixels_lie_comes_back_with_and_without_a_unit(tmp_path, name, unit):
+    steps = {"Z": 2.0, "Y": 0.25, "X": 0.5}
+    image = Image(
+        data=pixels((3, 4, 5)), axes="ZYX", origin={"Z": 7.0, "Y": -0.0625, "X": 1000.0},
+        metadata={"imagej": {}} if name == "imagej.tif" else {}, **{unit: steps},
+    )  # fmt: skip
+    assert write_image(image, tmp_path / name) == ()
+    found = read_image(tmp_path / name)
+    assert getattr(found, unit) == pytest.approx(steps)
+    assert found.pixel_size == image.pixel_size
+    assert found.origin == pytest.approx(image.origin)
+
+
+def test_ome_says_where_every_plane_lies(tmp_path):
+    image = Image(
+        data=pixels((2, 3, 4, 5)), axes="CZYX", origin={"Z": 7.0, "X": -1.0},
+        pixel_size={"Z": 2.0, "Y": 0.5, "X": 0.5},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.ome.tif")
+    planes = ome_types.from_tiff(tmp_path / "a.ome.tif").images[0].pixels.planes
+    assert {(p.the_c, p.the_z): p.position_z for p in planes} == {
+        (c, z): 7.0 + 2 * z for c in range(2) for z in range(3)
+    }
+    assert {(p.position_x, p.position_x_unit.value, p.position_y) for p in planes} == {
+        (-1.0, "µm", None)
+    }
+
+
 LARGE = [("YX", (700, 900)), ("CYX", (2, 600, 1000)), ("YXS", (500, 900, 3))]
 
 

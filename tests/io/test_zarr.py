@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from napari_vdsr import load_model, upscale
 from napari_vdsr.errors import (
     AxesError,
     ImageDataError,
@@ -129,7 +130,21 @@ def test_scale_without_a_unit_is_no_pixel_size(tmp_path):
     write_group(tmp_path / "a.zarr", multiscales(YX, scale=[2.0, 3.0]), {"0": np.zeros((4, 4))})
     image = read_image(tmp_path / "a.zarr")
     assert image.pixel_size == {}
-    assert image.metadata["scale_without_unit"] == {"Y": 2.0, "X": 3.0}
+    assert image.spacing == {"Y": 2.0, "X": 3.0}
+
+
+def test_a_scale_without_a_unit_stays_through_an_upscale(tmp_path):
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    entry = multiscales(axes, scale=[2.0, 0.25, 0.25])
+    write_group(tmp_path / "a.zarr", entry, {"0": np.zeros((2, 6, 8), "u2")})
+    result = upscale(read_image(tmp_path / "a.zarr"), load_model("bicubic"), 2)
+    write_image(result, tmp_path / "b.zarr")
+    found = zarr.open_group(tmp_path / "b.zarr", mode="r").attrs["ome"]["multiscales"][0]
+    assert not any("unit" in axis for axis in found["axes"])
+    assert found["datasets"][0]["coordinateTransformations"] == [
+        {"type": "scale", "scale": [2, 0.125, 0.125]},
+        {"type": "translation", "translation": [0, -0.0625, -0.0625]},
+    ]
 
 
 def test_axes_can_be_overridden(tmp_path):

@@ -50,9 +50,12 @@ class TestToImage:
         assert image.pixel_size == {"Y": 0.25, "X": 0.5}
         assert image.origin == {"Y": 0.1}
 
-    def test_scale_without_a_unit_is_micrometres_unless_it_is_one(self):
-        assert of(ImageLayer(np.zeros((4, 4)), scale=(0.2, 0.2))).pixel_size == {"Y": 0.2, "X": 0.2}
-        assert of(ImageLayer(np.zeros((4, 4)))).pixel_size == {}
+    def test_scale_without_a_unit_stays_without_one(self):
+        image = of(ImageLayer(np.zeros((4, 4)), scale=(0.2, 0.2), translate=(0, 3)))
+        assert image.pixel_size == {}
+        assert image.spacing == {"Y": 0.2, "X": 0.2}
+        assert image.origin == {"X": 3}
+        assert of(ImageLayer(np.zeros((4, 4)))).spacing == {}
 
     def test_multiscale_and_lazy_data(self):
         big = da.zeros((64, 64), chunks=32, dtype=np.uint8)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.io.units import finite, is_unitless, offset_in_micrometres, to_micrometres
+
 if TYPE_CHECKING:
     from napari_vdsr.image import Channel
 
@@ -14,10 +16,50 @@ class Facts:
     """Metadata of one image of a file; see `napari_vdsr.image.Image` for the fields."""
 
     pixel_size: dict[str, float] = field(default_factory=dict)
+    spacing: dict[str, float] = field(default_factory=dict)
+    origin: dict[str, float] = field(default_factory=dict)
     time_step: float | None = None
     channels: tuple[Channel, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def step(self, axis: str) -> float | None:
+        """Distance of pixels along an axis: the size, or else the spacing."""
+        return self.pixel_size.get(axis, self.spacing.get(axis))
+
+    def take_size(self, axis: str, value: Any, unit: str) -> None:
+        """Keep the distance of pixels along an axis, as the source states it.
+
+        Without a unit, or with one that is not known, it becomes a `spacing`; the unknown
+        one is told.
+        """
+        size, number = to_micrometres(value, unit), finite(value)
+        if size is not None:
+            self.pixel_size[axis] = size
+        elif number is not None and number > 0:
+            self.spacing[axis] = number
+            if not is_unitless(unit):
+                self.note(f"its unit of length {unit!r} is not known, so its scale has none")
+
+    def take_origin(self, axis: str, value: Any, unit: str) -> None:
+        """Keep where the first pixel lies, if its unit is that of the distance of pixels."""
+        place, number = offset_in_micrometres(value, unit), finite(value)
+        if axis in self.pixel_size and place:
+            self.origin[axis] = place
+        elif axis in self.spacing and axis not in self.pixel_size and number and place is None:
+            self.origin[axis] = number
+        elif number:
+            self.note("its position is stated in another unit than its pixel size, and left out")
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def drop_even_spacing(self) -> None:
+        """Forget distances that are 1 everywhere: nobody stated them on purpose."""
+        if not set(self.spacing.values()) - {1.0}:
+            self.spacing.clear()
 
 
 def display_range(value: Any) -> tuple[float, float] | None:

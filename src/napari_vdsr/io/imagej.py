@@ -9,8 +9,8 @@ import numpy as np
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts
 from napari_vdsr.io.provenance import to_lines, without_lines
-from napari_vdsr.io.resolution import measured_pixel_size, page_resolution
-from napari_vdsr.io.units import to_micrometres, to_seconds
+from napari_vdsr.io.resolution import measured_pixel_size, page_resolution, print_resolution
+from napari_vdsr.io.units import finite, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,23 +39,55 @@ def imagej_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
         The first page; its resolution counts in ImageJ's own unit.
     """
     facts = Facts(metadata={"imagej": dict(metadata)})
-    unit = str(metadata.get("unit", ""))
-    # ImageJ takes over what scanners and cameras write in inches, calibrated or not.
-    if unit in ("", "inch", "cm") and "yunit" not in metadata:
-        facts.pixel_size = measured_pixel_size(page, unit)
+    if "ImageJ" in metadata:
+        _read_sizes(metadata, page, facts)
     else:
-        for axis, per in page_resolution(page).items():
-            size = to_micrometres(1 / per, str(metadata.get(f"{axis.lower()}unit", unit)))
-            if size is not None:
-                facts.pixel_size[axis] = size
-    depth = to_micrometres(metadata.get("spacing"), str(metadata.get("zunit", unit)))
-    if depth is not None:
-        facts.pixel_size["Z"] = depth
+        _read_scifio_sizes(metadata, page, facts)
     facts.time_step = to_seconds(metadata.get("finterval"), str(metadata.get("tunit", "s")))
     facts.channels = _read_channels(metadata)
     if isinstance(metadata.get("Info"), str):
         facts.metadata["description"] = without_lines(metadata["Info"])
     return facts
+
+
+def _read_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> None:
+    """Take sizes as ImageJ does: the tags count pixels per unit of the description.
+
+    What the ResolutionUnit tag says does not matter then, with the one exception that
+    ImageJ makes, too: pixels per centimetre under "um".
+    """
+    unit = str(metadata.get("unit", ""))
+    units = {"X": unit} | {a: str(metadata.get(f"{a.lower()}unit", unit)) for a in "YZ"}
+    tag_unit = page.tags.valueof(296, default=1)
+    depth = abs(finite(metadata.get("spacing")) or 0.0)
+    if print_resolution(page, unit) or (not unit and tag_unit in (2, 3)):
+        # ImageJ takes over what scanners and cameras write, calibrated or not.
+        facts.pixel_size = measured_pixel_size(page)
+        units["Z"] = units["Z"] if facts.pixel_size else ""
+    else:
+        factor = 1e4 if (unit, tag_unit) == ("um", 3) else 1.0
+        for axis, per in page_resolution(page).items():
+            facts.take_size(axis, factor / per, units[axis])
+    facts.take_size("Z", depth, units["Z"])
+    facts.drop_even_spacing()
+    for axis in "ZYX":
+        # ImageJ measures from the origin, which it gives as a pixel.
+        place, step = finite(metadata.get(f"{axis.lower()}origin")), facts.step(axis)
+        if place and step is not None:
+            facts.origin[axis] = -place * step
+
+
+def _read_scifio_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> None:
+    """Take sizes as SCIFIO writes them: for each axis scale and unit; else from the tags."""
+    columns = [str(metadata.get(key, "")).split(",") for key in ("axes", "scales", "units")]
+    for axis, scale, unit in zip(*columns, strict=False):
+        if axis.strip() in ("X", "Y", "Z"):
+            facts.take_size(axis.strip(), scale, unit)
+    if not facts.pixel_size:
+        facts.pixel_size = measured_pixel_size(page)
+        if facts.pixel_size:
+            facts.take_size("Z", metadata.get("spacing"), str(metadata.get("unit", "")))
+    facts.drop_even_spacing()
 
 
 def _read_channels(metadata: Mapping[str, Any]) -> tuple[Channel, ...]:
@@ -134,12 +166,9 @@ def imagej_metadata(
     metadata: dict[str, Any] = {k: source[k] for k in KEPT if k in source}
     metadata["axes"] = AXES
     tags = {k: v for k, v in tags.items() if not k.startswith("resolution")}
-    size = image.pixel_size
-    if {"X", "Y"} <= set(size):
-        tags["resolution"] = (1 / size["X"], 1 / size["Y"])
-        metadata["unit"] = "um"
-    if "Z" in size:
-        metadata |= {"spacing": float(size["Z"]), "zunit": "um"}
+    metadata |= _sizes(image)
+    if "unit" in metadata:
+        tags["resolution"] = (1 / (image.step("X") or 1), 1 / (image.step("Y") or 1))
     if image.time_step is not None:
         metadata["finterval"] = float(image.time_step)
     description = str(image.metadata.get("description", ""))
@@ -161,6 +190,24 @@ def imagej_metadata(
         tags["photometric"] = "minisblack"
     metadata |= _display(image, source, colormap)
     return tags, metadata
+
+
+def _sizes(image: Image) -> dict[str, Any]:
+    """Return units, spacing and origin; the resolution tags count in these units."""
+    units = {a: "um" if a in image.pixel_size else "pixel" for a in "XYZ"}
+    found: dict[str, Any] = {}
+    if image.step("X") or image.step("Y"):
+        found["unit"] = units["X"]
+        if units["Y"] != units["X"]:
+            found["yunit"] = units["Y"]
+    depth = image.step("Z")
+    if depth is not None:
+        found |= {"spacing": float(depth), "zunit": units["Z"]}
+    for axis, place in image.origin.items():
+        step = image.step(axis)
+        if step is not None:
+            found[f"{axis.lower()}origin"] = -place / step
+    return found
 
 
 def _display(

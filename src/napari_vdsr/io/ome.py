@@ -11,7 +11,7 @@ from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, decode_value
-from napari_vdsr.io.units import to_micrometres, to_seconds
+from napari_vdsr.io.units import UNITLESS, to_seconds
 
 if TYPE_CHECKING:
     from typing import Any
@@ -123,11 +123,23 @@ def _tag(element: Element) -> str:
 def _read_pixels(pixels: Element, facts: Facts) -> None:
     for axis in "ZYX":
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        size = to_micrometres(pixels.get(f"PhysicalSize{axis}"), unit)
-        if size is not None:
-            facts.pixel_size[axis] = size
-    facts.time_step = to_seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+        facts.take_size(axis, pixels.get(f"PhysicalSize{axis}"), unit)
+    facts.drop_even_spacing()
+    plane = _first_plane(pixels)
+    for axis in "ZYX":
+        unit = plane.get(f"Position{axis}Unit", UNITLESS)
+        facts.take_origin(axis, plane.get(f"Position{axis}"), unit)
+    step, unit = pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")
+    facts.time_step = to_seconds(step, unit)
     facts.channels = tuple(_read_channel(e) for e in pixels if _tag(e) == "Channel")
+
+
+def _first_plane(pixels: Element) -> Element:
+    """Return the description of the first plane; an empty one if there is none."""
+    for plane in pixels:
+        if _tag(plane) == "Plane" and {plane.get(f"The{a}", "0") for a in "ZCT"} == {"0"}:
+            return plane
+    return ElementTree.Element("Plane")
 
 
 def _read_channel(element: Element) -> Channel:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, encode_value
+from napari_vdsr.io.units import UNITLESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +26,7 @@ TYPES = {
 }  # fmt: skip
 # XML 1.0 cannot hold these, not even escaped.
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+MOST_PLACES = 10_000
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -77,9 +81,10 @@ def _add_pixels(node: Element, image: Image) -> None:
         SizeT=image.size("T"),
     )
     for axis in "XYZ":
-        if axis in image.pixel_size:
-            pixels.set(f"PhysicalSize{axis}", repr(float(image.pixel_size[axis])))
-            pixels.set(f"PhysicalSize{axis}Unit", "µm")
+        step = image.step(axis)
+        if step is not None:
+            pixels.set(f"PhysicalSize{axis}", repr(float(step)))
+            pixels.set(f"PhysicalSize{axis}Unit", _unit(image, axis))
     if image.time_step is not None:
         pixels.set("TimeIncrement", repr(float(image.time_step)))
         pixels.set("TimeIncrementUnit", "s")
@@ -89,6 +94,27 @@ def _add_pixels(node: Element, image: Image) -> None:
         _add_channel(pixels, i, channel, samples)
     planes = image.size("T") * number * image.size("Z")
     _child(pixels, "TiffData", IFD=0, PlaneCount=planes)
+    _add_places(pixels, image)
+
+
+def _unit(image: Image, axis: str) -> str:
+    """Return the unit of sizes and positions along an axis."""
+    return UNITLESS if axis in image.spacing and axis not in image.pixel_size else "µm"
+
+
+def _add_places(pixels: Element, image: Image) -> None:
+    """Say where each plane lies; of a very long stack, where the first one does."""
+    place = {axis: image.origin[axis] for axis in "XYZ" if axis in image.origin}
+    if not place:
+        return
+    lengths = [image.size(axis) for axis in "TCZ"]
+    every = math.prod(lengths) <= MOST_PLACES
+    for t, c, z in itertools.product(*(range(n if every else 1) for n in lengths)):
+        node = _child(pixels, "Plane", TheZ=z, TheC=c, TheT=t)
+        for axis, start in place.items():
+            shift = z * (image.step("Z") or 0.0) if axis == "Z" else 0.0
+            node.set(f"Position{axis}", repr(float(start + shift)))
+            node.set(f"Position{axis}Unit", _unit(image, axis))
 
 
 def _add_channel(pixels: Element, index: int, channel: Channel | None, samples: int) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.provenance import KEY
-from napari_vdsr.io.resolution import measured_pixel_size
-from napari_vdsr.io.units import to_micrometres, to_seconds
+from napari_vdsr.io.resolution import measured_pixel_size, page_resolution
+from napari_vdsr.io.units import UNITLESS, finite, is_unitless, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,16 +28,8 @@ def shaped_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
     Sizes are taken from OME's names (``PhysicalSizeX``...), from ImageJ's (``spacing``,
     ``unit``, ``finterval``), and from the resolution tags.
     """
-    unit = str(metadata.get("unit", ""))
-    facts = Facts(pixel_size=measured_pixel_size(page))
-    depth = to_micrometres(metadata.get("spacing"), unit)
-    if depth is not None:
-        facts.pixel_size["Z"] = depth
-    for axis in "ZYX":
-        named = str(metadata.get(f"PhysicalSize{axis}Unit", "µm"))
-        size = to_micrometres(metadata.get(f"PhysicalSize{axis}"), named)
-        if size is not None:
-            facts.pixel_size[axis] = size
+    facts = Facts()
+    _read_sizes(metadata, page, facts)
     facts.time_step = to_seconds(metadata.get("finterval")) or to_seconds(
         metadata.get("TimeIncrement"), str(metadata.get("TimeIncrementUnit", "s"))
     )
@@ -46,6 +38,43 @@ def shaped_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
         if isinstance(metadata.get(key), str):
             facts.metadata[name] = metadata[key]
     return facts
+
+
+def _read_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> None:
+    for axis in "ZYX":
+        unit = str(metadata.get(f"PhysicalSize{axis}Unit", "µm"))
+        facts.take_size(axis, metadata.get(f"PhysicalSize{axis}"), unit)
+    if not {"X", "Y"} & {*facts.pixel_size, *facts.spacing}:
+        _read_resolution(metadata, page, facts)
+    for axis in "ZYX":
+        unit = str(metadata.get(f"Position{axis}Unit", "µm"))
+        facts.take_origin(axis, metadata.get(f"Position{axis}"), unit)
+    steps = finite(metadata.get("TimeIncrement"))
+    if steps and is_unitless(str(metadata.get("TimeIncrementUnit", "s"))):
+        facts.spacing["T"] = steps
+
+
+def _read_resolution(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> None:
+    """Take the resolution tags with their own unit; with ImageJ's only if they have none.
+
+    ``unit`` and ``spacing`` are ImageJ's names: beside tags in pixels per inch, which is what
+    tifffile writes if nothing else is asked for, nobody knows what they count.
+    """
+    unit = str(metadata.get("unit", ""))
+    tag_unit = page.tags.valueof(296, default=1)
+    if not unit or tag_unit == 3:
+        facts.pixel_size |= measured_pixel_size(page)
+    elif tag_unit == 1:
+        for axis, per in page_resolution(page).items():
+            facts.take_size(axis, 1 / per, unit)
+    elif page_resolution(page):
+        facts.note(
+            f"its resolution is stated per inch, its unit as {unit!r}: the pixel size is unknown"
+        )
+        return
+    if "Z" not in facts.pixel_size:
+        facts.take_size("Z", abs(finite(metadata.get("spacing")) or 0.0), unit)
+    facts.drop_even_spacing()
 
 
 def _read_channels(entries: Any) -> tuple[Channel, ...]:
@@ -67,10 +96,18 @@ def _read_channels(entries: Any) -> tuple[Channel, ...]:
 def shaped_description(image: Image, provenance: Mapping[str, Any] | None) -> str:
     """Return the JSON in which tifffile, `shaped_facts` and `read_provenance` find it all."""
     metadata: dict[str, Any] = {"shape": image.shape, "axes": image.axes}
-    for axis, size in image.pixel_size.items():
-        metadata |= {f"PhysicalSize{axis}": float(size), f"PhysicalSize{axis}Unit": "um"}
+    for axis in "ZYX":
+        unit = "um" if axis in image.pixel_size else UNITLESS
+        for key, value in (
+            ("PhysicalSize", image.step(axis)),
+            ("Position", image.origin.get(axis)),
+        ):
+            if value is not None:
+                metadata |= {f"{key}{axis}": float(value), f"{key}{axis}Unit": unit}
     if image.time_step is not None:
         metadata |= {"TimeIncrement": float(image.time_step), "TimeIncrementUnit": "s"}
+    elif "T" in image.spacing:
+        metadata |= {"TimeIncrement": float(image.spacing["T"]), "TimeIncrementUnit": UNITLESS}
     if image.channels:
         metadata["channels"] = [asdict(channel) for channel in image.channels]
     for key, name in TEXTS:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_vdsr.io.units import to_micrometres
+from napari_vdsr.io.provenance import KEY
+from napari_vdsr.io.units import INCH, to_micrometres
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -16,6 +17,7 @@ DEFAULT_DPI = (
 )  # fmt: skip
 DPI_TOLERANCE = 0.015
 LARGEST, SMALLEST = 1000.0, 1e-6
+CM = 1e4
 
 
 def page_resolution(page: TiffPage) -> dict[str, float]:
@@ -30,7 +32,7 @@ def page_resolution(page: TiffPage) -> dict[str, float]:
     return found
 
 
-def measured_pixel_size(page: TiffPage, unit: str = "") -> dict[str, float]:
+def measured_pixel_size(page: TiffPage) -> dict[str, float]:
     """Return the pixel size of a plain TIFF in micrometres, if it was set on purpose.
 
     The resolution tags count as measured only if their unit is inch or centimetre, they are
@@ -41,19 +43,44 @@ def measured_pixel_size(page: TiffPage, unit: str = "") -> dict[str, float]:
     ----------
     page : tifffile.TiffPage
         The page with the tags.
+    """
+    unit = _unit(page)
+    if unit is None or print_resolution(page):
+        return {}
+    size = {axis: unit / per for axis, per in page_resolution(page).items()}
+    return size if all(SMALLEST <= s <= LARGEST for s in size.values()) else {}
+
+
+def print_resolution(page: TiffPage, unit: str = "") -> tuple[float, float] | None:
+    """Return dots per inch along X and Y that tell a printer's or screen's resolution.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page with the tags.
     unit : str
         Unit of the tags, if other metadata states it; else the ResolutionUnit tag does.
+
+    Returns
+    -------
+    tuple of float or None
+        None if the tags measure pixels, or say nothing.
     """
-    if not unit:
-        unit = {2: "inch", 3: "cm"}.get(page.tags.valueof(296, default=1), "")
-    size = {}
-    for axis, per in page_resolution(page).items():
-        length = to_micrometres(1 / per, unit)
-        if length is not None:
-            size[axis] = length
-    if any(_is_default(25400.0 / s) or not SMALLEST <= s <= LARGEST for s in size.values()):
-        return {}
-    return size
+    length = to_micrometres(1, unit) if unit else _unit(page)
+    per = page_resolution(page)
+    if length not in (INCH, CM) or set(per) != {"X", "Y"}:
+        return None
+    dpi = (per["X"] * INCH / length, per["Y"] * INCH / length)
+    if str(page.software).startswith(KEY):
+        # This package writes in centimetres what was measured, in inches what was not.
+        return dpi if length == INCH else None
+    trusted = unit or all(SMALLEST <= INCH / value <= LARGEST for value in dpi)
+    return None if trusted and not any(map(_is_default, dpi)) else dpi
+
+
+def _unit(page: TiffPage) -> float | None:
+    """Micrometres of the tags' own unit; None if that is no length."""
+    return {2: INCH, 3: CM}.get(page.tags.valueof(296, default=1))
 
 
 def _is_default(dpi: float) -> bool:

@@ -179,7 +179,10 @@ def _assemble(
     data = upright(data, letters, orientation)
     if orientation in TURNED:
         swapped = {"X": "Y", "Y": "X"}
-        facts.pixel_size = {swapped.get(a, a): s for a, s in facts.pixel_size.items()}
+        for sizes in (facts.pixel_size, facts.spacing, facts.origin):
+            turned = {swapped.get(a, a): s for a, s in sizes.items()}
+            sizes.clear()
+            sizes.update(turned)
     if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -190,6 +193,8 @@ def _assemble(
         data=data,
         axes=letters,
         pixel_size=facts.pixel_size,
+        spacing=facts.spacing,
+        origin=facts.origin,
         time_step=facts.time_step,
         name=name,
         metadata=facts.metadata,

@@ -18,11 +18,11 @@ import zarr
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Channel, Image, check_dtype
 from napari_vdsr.io.axes import SPARE, override_axes, plane_last
-from napari_vdsr.io.facts import display_range
+from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
 from napari_vdsr.io.provenance import KEY
-from napari_vdsr.io.units import to_micrometres, to_seconds
+from napari_vdsr.io.units import to_seconds
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -112,7 +112,18 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         letters = plane_last(letters)
         order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
         levels = [_lazy(array).transpose(order) for array in arrays]
-        image = Image(data=levels[0], axes=letters, name=name, files=(path,), **facts)
+        image = Image(
+            data=levels[0],
+            axes=letters,
+            pixel_size=facts.pixel_size,
+            spacing=facts.spacing,
+            origin=facts.origin,
+            time_step=facts.time_step,
+            name=name,
+            metadata=facts.metadata,
+            notes=tuple(facts.notes),
+            files=(path,),
+        )
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
     return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
 
@@ -228,9 +239,7 @@ def _lazy(array: Any) -> da.Array:
     return as_dask(ZarrSource(str(array.store_path), array), size)
 
 
-def _axes(
-    path: str, multiscales: dict[str, Any], override: str | None
-) -> tuple[str, dict[str, Any]]:
+def _axes(path: str, multiscales: dict[str, Any], override: str | None) -> tuple[str, Facts]:
     """Letters of the axes as stored, and what the description says of them."""
     described = multiscales.get("axes")
     if described is None:
@@ -244,32 +253,38 @@ def _axes(
         letters += meant if free else next(a for a in SPARE if a not in letters)
     if override is None and not {"Y", "X"} <= set(letters):
         letters = letters[:-2] + "YX"
-    factors, shift = _transform(multiscales)
-    facts: dict[str, Any] = {"pixel_size": {}, "origin": {}, "metadata": {}}
-    unitless = {}
-    for letter, axis, factor, offset in zip(letters, axes, factors, shift):
-        unit = str(axis.get("unit", ""))
+    return letters, _placed(letters, axes, multiscales)
+
+
+def _placed(letters: str, axes: list[dict[str, Any]], multiscales: dict[str, Any]) -> Facts:
+    """Sizes and place, each with the unit of its axis, or without one."""
+    facts = Facts()
+    transform = _transform(multiscales)
+    if transform is None:
+        return facts
+    for letter, axis, factor, offset in zip(letters, axes, *transform):
+        unit = str(axis.get("unit") or "")
         if letter == "T":
-            facts["time_step"] = to_seconds(factor, unit)
+            facts.time_step = to_seconds(factor, unit)
+            if facts.time_step is None and factor not in (1.0, 0.0):
+                facts.spacing["T"] = factor
         elif letter in "ZYX":
-            size = to_micrometres(factor, unit)
-            if size is not None:
-                facts["pixel_size"][letter] = size
-                facts["origin"][letter] = offset * size / factor
-            elif factor > 0 and math.isfinite(factor):
-                unitless[letter] = factor
-    facts["origin"] = {a: value for a, value in facts["origin"].items() if value}
-    if set(unitless.values()) - {1.0}:
-        facts["metadata"]["scale_without_unit"] = unitless
-    return letters, facts
+            facts.take_size(letter, factor, unit)
+            facts.take_origin(letter, offset, unit)
+            continue
+        if offset:
+            facts.note(f"its translation along {letter} was left out")
+    return facts
 
 
-def _transform(multiscales: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Scale and translation of the first level along each axis."""
+def _transform(multiscales: dict[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Scale and translation of the first level along each axis; None if not stated."""
     steps = [
         *(multiscales["datasets"][0].get("coordinateTransformations") or ()),
         *(multiscales.get("coordinateTransformations") or ()),
     ]
+    if not steps:
+        return None
     scale, shift = [1.0] * 16, [0.0] * 16
     for step in steps:
         if step.get("type") == "scale" and isinstance(step.get("scale"), list):

@@ -152,9 +152,9 @@ def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
 def _transformations(image: Image, axes: str, level: int) -> list[dict[str, Any]]:
     scale, shift = [], []
     for letter in axes:
-        step = image.pixel_size.get(letter, 1.0)
+        step = image.step(letter) or 1.0
         if letter == "T":
-            step = image.time_step or 1.0
+            step = image.time_step or step
         factor = 2**level if letter in "YX" else 1
         scale.append(step * factor)
         # A mean of pixels lies in the middle of them.

@@ -93,8 +93,8 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
 
     Notes
     -----
-    Pixel sizes come from scale and units. A scale other than 1 without a unit is taken for
-    micrometres, as most readers of napari mean it.
+    Pixel sizes come from scale and units. Of a scale without a unit nobody knows what it
+    measures: it becomes the image's ``spacing``.
     """
     if meta.get("multiscale"):
         data = data[0]
@@ -127,24 +127,28 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
 
 
 def _physical(axes: str, meta: Mapping[str, Any], ndim: int) -> dict[str, Any]:
-    """Pixel size and origin in micrometres, and seconds between frames."""
+    """Pixel size, spacing, origin and time step."""
     scale = np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim)
     translate = np.broadcast_to(np.asarray(meta.get("translate", 0.0), float), ndim)
     units = [str(u) for u in meta.get("units") or (PIXEL,) * ndim]
-    unit_known = any(unit != PIXEL for unit in units)
-    found: dict[str, Any] = {"pixel_size": {}, "origin": {}}
-    plane = [abs(s) for a, s in zip(axes, scale) if a in "ZYX"]
-    for letter, step, start, unit in zip(axes, scale, translate, units):
-        size, seconds = in_units(abs(step), unit, MICROMETRE), in_units(abs(step), unit, SECOND)
-        if letter in "ZYX" and size is None and not unit_known and set(plane) != {1.0}:
-            size, unit = abs(step), MICROMETRE
-        if letter in "ZYX" and size:
-            found["pixel_size"][letter] = size
-            found["origin"][letter] = start * size / abs(step)
-        elif letter == "T" and seconds:
-            found["time_step"] = seconds
-    found["origin"] = {a: v for a, v in found["origin"].items() if v}
-    return found
+    size: dict[str, float] = {}
+    spacing: dict[str, float] = {}
+    origin: dict[str, float] = {}
+    time_step = None
+    for letter, step, start, unit in zip(axes, np.abs(scale), translate, units):
+        wanted = SECOND if letter == "T" else MICROMETRE
+        known = in_units(step, unit, wanted)
+        if letter == "T":
+            time_step = known
+        elif letter in "ZYX":
+            size |= {} if known is None else {letter: known}
+            origin[letter] = float(start if known is None else start * known / step)
+        if letter in "TZYX" and known is None:
+            spacing[letter] = float(step)
+    origin = {a: v for a, v in origin.items() if v}
+    if not set(origin) & set(spacing) and set(spacing.values()) == {1.0}:
+        spacing = {}
+    return {"pixel_size": size, "spacing": spacing, "origin": origin, "time_step": time_step}
 
 
 def in_units(value: float, unit: str, wanted: str) -> float | None:
@@ -259,7 +263,6 @@ def _metadata(image: Image) -> dict[str, Any]:
 
 def physical_transform(image: Image, letters: str) -> dict[str, Any]:
     """Scale, translation and units of a layer with these axes."""
-    unitless = image.metadata.get("scale_without_unit", {})
     scale, translate, units = [], [], []
     for letter in letters:
         if letter in image.pixel_size:
@@ -269,7 +272,7 @@ def physical_transform(image: Image, letters: str) -> dict[str, Any]:
             scale.append(image.time_step)
             units.append(SECOND)
         else:
-            scale.append(unitless.get(letter, 1.0))
+            scale.append(image.spacing.get(letter, 1.0))
             units.append(PIXEL)
         translate.append(image.origin.get(letter, 0.0))
     return {"scale": tuple(scale), "translate": tuple(translate), "units": tuple(units)}
