@@ -34,7 +34,6 @@ class Remedy(Enum):
     # Writing
     PLAIN_TIFF = "write a plain TIFF"
     FEWER_AXES = "write a plain TIFF, which takes any axes"
-    SAVE_TIFF = "write a TIFF"
     OME_TIFF = "write an OME-TIFF or a plain TIFF"
     OVERWRITE = "remove it, or allow overwriting"
     LET_EXIST = "let existing outputs be skipped or overwritten, or choose another output folder"

@@ -15,7 +15,6 @@ WORDS = {
     Remedy.FLOAT32: "pass --precision float32",
     Remedy.PLAIN_TIFF: "pass --format tiff",
     Remedy.FEWER_AXES: "pass --format tiff",
-    Remedy.SAVE_TIFF: "pass --format ome-tiff, or tiff",
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
     Remedy.OVERWRITE: "remove it, or pass --if-exists overwrite",
     Remedy.LET_EXIST: "pass --if-exists skip or overwrite, or another output folder",

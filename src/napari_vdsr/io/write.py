@@ -203,14 +203,15 @@ def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     if kind == "ome-zarr" and image.is_rgb and "C" in order:
         raise failure(target, "OME-Zarr cannot hold channels of colours", Remedy.FEWER_AXES)
     refusal = imagej_refusal(image) if kind == "imagej" else None
+    remedy = Remedy.OME_TIFF if name in TYPES else Remedy.PLAIN_TIFF
     if refusal:
-        raise failure(target, refusal, Remedy.OME_TIFF)
+        raise failure(target, refusal, remedy)
     if kind == "png" and name not in ("uint8", "uint16"):
-        raise failure(target, f"PNG holds uint8 and uint16, not {name}", Remedy.SAVE_TIFF)
+        raise failure(target, f"PNG holds uint8 and uint16, not {name}", remedy)
     planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
     if kind == "png" and planes != 1:
         raise failure(
-            target, f"PNG holds one plane, not the {planes} of axes {order}", Remedy.SAVE_TIFF
+            target, f"PNG holds one plane, not the {planes} of axes {order}", Remedy.OME_TIFF
         )
 
 

@@ -11,20 +11,16 @@ OTHER_FOLDER = "choose another run folder"
 WORDS = {
     Remedy.FILL_NAN: "write a number into 'NaN becomes', under Advanced",
     Remedy.WIDER_RANGE: "choose 'minmax' as Intensities, under Advanced",
-    Remedy.AS_NUMBERS: (
-        "save the mask and open the file, which gives 0 and 255, or use it as labels: right-click "
-        "the layer, Convert to Labels"
-    ),
+    Remedy.AS_NUMBERS: ("save the layer, which writes a mask as 0 and 255, and open that file"),
     Remedy.NAME_AXES: "the sliders below the canvas show how; the pixels are the same either way",
     Remedy.COUNT_AXES: "give the layer one axis label for each dimension, such as {axes}",
     Remedy.MORE_MEMORY: "close other programs",
     Remedy.ON_CPU: "close what else uses it, or choose 'cpu' as Device",
     Remedy.AUTO_DEVICE: "choose 'auto' as Device",
     Remedy.FLOAT32: "choose 'float32' as Precision, under Advanced",
-    Remedy.PLAIN_TIFF: "save it as OME-Zarr (.ome.zarr)",
+    Remedy.PLAIN_TIFF: "save it as OME-Zarr, .ome.zarr",
     Remedy.FEWER_AXES: ("split the layer first (Layers > Data > Split Stack), and save the parts"),
-    Remedy.SAVE_TIFF: "save it as OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr)",
-    Remedy.OME_TIFF: "save it as OME-TIFF (.ome.tif) or OME-Zarr (.ome.zarr)",
+    Remedy.OME_TIFF: "save it as OME-TIFF, .ome.tif, or OME-Zarr, .ome.zarr",
     Remedy.OVERWRITE: "remove it, or choose another name",
     Remedy.LET_EXIST: "choose another folder",
     Remedy.COMPRESS: "free some space, or choose a folder on another disk",

@@ -6,7 +6,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
@@ -42,6 +42,7 @@ def _write(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
 
 
 def _write_layers(path: str, layers: Sequence[LayerData], kind: Format) -> list[str]:
+    layers = list(map(_without_masks, layers))
     image = joined(layers)
     provenance = next(
         (
@@ -91,6 +92,19 @@ def joined(layers: Sequence[LayerData]) -> Image:
         axes=first.axes[:at] + "C" + first.axes[at:],
         channels=tuple(channel_of(meta) for _, meta, _ in layers),
     )
+
+
+def _without_masks(layer: LayerData) -> LayerData:
+    """Layer as it is, or one of 0 and 255 in place of false and true, which no format has."""
+    data, meta, kind = layer
+    levels = list(data) if meta.get("multiscale") else [data]
+    if levels[0].dtype != bool:
+        return layer
+    levels = [(np.asarray(d) if isinstance(d, np.ndarray) else da.asarray(d)) for d in levels]
+    levels = [level.astype(np.uint8) * np.uint8(255) for level in levels]
+    show_info(f"Layer {meta.get('name')!r} is a mask: it is saved as 0 and 255.")
+    limits = {"contrast_limits": (0, 255)} if "contrast_limits" in meta else {}
+    return levels if meta.get("multiscale") else levels[0], {**meta, **limits}, kind
 
 
 def _warn_of_losses(meta: dict[str, Any]) -> None:
