@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST_REASON = 160
+# Raised where a parser trusted what it read; what they say is about its code.
+PYTHONS_OWN = (
+    TypeError, AttributeError, IndexError, AssertionError, NameError, ArithmeticError,
+    StopIteration, BufferError,
+)  # fmt: skip
 
 
 def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileError:
@@ -23,11 +28,19 @@ def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileErr
 
 
 def one_line(error: BaseException) -> str:
-    """Return what a library's exception says, short enough for one line."""
+    """Return what a library's exception says to a person, short enough for one line."""
     text = " ".join(str(error).split()).rstrip(".")
-    if len(text) > LONGEST_REASON:
-        text = text[:LONGEST_REASON] + "..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, OverflowError):
+        return "a number in it is too large"
+    if isinstance(error, UnicodeError):
+        return "text in it is not readable"
+    if isinstance(error, KeyError) and text:
+        return f"{text} is missing in it"
+    if isinstance(error, PYTHONS_OWN) or not text:
+        return "its content makes no sense"
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
 
 
 def system_reason(error: OSError) -> str:

@@ -16,35 +16,46 @@ import numpy as np
 import zarr
 
 from napari_vdsr.errors import UsageError
-from napari_vdsr.image import Channel, Image, check_dtype
+from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import SPARE, override_axes, plane_last
 from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.units import to_seconds
+from napari_vdsr.io.zarr_checks import (
+    check_array,
+    check_name,
+    checked_multiscales,
+    largest_file,
+    pieces,
+)
+from napari_vdsr.io.zarr_store import WatchedStore
 
 if TYPE_CHECKING:
     import dask.array as da
 
 CHUNK_BYTES = 2**22
-LARGEST_CHUNK = 2**31
 BEFORE_AXES = "TCZYX"  # what versions 0.1 and 0.2 always have
-# Codecs that turn numbers into bytes and nothing else. Others, such as numcodecs' pickle,
-# could run what a stranger wrote.
-SAFE_CODECS = {
-    "bytes", "transpose", "sharding_indexed", "gzip", "zstd", "blosc", "crc32c", "zlib", "lz4",
-    "bz2", "lzma", "delta", "shuffle", "fixedscaleoffset", "quantize", "bitround", "astype",
-    "packbits", "crc32", "adler32", "fletcher32", "jenkins_lookup3", "zfpy", "pcodec",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class ZarrSource:
-    """An array on disk; indexing it reads the chunks needed."""
+    """An array on disk; indexing it reads the chunks needed.
+
+    Attributes
+    ----------
+    path : str
+        The OME-Zarr folder.
+    array : zarr.Array
+        In it.
+    store : WatchedStore
+        That the array reads from.
+    """
 
     path: str
     array: Any
+    store: WatchedStore
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,12 +67,18 @@ class ZarrSource:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the pixels, in native byte order."""
         dtype: np.dtype[Any] = self.array.dtype
-        return dtype
+        return dtype.newbyteorder("=")
 
     def __getitem__(self, key: Any) -> np.ndarray:
         with reading(self.path):
-            return np.asarray(self.array[key])
+            pixels = np.asarray(self.array[key], self.dtype)
+            self.store.check_metadata()
+            return pixels
+
+    def __dask_tokenize__(self) -> object:
+        return self.store.token(self.array.path)
 
 
 def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> list[Image]:
@@ -95,8 +112,10 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
     with reading(path), warnings.catch_warnings():
         # What zarr finds unusual in a readable file is nothing a user could change.
         warnings.simplefilter("ignore")
-        group, multiscales = _multiscales(path, series)
+        store = WatchedStore(path)
+        group, multiscales = _multiscales(store, series)
         attributes = _ome(group)
+        multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = _axes(path, multiscales, axes)
         names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
         arrays = [_array(path, group, name) for name in names]
@@ -111,7 +130,7 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         letters = stored.replace("C", "S") if rgb and "S" not in stored else stored
         letters = plane_last(letters)
         order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
-        levels = [_lazy(array).transpose(order) for array in arrays]
+        levels = [_lazy(store, array).transpose(order) for array in arrays]
         image = Image(
             data=levels[0],
             axes=letters,
@@ -121,7 +140,7 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
             time_step=facts.time_step,
             name=name,
             metadata=facts.metadata,
-            notes=tuple(facts.notes),
+            notes=(*facts.notes, *notes),
             files=(path,),
         )
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
@@ -132,7 +151,7 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
     """Return what `write_image` recorded in an OME-Zarr folder; None if it is not ours."""
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        group, _ = _multiscales(path, 0)
+        group, _ = _multiscales(WatchedStore(path), 0)
         own = _ome(group).get(KEY, {}).get("provenance")
         return dict(own) if isinstance(own, dict) else None
 
@@ -140,15 +159,16 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
 def group_attributes(path: str) -> dict[str, Any]:
     """Return the metadata of a Zarr group; none of what is no group."""
     try:
-        return _ome(zarr.open_group(path, mode="r"))
+        return _ome(zarr.open_group(WatchedStore(path), mode="r"))
     except (KeyError, ValueError, TypeError, OSError, json.JSONDecodeError):
         return {}
 
 
-def _multiscales(path: str, series: int) -> tuple[Any, dict[str, Any]]:
+def _multiscales(store: WatchedStore, series: int) -> tuple[Any, dict[str, Any]]:
     """Find the group of an image and the description of its levels."""
+    path = store.name
     try:
-        group: Any = zarr.open_group(path, mode="r")
+        group: Any = zarr.open_group(store, mode="r")
     except (KeyError, ValueError, TypeError, OSError, json.JSONDecodeError) as error:
         if (Path(path) / ".zarray").is_file() or _is_plain_array(path):
             raise failure(
@@ -194,49 +214,19 @@ def _ome(group: Any) -> dict[str, Any]:
 
 
 def _array(path: str, group: Any, name: str) -> Any:
-    if name.startswith(("/", "\\")) or ".." in Path(name).parts:
-        raise damaged(path, f"refers to another folder: {name}")
+    check_name(path, name)
     try:
         array = group[name]
     except KeyError as error:
         raise damaged(path, f"its array {name!r} is missing") from error
-    if not isinstance(array, zarr.Array):
-        raise damaged(path, f"{name!r} is no array")
-    check_dtype(array.dtype, path)
-    for codec in _codec_names(array.metadata.to_dict()):
-        if codec.removeprefix("numcodecs.").lower() not in SAFE_CODECS:
-            raise failure(path, f"its codec {codec!r} is not allowed", "Save it with another codec")
-    chunk = math.prod(array.chunks) * array.dtype.itemsize
-    if chunk > LARGEST_CHUNK:
-        raise failure(path, f"has chunks of {chunk / 2**30:.1f} GiB", "Save it in smaller chunks")
+    check_array(path, name, array)
     return array
 
 
-def _codec_names(metadata: Any) -> list[str]:
-    """Names of all codecs in an array's metadata, those within shards too."""
-    names: list[str] = []
-    for key in ("codecs", "index_codecs", "filters", "compressor"):
-        value = metadata.get(key) if isinstance(metadata, dict) else None
-        for codec in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(codec, dict):
-                names.append(str(codec.get("name", codec.get("id"))))
-                names += _codec_names(codec.get("configuration"))
-            elif codec is not None:
-                names.append(str(getattr(codec, "codec_id", type(codec).__name__)))
-    return names
-
-
-def _lazy(array: Any) -> da.Array:
-    """Chunks as stored, or groups of them in the plane."""
-    chunks = list(getattr(array, "shards", None) or array.chunks)
-    plane = range(max(0, array.ndim - 2), array.ndim)
-    bytes_ = math.prod(chunks) * array.dtype.itemsize
-    while bytes_ * 2 <= CHUNK_BYTES and any(chunks[i] < array.shape[i] for i in plane):
-        axis = min((i for i in plane if chunks[i] < array.shape[i]), key=lambda i: chunks[i])
-        chunks[axis] *= 2
-        bytes_ *= 2
-    size = tuple(min(c, n) for c, n in zip(chunks, array.shape))
-    return as_dask(ZarrSource(str(array.store_path), array), size)
+def _lazy(store: WatchedStore, array: Any) -> da.Array:
+    size = pieces(store.name, array, CHUNK_BYTES)
+    store.watch(array.path, largest_file(array))
+    return as_dask(ZarrSource(store.name, array, store), size)
 
 
 def _axes(path: str, multiscales: dict[str, Any], override: str | None) -> tuple[str, Facts]:
