@@ -6,7 +6,6 @@ The layout is that of https://ngff.openmicroscopy.org/0.5/, and of the versions 
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
