@@ -121,9 +121,10 @@ def test_series_are_chosen_by_index(tmp_path):
         tif.write(pixels((10, 20)))
         tif.write(pixels((3, 30, 40), "u1"), photometric="minisblack")
     image = read_image(tmp_path / "a.tif")
-    assert image.shape == (10, 20)
+    assert image.shape == (3, 30, 40)
     assert image.metadata["series_count"] == 2
     assert read_image(tmp_path / "a.tif", series=1).shape == (3, 30, 40)
+    assert read_image(tmp_path / "a.tif", series=0).shape == (10, 20)
     with pytest.raises(UsageError, match="0 to 1, not 2"):
         read_image(tmp_path / "a.tif", series=2)
 

@@ -42,7 +42,7 @@ class Settings:
     model: Model
     scale: float | tuple[float, float] = 2
     axes: str | None = None
-    series: int = 0
+    series: int | None = None
     format: Format | None = None
     compression: Compression | None = None
     if_exists: str = "error"

@@ -69,8 +69,13 @@ def command(
         ),
     ] = None,
     series: Annotated[
-        int, typer.Option(help="Which image of a file that holds several.", rich_help_panel=PIXELS)
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="Which image of a file that holds several.",
+            show_default="the main one",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     recursive: Annotated[
         bool,
         typer.Option("--recursive", "-r", help="Enter subfolders.", rich_help_panel=FILES),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
     from napari_vdsr.io.pages import Pages
 
-MOST_TAGS = 4096
-ASCII = 2
 LARGEST_SEGMENT = 2**31
 # The most that one coded byte can stand for, by TIFF compression tag. A deflate bit codes
 # at most 258 bytes; the longest string of a 12-bit LZW table is 3838; runs of PackBits 128.
@@ -35,52 +32,6 @@ GREY_OR_COLOR = {
     PHOTOMETRIC.YCBCR,
     PHOTOMETRIC.LINEAR_RAW,
 }
-
-
-def check_directories(path: str) -> None:
-    """Refuse a chain of directories that tifffile would follow for ever, or misread.
-
-    Raises
-    ------
-    ImageFileError
-        If the chain bites its own tail, or if the description, which may say what the
-        pages mean, lies beyond the file's end.
-    """
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        head = file.read(4)
-        order, big = "<" if head[:1] == b"I" else ">", b"+" in head
-        start, count, entry, number = (8, "Q", "HHQQ", "Q") if big else (4, "H", "HHII", "I")
-        count, entry, number = order + count, order + entry, order + number
-
-        def field(position: int, form: str) -> int:
-            file.seek(position)
-            data = file.read(struct.calcsize(form))
-            return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else 0
-
-        seen: set[int] = set()
-        offset = field(start, number)
-        while 0 < offset < size:
-            if offset in seen:
-                raise damaged(path, "its page directories form a circle")
-            tags = field(offset, count)
-            entries = offset + struct.calcsize(count)
-            end = entries + tags * struct.calcsize(entry)
-            if not 0 < tags <= MOST_TAGS or end > size:
-                return
-            if not seen:
-                file.seek(entries)
-                _check_description(path, file.read(end - entries), entry, size)
-            seen.add(offset)
-            offset = field(end, number)
-
-
-def _check_description(path: str, entries: bytes, form: str, size: int) -> None:
-    for code, kind, count, value in struct.iter_unpack(form, entries):
-        inline = count <= struct.calcsize(form) - struct.calcsize(form[:-1])
-        if code == 270 and kind == ASCII and not inline and value + count > size:
-            raise damaged(path, "cut short: its description is missing")
 
 
 def check_kind(path: str, page: TiffPage) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts, display_range
-from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, decode_value
 from napari_vdsr.io.units import UNITLESS, to_seconds
 
@@ -17,67 +15,18 @@ if TYPE_CHECKING:
     from typing import Any
     from xml.etree.ElementTree import Element
 
-MOST_PLANES = 10_000_000
 
-
-def check_ome(path: str, xml: str) -> None:
-    """Refuse OME-XML that would exhaust memory or lead out of the file's folder.
-
-    Raises
-    ------
-    ImageFileError
-        On entities, on more planes than any file has, on names with a folder in them.
-    """
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise damaged(path, "its OME-XML defines entities")
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return  # tifffile then reads the pages without it
-    for element in root.iter():
-        tag = _tag(element)
-        if tag == "Pixels":
-            planes = math.prod(int(element.get(f"Size{a}", 1)) for a in "ZCT")
-            if not 0 < planes <= MOST_PLANES:
-                raise damaged(path, f"its OME-XML claims {planes} planes")
-        elif tag == "TiffData":
-            counts = [int(v) for k, v in element.items() if k != "UUID"]
-            if any(not 0 <= n <= MOST_PLANES for n in counts):
-                raise damaged(path, "its OME-XML numbers planes that cannot be")
-        elif tag == "UUID":
-            name = element.get("FileName", "")
-            if "/" in name or "\\" in name:
-                raise damaged(path, f"its OME-XML refers to another folder: {name}")
-
-
-def ome_facts(xml: str, series: int, name: str | None) -> Facts | None:
+def ome_facts(root: Element, position: int) -> Facts:
     """Return what OME-XML says about one of its images.
 
     Parameters
     ----------
-    xml : str
+    root : xml.etree.ElementTree.Element
         The whole document.
-    series : int
-        Index of the image among those with pixels in this file.
-    name : str or None
-        Its name, which decides if the index is out of range.
-
-    Returns
-    -------
-    Facts or None
-        None if the document describes no image, as in a file whose metadata are elsewhere.
+    position : int
+        Number of the image in it.
     """
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return None
-    images = [e for e in root if _tag(e) == "Image"]
-    named = [e for e in images if name and e.get("Name") == name]
-    if not images:
-        return None
-    image = images[series] if series < len(images) else (named or images)[0]
-    if len(named) == 1:
-        image = named[0]
+    image = [e for e in root if _tag(e) == "Image"][position]
     facts = Facts()
     for child in image:
         if _tag(child) == "Pixels":

@@ -22,6 +22,7 @@ Window = tuple[slice, slice, slice, slice, slice]
 READ_BYTES = 2**22
 NEW_JPEG = 7
 JPEG = (6, NEW_JPEG, 33007, 34892)
+MISSING = -1
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Pages:
     files : tuple of Stamp
         One file, or the files of a multi-file OME-TIFF.
     file_of : numpy.ndarray
-        Index into `files` for each page.
+        Index into `files` for each page; `MISSING` for one that is not there.
     offsets, counts : numpy.ndarray
         File position and length of each segment (strip or tile), (pages, segments).
     tables : tuple of bytes or None
@@ -86,6 +87,8 @@ class Pages:
         dtype of the bytes where a page is one uncompressed block; else empty.
     dtype : numpy.dtype
         Of the pixels, in native byte order.
+    fill : float
+        What a page that is not there is filled with.
     recent : RecentArrays
         Segments decoded last.
     """
@@ -101,6 +104,7 @@ class Pages:
     tiled: bool
     raw: str
     dtype: np.dtype[Any]
+    fill: float = 0
     recent: RecentArrays = field(default_factory=RecentArrays, repr=False)
 
     def read(self, page: int, window: Window) -> np.ndarray:
@@ -118,6 +122,8 @@ class Pages:
         numpy.ndarray
             Five-dimensional, of `dtype`.
         """
+        if self.file_of[page] == MISSING:
+            return np.full(_extent(window), self.fill, self.dtype)
         stamp = self.files[self.file_of[page]]
         with stamp.open() as file:
             if self.raw:

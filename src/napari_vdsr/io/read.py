@@ -37,7 +37,13 @@ def is_image_file(path: str | Path) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) -> Image:
+def read_image(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+    partial: bool = False,
+) -> Image:
     """Read an image file lazily.
 
     No file stays open: a chunk opens the file when it is computed. The array can be
@@ -82,10 +88,16 @@ def read_image(path: str | Path, *, axes: str | None = None, series: int = 0) ->
     Indices of a palette are kept as intensities if its luminance rises or falls all
     along, as a display's does; other palettes are replaced by their colours.
     """
-    return read_levels(path, axes=axes, series=series)[0]
+    return read_levels(path, axes=axes, series=series, partial=partial)[0]
 
 
-def read_levels(path: str | Path, *, axes: str | None = None, series: int = 0) -> list[Image]:
+def read_levels(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+    partial: bool = False,
+) -> list[Image]:
     """Read an image at every size that its file holds, lazily.
 
     Parameters
@@ -104,10 +116,10 @@ def read_levels(path: str | Path, *, axes: str | None = None, series: int = 0) -
     if is_zarr_folder(file):
         from napari_vdsr.io.zarr_read import read_zarr_levels  # zarr takes a while to import
 
-        return read_zarr_levels(file, axes=axes, series=series, name=name)
+        return read_zarr_levels(file, axes=axes, series=series or 0, name=name)
     head = _head(file)
     if head.startswith(TIFF_MAGIC):
-        return read_tiff_levels(file, axes=axes, series=series, name=name)
+        return read_tiff_levels(file, axes=axes, series=series, name=name, partial=partial)
     if head.startswith(PICTURE_MAGIC):
         return [read_picture(file, axes=axes, name=name)]
     raise _unknown(file, head)

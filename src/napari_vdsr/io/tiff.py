@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile
+from tifffile.tifffile import shaped_description_metadata
 
-from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
-from napari_vdsr.io.checks import check_directories, check_kind
+from napari_vdsr.io.chain import follow
+from napari_vdsr.io.checks import check_kind
 from napari_vdsr.io.facts import Facts
-from napari_vdsr.io.failure import damaged, reading
+from napari_vdsr.io.failure import reading
+from napari_vdsr.io.holes import salvage
 from napari_vdsr.io.imagej import imagej_facts
 from napari_vdsr.io.lazy import as_dask, chunk_shape
-from napari_vdsr.io.ome import check_ome, ome_facts, ome_provenance
+from napari_vdsr.io.ome import ome_facts, ome_provenance
+from napari_vdsr.io.omexml import is_ome
+from napari_vdsr.io.opening import letters_of, opened
 from napari_vdsr.io.palette import color_table, full_map, is_display_map, look_up
+from napari_vdsr.io.peek import description
 from napari_vdsr.io.plain import shaped_facts
 from napari_vdsr.io.provenance import KEY, from_lines
 from napari_vdsr.io.raster import pillow_tiff
@@ -27,17 +30,18 @@ from napari_vdsr.io.series import stack_of
 from napari_vdsr.io.vendor import vendor_pixel_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import dask.array as da
     from tifffile import TiffPage, TiffPageSeries
 
-# tifffile logs what it tolerates. Without a handler of its own Python would print that on
-# the terminal; programs that set up logging still get it.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    from napari_vdsr.io.choice import SeriesInfo
+    from napari_vdsr.io.holes import Holes
+    from napari_vdsr.io.lazy import Stack
+    from napari_vdsr.io.opening import Opened
 
 
-def read_tiff_levels(path: str, *, axes: str | None, series: int, name: str) -> list[Image]:
+def read_tiff_levels(
+    path: str, *, axes: str | None, series: int | None, name: str, partial: bool = False
+) -> list[Image]:
     """Read one series of a TIFF file at every size that the file holds, lazily.
 
     Parameters
@@ -46,10 +50,12 @@ def read_tiff_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         The file.
     axes : str or None
         Letters for the stored dimensions, instead of the file's own.
-    series : int
-        Which of several images in the file.
+    series : int or None
+        Which of several images in the file; None for the main one.
     name : str
         Name of the resulting images.
+    partial : bool
+        Whether planes may be missing.
 
     Returns
     -------
@@ -65,48 +71,52 @@ def read_tiff_levels(path: str, *, axes: str | None, series: int, name: str) -> 
     UsageError
         If there is no such series.
     """
-    with _opened(path) as tif:
-        chosen = _choose(path, tif, series)
+    with opened(path, series=series, partial=partial, named=axes is not None) as found:
+        chosen = found.series
         page = chosen.keyframe
         check_kind(path, page)
-        facts = _facts(tif, chosen, series)
-        images = []
+        facts = _facts(found)
+        facts.notes[:0] = found.notes
+        images: list[Image] = []
         for level in _levels(chosen):
+            whole = level is chosen
             if _needs_pillow(page):
                 data = pillow_tiff(path, level.shape)
                 files: tuple[str, ...] = (path,)
             else:
-                stack = stack_of(path, level)
+                stack, holes = stack_of(
+                    path, level, letters_of(level), partial=partial, reason=found.reason
+                )
                 data = as_dask(stack, chunk_shape(stack))
                 files = tuple(stamp.name for stamp in stack.pages.files)
-            known = facts if level is chosen else Facts()
+                if holes is not None:
+                    if not whole:
+                        break
+                    data = _salvaged(data, holes, stack, facts)
+            if whole and len(files) > 1:
+                facts.notes.append(f"{len(files)} files make up this image")
+            files = tuple(dict.fromkeys((*files, *found.sources)))
+            known = facts if whole else Facts()
             images.append(
                 _assemble(path, files, data, level.axes, page, chosen.kind, known, axes, name)
             )
         return images
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[TiffFile]:
-    """Open a TIFF file, after a look at what could keep tifffile busy for ever."""
-    with reading(path):
-        check_directories(path)
-        with TiffFile(path) as tif:
-            if tif.ome_metadata:
-                check_ome(path, tif.ome_metadata)
-            yield tif
+def list_tiff(path: str) -> list[SeriesInfo]:
+    """Return what a TIFF file says of each of its images."""
+    with opened(path, partial=True) as found:
+        return found.found
 
 
-def _choose(path: str, tif: TiffFile, series: int) -> TiffPageSeries:
-    found = [s for s in tif.series if 0 not in s.shape or len(tif.series) == 1]
-    if not found or not found[0].shape or 0 in found[0].shape:
-        raise damaged(path, "holds no image")
-    if not 0 <= series < len(found):
-        raise UsageError(
-            f"{path}: has {len(found)} image series, so series must be 0 to {len(found) - 1}, "
-            f"not {series}."
-        )
-    return found[series]
+def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts) -> da.Array:
+    """Leave out missing planes, and say so."""
+    crop, what = salvage(holes, stack.pages.fill)
+    facts.notes.append(what)
+    if "C" in holes.letters:
+        part = crop[holes.letters.index("C")]
+        facts.channels = facts.channels[part]
+    return data[crop]
 
 
 def _levels(series: TiffPageSeries) -> list[TiffPageSeries]:
@@ -128,17 +138,17 @@ def _needs_pillow(page: TiffPage) -> bool:
     return page.compression == 6 or page.compression in (1, 5, 8, 32773, 32946)
 
 
-def _facts(tif: TiffFile, series: TiffPageSeries, index: int) -> Facts:
+def _facts(found: Opened) -> Facts:
     """Gather the metadata that the kind of file offers."""
+    tif, series = found.tif, found.series
     page = series.keyframe
-    in_ome = ome_facts(tif.ome_metadata, index, series.name) if tif.ome_metadata else None
-    if in_ome is not None:
-        facts = in_ome
+    if found.document is not None:
+        facts = ome_facts(found.document.root, found.position)
     elif series.kind == "imagej":
         facts = imagej_facts(tif.imagej_metadata, page)
     elif series.kind == "shaped":
-        found = tif.shaped_metadata or ()
-        facts = shaped_facts(found[index] if index < len(found) else {}, page)
+        metadata = page.shaped_description or "{}"
+        facts = shaped_facts(shaped_description_metadata(metadata), page)
     else:
         facts = Facts(pixel_size=vendor_pixel_size(tif) or measured_pixel_size(page))
         if page.description:
@@ -147,8 +157,8 @@ def _facts(tif: TiffFile, series: TiffPageSeries, index: int) -> Facts:
         facts.metadata["software"] = page.software
     if isinstance(page.tags.valueof(306), str):
         facts.metadata["datetime"] = page.tags.valueof(306)
-    if len(tif.series) > 1:
-        facts.metadata["series_count"] = len(tif.series)
+    if len(found.found) > 1:
+        facts.metadata["series_count"] = len(found.found)
     return facts
 
 
@@ -231,12 +241,15 @@ def _apply_palette(
 
 def tiff_provenance(path: str) -> dict[str, Any] | None:
     """Return what `write_image` recorded in a TIFF file; None if it is not ours."""
-    with _opened(path) as tif:
-        if tif.ome_metadata:
-            return ome_provenance(tif.ome_metadata)
-        if tif.is_imagej:
-            return from_lines(str((tif.imagej_metadata or {}).get("Info", "")))
-        for metadata in tif.shaped_metadata or ():
-            if isinstance(metadata.get(KEY), dict):
-                return dict(metadata[KEY])
-    return None
+    with reading(path):
+        follow(path)
+        text = description(path)
+        if text is not None and is_ome(text):
+            return ome_provenance(text)
+        with TiffFile(path, is_ome=False) as tif:
+            if tif.is_imagej:
+                return from_lines(str((tif.imagej_metadata or {}).get("Info", "")))
+            text = tif.pages.first.shaped_description
+            metadata = shaped_description_metadata(text) if text else {}
+            own = metadata.get(KEY)
+            return dict(own) if isinstance(own, dict) else None

@@ -1,0 +1,492 @@
+"""Opening a TIFF file: which images it holds, and the one that is asked for."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
+
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.io import omexml
+from napari_vdsr.io.axes import name_axes
+from napari_vdsr.io.chain import Chain, Ended, follow
+from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
+from napari_vdsr.io.failure import damaged, failure, reading
+from napari_vdsr.io.heard import heard, told
+from napari_vdsr.io.holes import Holes, refused
+from napari_vdsr.io.micromanager import (
+    NDTIFF,
+    STACK,
+    by_position,
+    check_index,
+    check_ndtiff,
+    check_stack,
+    kind_of,
+)
+from napari_vdsr.io.peek import description
+from napari_vdsr.io.series import file_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tifffile import TiffPage
+
+    from napari_vdsr.io.omexml import OmeDocument, OmeImage
+
+COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
+REDUCED, MASK = 1, 4
+# In tifffile's order: the first that a file is decides how its pages are read.
+KINDS = (
+    "shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "sis", "svs", "scn",
+    "qpi", "ndpi", "bif", "avs", "eer", "philips", "scanimage", "nih", "mdgel",
+)  # fmt: skip
+SALVAGE = (
+    "Export or copy it again, or ask for a partial reading, which takes the planes that are there"
+)
+
+
+@dataclass
+class Opened:
+    """An open file and one of its images.
+
+    Attributes
+    ----------
+    tif : tifffile.TiffFile
+        The open file.
+    series : tifffile.TiffPageSeries
+        The image.
+    info : SeriesInfo
+        What is said of it.
+    found : list of SeriesInfo
+        All images of the file.
+    document : OmeDocument or None
+        What the file, or its set, says in OME-XML.
+    position : int
+        Number of the image in that document.
+    notes : list of str
+        For people.
+    reason : str
+        Why planes are missing.
+    sources : tuple of str
+        Files that decide what is read and hold no pixels of it.
+    """
+
+    tif: TiffFile
+    series: TiffPageSeries
+    info: SeriesInfo
+    found: list[SeriesInfo]
+    document: OmeDocument | None = None
+    position: int = 0
+    notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    sources: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(
+    path: str, *, series: int | None = None, partial: bool = False, named: bool = False
+) -> Iterator[Opened]:
+    """Open a TIFF file for one of its images.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    series : int or None
+        Number of the image; None for the main one.
+    partial : bool
+        Whether planes may be missing.
+    named : bool
+        Whether the user names the axes, so that unreadable metadata may be left aside.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is damaged, or says something of itself that is not so.
+    UsageError
+        If there is no such image.
+    """
+    with reading(path), heard() as log:
+        chain = _checked_chain(path, partial)
+        notes = [f"the file is cut short: {_broken(chain)}"] if chain.broken is not None else []
+        document = None
+        text = description(path)
+        if text is not None and omexml.is_ome(text):
+            try:
+                document = omexml.read_document(path, text)
+            except ImageFileError as error:
+                if not named or "cannot be parsed" not in str(error):
+                    raise
+                notes.append("its OME-XML cannot be parsed: the pages are read one by one")
+            else:
+                if document is None:
+                    notes.append(_without_document(path, text))
+        if document is not None and kind_of(path) != STACK:
+            with _open_ome(path, document, chain, series, partial) as result:
+                result.notes += notes
+                yield _finished(result, log)
+        else:
+            with _open_pages(path, document, chain, series, partial, named) as result:
+                result.notes += notes
+                yield _finished(result, log)
+
+
+def _finished(result: Opened, log: list[str]) -> Opened:
+    told_of = note(result.found, result.info)
+    # What this package says itself, and better.
+    known = ["Missing data are zeroed"]
+    if result.series.kind == "imagej":
+        known.append("ImageJ series metadata invalid")
+    log = [line for line in log if not any(words in line for words in known)]
+    result.notes = [*filter(None, (told_of, *result.notes, told(log)))]
+    return result
+
+
+def _checked_chain(path: str, partial: bool) -> Chain:
+    chain = follow(path)
+    if chain.broken is None:
+        return chain
+    if not chain.count:
+        raise damaged(path, "cut short: its first page directory is missing")
+    if not partial:
+        raise failure(path, f"cut short: {_broken(chain)}", SALVAGE)
+    return chain
+
+
+def _broken(chain: Chain) -> str:
+    number = "1 page is" if chain.count == 1 else f"{chain.count} pages are"
+    return f"{number} there, and the directory of the next is missing"
+
+
+def _without_document(path: str, text: str) -> str:
+    elsewhere = next(
+        (e for e in omexml.parse(path, text) if str(e.tag).endswith("BinaryOnly")), None
+    )
+    if elsewhere is None:
+        return "its OME-XML describes no planes: the pages are read one by one"
+    name = elsewhere.get("MetadataFile", "")[:80]
+    return f"its metadata are in {name}, which is not there: the pages are read one by one"
+
+
+@contextmanager
+def _tiff(path: str, chain: Chain, **flags: Any) -> Iterator[TiffFile]:
+    """Open a file with tifffile; where its chain is broken, as if it ended there."""
+    if chain.broken is None:
+        with TiffFile(path, **flags) as tif:
+            yield tif
+        return
+    with Ended(path, chain) as file, TiffFile(file, **flags) as tif:
+        yield tif
+
+
+# --- OME --------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_ome(
+    path: str, document: OmeDocument, chain: Chain, series: int | None, partial: bool
+) -> Iterator[Opened]:
+    found = ome_list(document)
+    info = chosen(path, found, series)
+    image = next(one for one in document.images if one.index == info.index)
+    gone = omexml.missing_files(document, image)
+    spare = sum(max(0, run.first + run.count - image.planes) for run in image.runs)
+    image = omexml.counted(document, image, set(gone))
+    reason = _reason(gone)
+    _check_planes(path, image, set(gone), reason, partial)
+    with _tiff(
+        path, chain, omexml=document.for_tifffile(image, set(gone)), is_shaped=False,
+        is_lsm=False, is_mmstack=False, is_imagej=False,
+    ) as tif:  # fmt: skip
+        pages = [one for one in tif.series if one.kind == "ome"]
+        if len(pages) != 1:
+            page = tif.pages.first
+            raise damaged(
+                path,
+                f"its OME-XML describes planes of {image.shape[-2]} x {image.shape[-1]}, and its "
+                f"pages are {' x '.join(map(str, page.shape))}",
+            )
+        info = _as_read(path, info, pages[0])
+        found = [info if one.index == info.index else one for one in found]
+        source = (document.source,) if document.source != path else ()
+        notes = [f"its OME-XML lists {spare} planes more than the image has"] if spare else []
+        yield Opened(tif, pages[0], info, found, document, image.position, notes, reason, source)
+
+
+def ome_list(document: OmeDocument) -> list[SeriesInfo]:
+    """Return what an OME document says of its images."""
+    found = []
+    for image in document.images:
+        axes = image.order + ("S" if image.samples > 1 else "")
+        shape = image.shape + ((image.samples,) if image.samples > 1 else ())
+        kept = [i for i, n in enumerate(shape) if n > 1 or axes[i] in "YX"]
+        found.append(
+            SeriesInfo(
+                index=image.index,
+                name=image.name,
+                axes="".join(axes[i] for i in kept),
+                shape=tuple(shape[i] for i in kept),
+                dtype=image.dtype,
+                files=tuple(document.path_of(name) for name in image.files),
+                beside=beside_by_name(image.name),
+                own=document.own in image.files,
+            )
+        )
+    return with_main(found)
+
+
+def _reason(gone: dict[str, str]) -> str:
+    texts = [f"{name} {why}" for name, why in list(gone.items())[:3]]
+    more = f" and {len(gone) - 3} more files" if len(gone) > 3 else ""
+    return ", ".join(texts) + more
+
+
+def _check_planes(path: str, image: OmeImage, gone: set[str], reason: str, partial: bool) -> None:
+    """Refuse an image with planes that are nowhere, before tifffile lists them."""
+    missing = np.ones(image.planes, bool)
+    for run in image.runs:
+        if run.file not in gone:
+            missing[run.first : run.first + run.count] = False
+    if not missing.any() or (partial and not missing.all()):
+        return
+    kept = [i for i, n in enumerate(image.shape[:-2]) if n > 1]
+    letters = "".join(image.order[i] for i in kept)
+    shape = [image.shape[i] for i in kept]
+    raise refused(path, Holes(missing.reshape(shape), letters, reason))
+
+
+# --- other kinds ------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_pages(
+    path: str,
+    document: OmeDocument | None,
+    chain: Chain,
+    series: int | None,
+    partial: bool,
+    named: bool,
+) -> Iterator[Opened]:
+    stack = kind_of(path)
+    if stack == STACK:
+        check_index(path)
+    elif stack == NDTIFF:
+        check_ndtiff(path)
+    with _tiff(path, chain, is_ome=False) as tif:
+        if not len(tif.pages):
+            raise damaged(path, "holds no image")
+        if tif.is_mmstack:
+            check_stack(path, tif)
+        pages = _series(tif)
+        if pages and pages[0].kind == "mmstack":
+            pages = by_position(tif, pages[0])
+        pages = _short_imagej(path, tif, pages, partial)
+        notes = _check_kind(path, tif, pages, chain, partial, named)
+        pages = [one for one in pages if one.shape and 0 not in one.shape]
+        if not pages:
+            raise damaged(path, "holds no image")
+        found = with_main([_info(path, i, one) for i, one in enumerate(pages)])
+        info = chosen(path, found, series)
+        position = _position(document, info)
+        yield Opened(tif, pages[info.index], info, found, document, position, notes)
+
+
+def _series(tif: TiffFile) -> list[TiffPageSeries]:
+    try:
+        return list(tif.series)
+    except RuntimeError:
+        # Pages that differ in the midst of equal ones: tifffile compares a few alone.
+        tif.is_uniform = False
+        return list(tif.series)
+
+
+def _info(path: str, index: int, series: TiffPageSeries) -> SeriesInfo:
+    page = series.keyframe
+    files = (
+        tuple(dict.fromkeys(file_of(path, p) for p in series if p is not None))
+        if (series.is_multifile or series.kind == "mmstack")
+        else (path,)
+    )
+    beside = beside_by_name(series.name)
+    if not beside and int(page.subfiletype) & (REDUCED | MASK):
+        beside = "mask" if page.subfiletype & MASK else "reduced"
+    return SeriesInfo(
+        index=index,
+        name=" ".join(series.name.split()),
+        axes=letters_of(series),
+        shape=tuple(series.shape),
+        dtype=str(series.dtype),
+        files=files,
+        beside=beside,
+        own=path in files,
+    )
+
+
+def _as_read(path: str, info: SeriesInfo, series: TiffPageSeries) -> SeriesInfo:
+    return SeriesInfo(
+        **{
+            **info.__dict__,
+            "axes": letters_of(series),
+            "shape": tuple(series.shape),
+            "dtype": str(series.dtype),
+        }
+    )
+
+
+def letters_of(series: TiffPageSeries) -> str:
+    """Return the letters that the axes of a series are read as."""
+    return name_axes(
+        series.axes,
+        series.shape,
+        color=series.keyframe.photometric in COLORS,
+        stack="ZTC" if series.kind == "imagej" else "TZC",
+    ).letters
+
+
+def _position(document: OmeDocument | None, info: SeriesInfo) -> int:
+    """Return which image of a document a position of a Micro-Manager stack is."""
+    if document is None:
+        return 0
+    own = document.own_images()
+    return own[0].position if len(own) == 1 else min(info.index, len(document.images) - 1)
+
+
+def _check_kind(
+    path: str,
+    tif: TiffFile,
+    pages: list[TiffPageSeries],
+    chain: Chain,
+    partial: bool,
+    named: bool,
+) -> list[str]:
+    """Refuse, or say, that an image is read otherwise than its metadata say."""
+    kinds = {one.kind for one in pages}
+    claimed = [kind for kind in KINDS if getattr(tif, f"is_{kind}", False)]
+    notes = []
+    if claimed and kinds and claimed[0] not in kinds and kinds.isdisjoint(claimed):
+        planes = _claimed_planes(tif)
+        if claimed[0] == "imagej" and planes > chain.count and not partial:
+            raise refused_stack(path, tif, planes)
+        if claimed[0] == "shaped" and planes > max(_planes(one) for one in pages):
+            raise (
+                failure(
+                    path,
+                    f"cut short: its metadata tell of {planes} planes, and it has "
+                    f"{max(_planes(one) for one in pages)}",
+                    "Export or copy it again, or name its axes to read the pages one by one",
+                )
+                if not named
+                else damaged(path, "cut short")
+            )
+        notes.append(
+            f"its {_SPOKEN.get(claimed[0], claimed[0].upper())} metadata do not fit its pages, "
+            "which are read without them"
+        )
+    for one in pages:
+        if one.kind == "imagej" and chain.count not in (1, _planes(one)):
+            number = _planes(one)
+            if number > chain.count and not _in_one_block(one):
+                continue  # the planes that are missing are named when they are looked up
+            if chain.count > number:
+                notes.append(
+                    f"{chain.count - number} of its {chain.count} pages are no part of the image "
+                    "that its ImageJ metadata describe"
+                )
+        if one.transform is not None:
+            notes.append("intensities are as stored, not linearised")
+    return list(dict.fromkeys(notes))
+
+
+_SPOKEN = {"shaped": "JSON", "imagej": "ImageJ", "mmstack": "Micro-Manager", "ndtiff": "NDTiff"}
+
+
+def _planes(series: TiffPageSeries) -> int:
+    return int(math.prod(series.get_shape(False)) // max(1, math.prod(series.keyframe.shape)))
+
+
+def _in_one_block(series: TiffPageSeries) -> bool:
+    return series.dataoffset is not None
+
+
+def _claimed_planes(tif: TiffFile) -> int:
+    """Return how many planes the ImageJ or JSON metadata tell of."""
+    if tif.is_imagej:
+        metadata = tif.imagej_metadata or {}
+        sizes = [_number(metadata.get(key)) for key in ("channels", "slices", "frames")]
+        return max(math.prod(sizes), _number(metadata.get("images")))
+    from tifffile.tifffile import shaped_description_metadata
+
+    page = tif.pages.first
+    if page.shaped_description is None:
+        return 1
+    shape = shaped_description_metadata(page.shaped_description).get("shape", ())
+    return int(math.prod(map(int, shape)) // max(1, math.prod(page.shape)))
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, int) and value > 0 else 1
+
+
+def refused_stack(path: str, tif: TiffFile, planes: int) -> ImageFileError:
+    """Return the error for an ImageJ stack whose planes are not all there."""
+    page = tif.pages.first
+    held = _held(path, page) if page.is_final else len(tif.pages)
+    if held >= planes:
+        return damaged(path, f"its ImageJ metadata tell of {planes} planes")
+    if not held:
+        return damaged(path, "cut short: pixels are missing at its end")
+    missing = np.arange(min(planes, omexml.MOST_PLANES)) >= held
+    shape, axes = _imagej_shape(tif)
+    if math.prod(shape) != len(missing):
+        shape, axes = (len(missing),), "Z"
+    kept = [i for i, n in enumerate(shape) if n > 1]
+    letters = "".join(axes[i] for i in kept)
+    return refused(path, Holes(missing.reshape([shape[i] for i in kept]), letters))
+
+
+def _held(path: str, page: TiffPage) -> int:
+    """Return how many planes after one another there is room for in a file."""
+    room = os.path.getsize(path) - int(page.dataoffsets[0])
+    return int(max(0, room) // max(1, int(page.nbytes)))
+
+
+def _imagej_shape(tif: TiffFile) -> tuple[tuple[int, ...], str]:
+    """Return the axes that count planes, as ImageJ stores them."""
+    metadata = tif.imagej_metadata or {}
+    order = str(metadata.get("order", "czt")).upper()
+    letters = order[::-1] if sorted(order) == sorted("CZT") else "TZC"
+    keys = {"C": "channels", "Z": "slices", "T": "frames"}
+    shape = tuple(_number(metadata.get(keys[letter])) for letter in letters)
+    images = _number(metadata.get("images"))
+    if math.prod(shape) == 1 and images > 1:
+        return (images,), "Z"
+    return shape, letters
+
+
+def _short_imagej(
+    path: str, tif: TiffFile, pages: list[TiffPageSeries], partial: bool
+) -> list[TiffPageSeries]:
+    """Return an ImageJ stack that is cut short, which tifffile takes for one plane."""
+    if not partial or not tif.is_imagej or any(one.kind == "imagej" for one in pages):
+        return pages
+    page = tif.pages.first
+    shape, axes = _imagej_shape(tif)
+    held, planes = _held(path, page), math.prod(shape)
+    if not page.is_final or planes <= held or not 0 < planes <= omexml.MOST_PLANES:
+        return pages
+    return [
+        TiffPageSeries(
+            [page],
+            shape + page.shape,
+            page.dtype,
+            axes + page.axes,
+            parent=tif,
+            kind="imagej",
+            truncated=True,
+        )
+    ]
