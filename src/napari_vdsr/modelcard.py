@@ -7,6 +7,7 @@ that opening a stranger's file runs no code.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -104,9 +105,9 @@ def find_model(name_or_path: str | Path) -> Path:
     """
     bundled = BUNDLED / f"{name_or_path}{SUFFIX}"
     path = Path(name_or_path)
-    if path.name == str(name_or_path) and not path.suffix and bundled.is_file():
+    if path.name == str(name_or_path) and not path.suffix and os.path.isfile(bundled):
         return bundled
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path's, False for a name that is too long
         return path
     names = ", ".join(card.name for card in list_models())
     raise ModelFileError(

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+import os
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
+
+from msgspec import Meta, Struct, defstruct
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
+from napari_vdsr.modelcard import LARGEST_SCALE
 from napari_vdsr.networks import NETWORKS
+from napari_vdsr.schema import Damaged, checked, read_toml
+from napari_vdsr.text import shown
 from napari_vdsr.training.degradation import DOWNSAMPLINGS
 
 PRESETS = Path(__file__).parent / "presets"
 CHOICES = {
-    "mode": ("sr", "paired", "denoise", "jpeg", "mixed"),
-    "downsampling": DOWNSAMPLINGS,
+    "downsampling": tuple(DOWNSAMPLINGS),
     "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
-    "optimizer": ("adamw", "sgd"),
-    "clip": ("norm", "value", "adjustable", "none"),
-    "schedule": ("stable-decay", "cosine", "step"),
-    "keep": ("best", "last"),
-    "precision": ("auto", "float32", "bf16", "fp16"),
 }
-KINDS = {
-    int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers",
-    bool: "true or false",
-}  # fmt: skip
 # What a run's file says beside its recipe; see `plan`.
 OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
 # Settings that name files.
 FILES = ("start_from", "psf", "noise_from")
 NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
 LARGEST_SEED = 2**63 - 1
-POSITIVE = ("lr", "clip_value")
+# Beyond it a run needs hundreds of gigabytes, and no published network comes near.
+MOST_WEIGHTS = 10**9
+MOST_PIXELS = 2**28
 # What each mode leaves aside; it would stand in the model's card as if it had been done.
 BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noise_from")
 PAIRS = ("allow_shift",)
@@ -45,31 +43,16 @@ UNUSED = {
     "jpeg": (*BLUR, *NOISE, "downsampling", "scales", *PAIRS),
     "mixed": PAIRS,
 }
-LIMITS = {
-    "memory": (0, math.inf),
-    "series": (0, math.inf),
-    "last_init": (0, math.inf),
-    "flat_threshold": (0, math.inf),
-    "clip_value": (0, math.inf),
-    "momentum": (0, 1),
-    "depth": (2, math.inf),
-    "width": (1, math.inf),
-    "patch_size": (1, math.inf),
-    "batch_size": (1, math.inf),
-    "redraws": (0, math.inf),
-    "lr": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "warmup": (0, math.inf),
-    "decay": (0, 1),
-    "drop_every": (1, math.inf),
-    "ema": (0, 1),
-    "steps": (1, math.inf),
-    "minutes": (0, math.inf),
-    "validate_every": (1, math.inf),
-    "seed": (0, LARGEST_SEED),
-    "hold_out": (0, 0.9),
-    "patience": (0, math.inf),
-}
+
+# What a setting can be. Where the largest is beyond all use, it stands for "no limit", and
+# keeps a slip, or a file from elsewhere, from being acted upon.
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Positive = Annotated[int, Meta(ge=1, le=10**12)]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Sigma = Annotated[float, Meta(ge=0, le=32)]
+Momentum = Annotated[float, Meta(ge=0, lt=1)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,65 +68,65 @@ class TrainConfig:
     """
 
     architecture: str = "vdsr"
-    depth: int = 20
-    width: int = 64
-    last_init: float = 0.1
+    depth: Annotated[int, Meta(ge=2, le=4096)] = 20
+    width: Annotated[int, Meta(ge=1, le=4096)] = 64
+    last_init: Amount = 0.1
     start_from: str = ""
-    mode: str = "sr"
+    mode: Literal["sr", "paired", "denoise", "jpeg", "mixed"] = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
     downsampling: str = "bicubic"
-    blur: tuple[float, float] = (0.0, 0.0)
+    blur: tuple[Sigma, Sigma] = (0.0, 0.0)
     psf: str = ""
-    noise_gain: tuple[float, float] = (0.0, 0.0)
-    noise_offset: float = 0.0
-    noise_read: tuple[float, float] = (0.0, 0.0)
+    noise_gain: tuple[Amount, Amount] = (0.0, 0.0)
+    noise_offset: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
+    noise_read: tuple[Amount, Amount] = (0.0, 0.0)
     noise_from: str = ""
-    jpeg_quality: tuple[int, int] = (0, 0)
+    jpeg_quality: tuple[Percent, Percent] = (0, 0)
     channel: str = ""
-    series: int = 0
-    hold_out: float = 0.1
+    series: Count = 0
+    hold_out: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
     allow_shift: bool = False
-    memory: float = 4.0
-    patch_size: int = 41
-    batch_size: int = 32
-    flat_threshold: float = 1e-4
-    redraws: int = 4
-    optimizer: str = "adamw"
-    lr: float = 7e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip: str = "norm"
-    clip_value: float = 2.0
-    schedule: str = "stable-decay"
-    warmup: int = 400
-    decay: float = 0.25
-    drop_every: int = 2490
-    ema: float = 0.999
-    steps: int = 20000
-    minutes: float = 0.0
-    precision: str = "auto"
-    validate_every: int = 1000
-    patience: int = 0
-    keep: str = "best"
-    seed: int = 2016
+    memory: Amount = 4.0
+    patch_size: Positive = 41
+    batch_size: Positive = 32
+    flat_threshold: Amount = 1e-4
+    redraws: Count = 4
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Meta(gt=0, le=1e6)] = 7e-4
+    betas: tuple[Momentum, Momentum] = (0.9, 0.99)
+    momentum: Share = 0.9
+    weight_decay: Amount = 0.0
+    clip: Literal["norm", "value", "adjustable", "none"] = "norm"
+    clip_value: Annotated[float, Meta(gt=0, le=1e12)] = 2.0
+    schedule: Literal["stable-decay", "cosine", "step"] = "stable-decay"
+    warmup: Count = 400
+    decay: Share = 0.25
+    drop_every: Positive = 2490
+    ema: Share = 0.999
+    steps: Positive = 20000
+    minutes: Amount = 0.0
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    validate_every: Positive = 1000
+    patience: Count = 0
+    keep: Literal["best", "last"] = "best"
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)] = 2016
 
     def __post_init__(self) -> None:
+        # Whatever way it was made, its fields hold what they say.
+        settings = _checked(self.to_dict())
+        for field in fields(self):
+            object.__setattr__(self, field.name, getattr(settings, field.name))
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(
-                    f"training setting {name} is {getattr(self, name)!r}; "
+                    f"training setting {name} is {shown(getattr(self, name))}; "
                     f"allowed are {', '.join(allowed)}."
                 )
-        self._check_finite()
-        for name, (low, high) in LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                span = f"at least {low}" if high == math.inf else f"{low} to {high}"
-                raise UsageError(
-                    f"training setting {name} is {getattr(self, name)}; allowed is {span}."
-                )
+        self._check_size()
         if not self.scales or min(self.scales) < 2:
-            raise UsageError(f"scales are {list(self.scales)}; pass whole numbers from 2.")
+            raise UsageError(f"scales are {shown(self.scales)}; pass whole numbers from 2.")
+        if max(self.scales) > LARGEST_SCALE:
+            raise UsageError(f"scales are {shown(self.scales)}; the largest is {LARGEST_SCALE}.")
         if len(set(self.scales)) < len(self.scales):
             raise UsageError(f"scales are {list(self.scales)}; pass each of them once.")
         self._check_degradations()
@@ -155,34 +138,26 @@ class TrainConfig:
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
 
-    def _check_finite(self) -> None:
-        for name, value in self.to_dict().items():
-            numbers = [v for v in (value if isinstance(value, list) else [value])
-                       if isinstance(v, float)]  # fmt: skip
-            if not all(map(math.isfinite, numbers)):
-                raise UsageError(f"training setting {name} is {value}; it must be finite.")
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise UsageError(
-                    f"training setting {name} is {getattr(self, name)}; it must be above 0."
-                )
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+    def _check_size(self) -> None:
+        weights = 9 * self.depth * self.width**2
+        if weights > MOST_WEIGHTS:
             raise UsageError(
-                f"training setting betas is {list(self.betas)}; pass two numbers from 0 to below 1."
+                f"training settings depth {self.depth} and width {self.width} make some "
+                f"{weights:.0e} weights; allowed are {MOST_WEIGHTS:.0e}."
+            )
+        pixels = self.batch_size * self.patch_size**2
+        if pixels > MOST_PIXELS:
+            raise UsageError(
+                f"training settings batch_size {self.batch_size} and patch_size {self.patch_size} "
+                f"make {pixels:.0e} pixels at once; allowed are {MOST_PIXELS:.0e}."
             )
 
     def _check_degradations(self) -> None:
-        spans = {
-            "blur": (0, 32), "noise_gain": (0, math.inf), "noise_read": (0, math.inf),
-            "jpeg_quality": (0, 100),
-        }  # fmt: skip
-        for name, (least, most) in spans.items():
-            span = getattr(self, name)
-            if len(span) != 2 or not least <= span[0] <= span[1] <= most:
-                limit = "" if most == math.inf else f" and at most {most}"
+        for name in ("blur", "noise_gain", "noise_read", "jpeg_quality"):
+            smallest, largest = getattr(self, name)
+            if smallest > largest:
                 raise UsageError(
-                    f"training setting {name} is {list(span)}; pass [smallest, largest], both at "
-                    f"least {least}{limit}."
+                    f"training setting {name} is {[smallest, largest]}; pass [smallest, largest]."
                 )
         if self.jpeg_quality[1] > 0 and self.jpeg_quality[0] < 1:
             raise UsageError(f"jpeg_quality is {list(self.jpeg_quality)}; it begins at 1.")
@@ -245,28 +220,40 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         If there is no such preset or file, it is not TOML, or names an unknown setting.
     """
     path = PRESETS / f"{preset_or_path}.toml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, False for a name that is too long
         path = Path(preset_or_path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
+    return config_from(found_beside(settings_in(path), path.parent) | overrides)
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """Plain values of a TOML file.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from error
-    return config_from(found_beside(values, path.parent) | overrides)
+        return read_toml(path)
+    except Damaged as error:
+        raise UsageError(f"{path}: not a TOML file: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def found_beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Settings in which files count from the folder of the TOML file, if they are there."""
     paths = {key: folder / values[key] for key in FILES
              if isinstance(values.get(key), str) and values[key]}  # fmt: skip
-    return values | {key: str(path) for key, path in paths.items() if path.is_file()}
+    return values | {key: str(path) for key, path in paths.items() if os.path.isfile(path)}
 
 
 def config_from(values: dict[str, Any]) -> TrainConfig:
     """Config from plain values, as read from TOML or from a checkpoint."""
-    known = {f.name: f for f in fields(TrainConfig)}
+    known = [field.name for field in fields(TrainConfig)]
     unknown = sorted(set(values) - set(known))
     if unknown and unknown[0] in OF_A_RUN:
         raise UsageError(
@@ -274,24 +261,22 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
         )
     if unknown:
         raise UsageError(
-            f"unknown training setting {unknown[0]!r}; allowed are {', '.join(known)}."
+            f"unknown training setting {shown(unknown[0])}; allowed are {', '.join(known)}."
         )
-    typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    for name, value in typed.items():
-        if not _same_type(value, known[name].default):
-            default = known[name].default
-            kind = KINDS[type(default)]
-            if isinstance(default, tuple) and isinstance(default[0], int):
-                kind = "a list of whole numbers"
-            given = list(value) if isinstance(value, tuple) else value
-            raise UsageError(f"training setting {name} is {given!r}; it must be {kind}.")
-    return replace(TrainConfig(), **typed)
+    return TrainConfig(**values)
 
 
-def _same_type(value: Any, default: Any) -> bool:
-    if isinstance(value, bool) or isinstance(default, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_same_type(v, default[0]) for v in value)
-    # TOML writes 0 for 0.0.
-    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
+def _checked(values: dict[str, Any]) -> Any:
+    """Settings of the types and within the limits that `TrainConfig` states."""
+    try:
+        return checked(values, _settings())
+    except Damaged as error:
+        raise UsageError(f"training setting {error}.") from error
+
+
+@cache
+def _settings() -> type[Struct]:
+    """Schema of the settings: `TrainConfig`'s annotations, which dataclasses do not check."""
+    types = get_type_hints(TrainConfig, include_extras=True)
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    return defstruct("Settings", [(name, types[name], defaults[name]) for name in defaults])

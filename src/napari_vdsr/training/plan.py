@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.training.config import OF_A_RUN, PRESETS, TrainConfig, found_beside, load_config
+from napari_vdsr.text import shown
+from napari_vdsr.training.config import (
+    OF_A_RUN,
+    PRESETS,
+    TrainConfig,
+    found_beside,
+    load_config,
+    settings_in,
+)
 from napari_vdsr.training.dataset import Sources
 
 if TYPE_CHECKING:
@@ -58,30 +66,27 @@ def read_plan(path: Path, *, preset: str | None = None, **overrides: Any) -> Pla
     UsageError
         If it cannot be read, names an unknown setting, or gives one a wrong value.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    values = settings_in(path)
     folder, validation = path.parent, _text(values, "validation")
     sources = Sources(
         images=_paths(values, "images", folder),
         inputs=_paths(values, "low_resolution", folder),
-        validation=folder / Path(validation).expanduser() if validation else None,
+        validation=folder / os.path.expanduser(validation) if validation else None,
         exclude=tuple(_texts(values, "exclude")),
     )
     output, name = _text(values, "output"), _text(values, "name")
     named = _text(values, "preset") or FAST
     if preset is None and named not in presets():
-        raise UsageError(f"{path}: preset is {named!r}; allowed are {', '.join(presets())}.")
+        raise UsageError(f"{path}: preset is {shown(named)}; allowed are {', '.join(presets())}.")
     known = (*OF_A_RUN, *(field.name for field in fields(TrainConfig)))
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UsageError(f"{path}: unknown setting {unknown[0]!r}; allowed are {', '.join(known)}.")
+        raise UsageError(
+            f"{path}: unknown setting {shown(unknown[0])}; allowed are {', '.join(known)}."
+        )
     values = found_beside(values, folder)
     config = load_config(preset or named, **(values | overrides))
-    return Plan(config, sources, folder / Path(output).expanduser() if output else None, name)
+    return Plan(config, sources, folder / os.path.expanduser(output) if output else None, name)
 
 
 def presets() -> list[str]:
@@ -157,7 +162,7 @@ def _text(values: dict[str, Any], key: str) -> str:
     """Take a setting of one text out of `values`; empty if it is not there."""
     given = values.pop(key, "")
     if not isinstance(given, str):
-        raise UsageError(f"{key} is {given!r}; it must be one text.")
+        raise UsageError(f"{key} is {shown(given)}; it must be one text.")
     return given
 
 
@@ -166,9 +171,9 @@ def _texts(values: dict[str, Any], key: str) -> list[str]:
     given = values.pop(key, [])
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{key} is {given!r}; it must be a text or a list of texts.")
+        raise UsageError(f"{key} is {shown(given)}; it must be a text or a list of texts.")
     return [text for text in texts if text]
 
 
 def _paths(values: dict[str, Any], key: str, folder: Path) -> tuple[Path, ...]:
-    return tuple(folder / Path(text).expanduser() for text in _texts(values, key))
+    return tuple(folder / os.path.expanduser(text) for text in _texts(values, key))
