@@ -25,6 +25,14 @@ class Remedy(Enum):
     NAME_AXES = "name the axes, such as {axes}, to say otherwise"
     COUNT_AXES = "give one letter for each dimension, such as {axes}"
 
+    # Which image, and how much of it
+    SERIES = "another one is read by its number"
+    PARTIAL = (
+        "export or copy it again, or ask for a partial reading, which takes the planes that are "
+        "there"
+    )
+    READ_PAGES = "export it again, or name its axes to read its pages one by one"
+
     # Computing
     MORE_MEMORY = "allow more memory"
     ON_CPU = "close what else uses it, or compute on the CPU"

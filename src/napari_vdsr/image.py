@@ -70,7 +70,8 @@ class Image:
         ``"description"`` (str), ``"software"`` (str), ``"imagej"`` (dict as tifffile
         gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
         ``"acquired"`` (ISO 8601 str), ``"photometric"``, ``"extrasamples"``,
-        ``"series_count"`` (as in TIFF).
+        ``"series_count"`` (as in TIFF), ``"series"`` (number of the image, where a file
+        holds several).
     notes : tuple of str
         For people, one clause each: how what the source left open was read, and what of
         it could not be.

@@ -159,7 +159,9 @@ def test_the_largest_image_is_read_and_the_others_are_told(tmp_path):
             tif.write(frame, metadata=None)
     image = read_image(tmp_path / "movie.tif")
     np.testing.assert_array_equal(np.asarray(image.data), frames)
-    assert "holds 2 images (series): 0 (Y32 X40), 1 (T5 Y64 X64); series 1 was read" in image.notes
+    assert (
+        "holds 2 images (series): 0 (Y32 X40), 1 (T5 Y64 X64); series 1 was read" in image.notes[0]
+    )
     assert read_image(tmp_path / "movie.tif", series=0).shape == (32, 40)
     with pytest.raises(UsageError, match=r"0 to 1, not 7\. It holds 2 images"):
         read_image(tmp_path / "movie.tif", series=7)

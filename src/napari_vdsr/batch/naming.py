@@ -16,7 +16,7 @@ SUFFIX_OF = {
     "png": ".png",
     "ome-zarr": ".ome.zarr",
 }
-FIELDS = ("stem", "ext", "parent", "model", "scale")
+FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
 
 
@@ -27,7 +27,7 @@ class Naming:
     Attributes
     ----------
     template : str
-        Name without suffix, with {stem}, {ext}, {parent}, {model} and {scale}.
+        Name without suffix, with {stem}, {ext}, {parent}, {series}, {model} and {scale}.
     format : str or None
         Of the outputs; None keeps each input's own where it can be written.
     model : str
@@ -49,8 +49,18 @@ class Naming:
     def __post_init__(self) -> None:
         _check_template(self.template)
 
-    def name_of(self, source: Path) -> str:
+    def name_of(self, source: Path, series: int | None = None, *, main: bool = True) -> str:
         """Name of the output of an input.
+
+        Parameters
+        ----------
+        source : pathlib.Path
+            The input.
+        series : int, optional
+            Number of its image.
+        main : bool
+            Whether that is its main one; the number of another one is added to the name,
+            unless the template has it.
 
         Raises
         ------
@@ -60,10 +70,13 @@ class Naming:
         stem, suffix = split_suffix(source.name)
         kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
         factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
-        name = self.template.format(
+        beside = not main and series is not None and "{series}" not in self.template
+        template = self.template + "_series{series}" if beside else self.template
+        name = template.format(
             stem=stem,
             ext=suffix.lstrip(".").replace(".", "-"),  # else its end were a suffix of its own
             parent=Path(os.path.abspath(source)).parent.name,
+            series=series or 0,
             model=Path(self.model).stem,
             scale="x".join(f"{value:g}" for value in factors),
         )

@@ -13,18 +13,39 @@ from typing import TYPE_CHECKING, overload
 from napari_vdsr.advice import Remedy
 from napari_vdsr.batch.finding import Found, Remark, common_folder, find
 from napari_vdsr.batch.naming import Naming
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.io import list_series
+from napari_vdsr.io.sets import Series, SetFinder
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
+    from typing import TypeAlias
+
+    # What is found, the number of the image in it, and whether it is the main one.
+    _Image: TypeAlias = tuple[Found, int | None, bool]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to upscale."""
+    """One image to upscale.
+
+    Attributes
+    ----------
+    source : pathlib.Path
+        The file that it is read from; the first of a set.
+    target : pathlib.Path
+        The output.
+    series : int or None
+        Number of the image in that file; None for the one that the settings ask for.
+    main : bool
+        Whether it is the one that is read where none is asked for.
+    """
 
     source: Path
     target: Path
+    series: int | None = None
+    main: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,7 @@ def plan(
     template: str = "{stem}",
     model_name: str = "vdsr",
     scale: float | tuple[float, float] = 2,
+    series: Series = None,
 ) -> Plan:
     """List the files to upscale and where each goes.
 
@@ -90,6 +112,9 @@ def plan(
         patterns match are not mirrored.
     model_name, scale
         For the template.
+    series : int or "all", optional
+        Which image of each file; ``"all"`` makes one job of each. The files of a set that
+        make up one image are one job, named as the first of them, whichever are given.
 
     Raises
     ------
@@ -101,24 +126,49 @@ def plan(
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"output {output} is no folder. Name one; it need not exist.")
     finding = find(inputs, output, recursive=recursive, pattern=pattern)
-    jobs = _place(finding.files, output, naming)
+    numbered = "{series}" in template
+    jobs = _place(_images(finding.files, series, numbered), output, naming)
     _refuse_collisions(jobs, naming)
     return Plan(tuple(jobs), tuple(finding.passed), tuple(finding.linked))
 
 
-def _place(found: Sequence[Found], output: Path, naming: Naming) -> list[Job]:
-    """Give every input its output, with as little of its folders as tells them apart."""
+def _images(files: Sequence[Found], series: Series, numbered: bool) -> list[_Image]:
+    """List the images that the files stand for, each once."""
+    finder = SetFinder()
+    images: dict[Hashable, _Image] = {}
+    for file in files:
+        for wanted in finder.wanted(file.path, series):
+            number = main_series(wanted.path) if numbered and wanted.main else wanted.series
+            found = replace(file, path=wanted.path)
+            images.setdefault(wanted.key, (found, number, wanted.main or series != "all"))
+    return list(images.values())
+
+
+def main_series(path: Path) -> int | None:
+    """Return the number of a file's main image; None if the file cannot be read."""
+    try:
+        return next(one.index for one in list_series(path) if one.main)
+    except VdsrError:
+        return None
+
+
+def _place(images: Sequence[_Image], output: Path, naming: Naming) -> list[Job]:
+    """Give every image its output, with as little of its folders as tells them apart."""
     told_apart = "{parent}" in naming.template
-    bases = [each.folder if told_apart else each.base for each in found]
-    jobs = [_job(each, base, output, naming) for each, base in zip(found, bases, strict=True)]
-    common = common_folder([each.folder for each in found])
+    jobs = [
+        _job(image, image[0].folder if told_apart else image[0].base, output, naming)
+        for image in images
+    ]
+    common = common_folder([found.folder for found, _, _ in images])
     if common and len({_path_key(job.target) for job in jobs}) < len(jobs):
-        jobs = [_job(each, common, output, naming) for each in found]
+        jobs = [_job(image, common, output, naming) for image in images]
     return jobs
 
 
-def _job(found: Found, base: Path, output: Path, naming: Naming) -> Job:
-    return Job(found.path, output / found.relative(base) / naming.name_of(found.path))
+def _job(image: _Image, base: Path, output: Path, naming: Naming) -> Job:
+    found, series, main = image
+    name = naming.name_of(found.path, series, main=main)
+    return Job(found.path, output / found.relative(base) / name, series, main)
 
 
 def _refuse_collisions(jobs: Sequence[Job], naming: Naming) -> None:
@@ -146,9 +196,9 @@ def _refuse_collisions(jobs: Sequence[Job], naming: Naming) -> None:
 
 def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:
     """Template that tells inputs apart that would get one output, if one does."""
-    for more in ("_{ext}", "_{parent}"):
+    for more in ("_{ext}", "_{parent}", "_series{series}"):
         tried = replace(naming, template=naming.template + more)
-        names = {tried.name_of(job.source).casefold() for job in same}
+        names = {tried.name_of(job.source, job.series, main=job.main).casefold() for job in same}
         if len(names) == len(same):
             return tried.template
     return None

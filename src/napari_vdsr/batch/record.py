@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
+    from napari_vdsr.image import Image
 
 
-def completion_record(source: Path, settings: Settings) -> dict[str, str]:
-    """Hashes that an output of this input with these settings carries."""
-    parameters = json.dumps(settings.parameters(), sort_keys=True)
+def completion_record(job: Job, image: Image, settings: Settings) -> dict[str, str]:
+    """Hashes that an output of this image with these settings carries.
+
+    Every file counts that it is read from: all files of a set.
+    """
+    own = {**settings.parameters(), "series": image.metadata.get("series", 0)}
+    parameters = json.dumps(own, sort_keys=True)
+    files = [Path(file) for file in image.files] or [job.source]
     return {
-        "input": source.name,
-        "input_sha256": content_sha256(source),
+        "input": job.source.name,
+        "input_sha256": content_sha256(files[0]) if len(files) == 1 else set_sha256(files),
         "parameters_sha256": hashlib.sha256(parameters.encode()).hexdigest(),
     }
 
@@ -33,6 +41,14 @@ def content_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for inner in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{inner.relative_to(path).as_posix()}\0{content_sha256(inner)}".encode())
+    return digest.hexdigest()
+
+
+def set_sha256(files: Sequence[Path]) -> str:
+    """Hash of the names and contents of the files of a set, in whatever order."""
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(f"{file.name}\0{content_sha256(file)}".encode())
     return digest.hexdigest()
 
 

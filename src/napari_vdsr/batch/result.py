@@ -30,6 +30,10 @@ class Result:
         One line; empty where all is said.
     notes : list of str
         How what the file left open was read, and what of it the output does not hold.
+    series : int or None
+        Number of the image that was asked for; None for the main one.
+    files : list of str
+        Every file that it was read from.
     """
 
     source: str
@@ -42,6 +46,8 @@ class Result:
     output_shape: list[int] = field(default_factory=list)
     dtype: str = ""
     seconds: float = 0.0
+    series: int | None = None
+    files: list[str] = field(default_factory=list)
 
 
 def one_line(error: Exception, source: Path) -> Advised:

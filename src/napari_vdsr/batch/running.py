@@ -89,10 +89,12 @@ def run(
 
 
 def _run_one(job: Job, settings: Settings, dry_run: bool, on_progress: OnProgress | None) -> Result:
-    result = Result(str(job.source), str(job.target))
+    result = Result(str(job.source), str(job.target), series=settings.of(job))
     started = time.monotonic()
     try:
-        image = read_image(job.source, axes=settings.axes, series=settings.series)
+        image = read_image(
+            job.source, axes=settings.axes, series=settings.of(job), partial=settings.partial
+        )
         _describe(result, image, settings)
         if dry_run:
             result.status = "planned"
@@ -109,13 +111,14 @@ def _describe(result: Result, image: Image, settings: Settings) -> None:
     pair = check_model_scale(settings.scale, settings.model)
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
-    result.notes = list(image.notes)
+    result.series = image.metadata.get("series", 0)
+    result.notes, result.files = list(image.notes), list(image.files)
 
 
 def _upscale_file(
     job: Job, image: Image, settings: Settings, result: Result, on_progress: OnProgress | None
 ) -> None:
-    record = completion_record(job.source, settings)
+    record = completion_record(job, image, settings)
     if job.target.exists() and settings.if_exists != "overwrite":
         if is_done(job.target, record):
             result.status = "already done"

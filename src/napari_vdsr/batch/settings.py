@@ -12,6 +12,8 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.normalize import check_mode
 
 if TYPE_CHECKING:
+    from napari_vdsr.batch.planning import Job
+    from napari_vdsr.io.sets import Series
     from napari_vdsr.io.write import Compression, Format
     from napari_vdsr.modelfile import Model
 
@@ -26,6 +28,11 @@ class Settings:
     ----------
     axes : str or None
         Overrides what the files say.
+    series : int, "all" or None
+        Which image of each file, as in ``plan``; a job that has a number of its own is not
+        asked; None for the main one.
+    partial : bool
+        Take what is there of images that are not whole; see ``io.read_image``.
     format : str or None
         Of the outputs; None keeps each input's own where it can be written, else TIFF.
     if_exists : str
@@ -42,7 +49,8 @@ class Settings:
     model: Model
     scale: float | tuple[float, float] = 2
     axes: str | None = None
-    series: int | None = None
+    series: Series = None
+    partial: bool = False
     format: Format | None = None
     compression: Compression | None = None
     if_exists: str = "error"
@@ -63,6 +71,12 @@ class Settings:
         if self.fill is not None and not math.isfinite(self.fill):
             raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
 
+    def of(self, job: Job) -> int | None:
+        """Number of the image of a job; None for the main one."""
+        if job.series is not None:
+            return job.series
+        return None if self.series == "all" else self.series
+
     def parameters(self) -> dict[str, Any]:
         """Those settings that decide the output's pixels and form."""
         device = choose_device(self.device)
@@ -75,6 +89,7 @@ class Settings:
             "fill": self.fill,
             "axes": self.axes,
             "series": self.series,
+            **({"partial": True} if self.partial else {}),
             "format": self.format,
             "compression": self.compression,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +48,15 @@ def parse_normalize(text: str) -> str | tuple[float, float]:
     if len(values) != 2:
         raise UsageError(f"--normalize {text} must be a mode's name or two numbers LOW,HIGH.")
     return values[0], values[1]
+
+
+def parse_series(text: str | None) -> int | Literal["all"] | None:
+    """``"1"``, ``"all"``, or nothing for the main image."""
+    if text is None or text == "all":
+        return None if text is None else "all"
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"--series {text} is not understood; pass a number from 0, or all.")
+    return int(text)
 
 
 def parse_bytes(text: str) -> int:

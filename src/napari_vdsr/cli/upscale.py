@@ -69,13 +69,21 @@ def command(
         ),
     ] = None,
     series: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Which image of a file that holds several.",
+            help="Number of the image in files that hold several, or all.",
             show_default="the main one",
             rich_help_panel=PIXELS,
         ),
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Take the planes that are there of images that are not whole.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = False,
     recursive: Annotated[
         bool,
         typer.Option("--recursive", "-r", help="Enter subfolders.", rich_help_panel=FILES),
@@ -96,7 +104,8 @@ def command(
     name_template: Annotated[
         str,
         typer.Option(
-            help="Output name: {stem}, {ext}, {parent}, {model}, {scale}.", rich_help_panel=FILES
+            help="Output name: {stem}, {ext}, {parent}, {series}, {model}, {scale}.",
+            rich_help_panel=FILES,
         ),
     ] = "{stem}",
     if_exists: Annotated[
@@ -162,6 +171,7 @@ def command(
     options.check_choice("--scheduler", scheduler, ("threads", "synchronous"))
     factor = options.parse_scale(scale) if scale else None
     range_ = options.parse_normalize(normalize)
+    number = options.parse_series(series)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
@@ -179,12 +189,14 @@ def command(
         template=name_template,
         model_name=model,
         scale=factor,
+        series=number,
     )
     settings = batch.Settings(
         model=loaded,
         scale=factor,
         axes=axes,
-        series=series,
+        series=number,
+        partial=partial,
         format=cast("Format | None", format),
         compression=cast("Compression | None", compression),
         if_exists=if_exists,

@@ -5,9 +5,11 @@ output appears whole or not at all.
 """
 
 from napari_vdsr.io.checks import is_zarr_folder
+from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.read import (
     IMAGE_SUFFIXES,
     is_image_file,
+    list_series,
     read_image,
     read_levels,
     read_provenance,
@@ -16,8 +18,10 @@ from napari_vdsr.io.write import write_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "SeriesInfo",
     "is_image_file",
     "is_zarr_folder",
+    "list_series",
     "read_image",
     "read_levels",
     "read_provenance",

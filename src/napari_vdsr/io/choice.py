@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,9 +94,11 @@ def chosen(path: str, found: Sequence[SeriesInfo], series: int | None) -> Series
     for one in found:
         if one.index == series:
             return one
-    numbers = f"series must be 0 to {len(found) - 1}" if len(found) > 1 else "the only one is 0"
+    if len(found) == 1:
+        raise UsageError(f"{path}: has one image, series 0; series {series} is not there.")
     raise UsageError(
-        f"{path}: has {len(found)} image series, so {numbers}, not {series}. It {listing(found)}."
+        f"{path}: has {len(found)} image series, so series must be 0 to {len(found) - 1}, not "
+        f"{series}. It {listing(found)}."
     )
 
 
@@ -103,12 +106,11 @@ def listing(found: Sequence[SeriesInfo]) -> str:
     """Return the clause that says which images there are."""
     texts = [str(one) for one in found[:MOST_LISTED]]
     more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
-    number = f"{len(found)} images" if len(found) > 1 else "1 image"
-    return f"holds {number} (series): {', '.join(texts)}{more}"
+    return f"holds {len(found)} images (series): {', '.join(texts)}{more}"
 
 
-def note(found: Sequence[SeriesInfo], read: SeriesInfo) -> str | None:
+def note(found: Sequence[SeriesInfo], read: SeriesInfo) -> Advised | None:
     """Return the clause that says what was read and what was not; None if that is all."""
     if len(found) < 2:
         return None
-    return f"{listing(found)}; series {read.index} was read"
+    return Advised(f"{listing(found)}; series {read.index} was read", Remedy.SERIES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.io.failure import damaged, failure
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def refused(path: str, holes: Holes) -> ImageFileError:
     return failure(
         path,
         f"{cut}{holes}",
-        "Export or copy it again, or ask for a partial reading, which takes the planes that are "
-        "there",
+        Remedy.PARTIAL,
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.io.chain import follow
 from napari_vdsr.io.failure import damaged, failure
 
@@ -197,7 +198,7 @@ def parse(path: str, text: str) -> Element:
             path,
             f"its OME-XML cannot be parsed ({reason} in line {line}, column {column + 1}), so "
             "that nothing says what its pages are",
-            "Export it again, or name its axes to read its pages one by one",
+            Remedy.READ_PAGES,
         ) from error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import omexml
 from napari_vdsr.io.axes import name_axes
@@ -45,9 +46,6 @@ KINDS = (
     "shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "sis", "svs", "scn",
     "qpi", "ndpi", "bif", "avs", "eer", "philips", "scanimage", "nih", "mdgel",
 )  # fmt: skip
-SALVAGE = (
-    "Export or copy it again, or ask for a partial reading, which takes the planes that are there"
-)
 
 
 @dataclass
@@ -154,7 +152,7 @@ def _checked_chain(path: str, partial: bool) -> Chain:
     if not chain.count:
         raise damaged(path, "cut short: its first page directory is missing")
     if not partial:
-        raise failure(path, f"cut short: {_broken(chain)}", SALVAGE)
+        raise failure(path, f"cut short: {_broken(chain)}", Remedy.PARTIAL)
     return chain
 
 
@@ -372,16 +370,12 @@ def _check_kind(
         planes = _claimed_planes(tif)
         if claimed[0] == "imagej" and planes > chain.count and not partial:
             raise refused_stack(path, tif, planes)
-        if claimed[0] == "shaped" and planes > max(_planes(one) for one in pages):
-            raise (
-                failure(
-                    path,
-                    f"cut short: its metadata tell of {planes} planes, and it has "
-                    f"{max(_planes(one) for one in pages)}",
-                    "Export or copy it again, or name its axes to read the pages one by one",
-                )
-                if not named
-                else damaged(path, "cut short")
+        held = max(map(_planes, pages))
+        if claimed[0] == "shaped" and planes > held and not named:
+            raise failure(
+                path,
+                f"cut short: its metadata tell of {planes} planes, and it has {held}",
+                Remedy.READ_PAGES,
             )
         notes.append(
             f"its {_SPOKEN.get(claimed[0], claimed[0].upper())} metadata do not fit its pages, "

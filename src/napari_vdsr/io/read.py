@@ -7,10 +7,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.errors import UsageError
 from napari_vdsr.io.checks import is_zarr_folder
+from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.failure import failure, reading
+from napari_vdsr.io.omexml import companion, is_ome
 from napari_vdsr.io.raster import picture_provenance, read_picture
-from napari_vdsr.io.tiff import read_tiff_levels, tiff_provenance
+from napari_vdsr.io.tiff import list_tiff, read_tiff_levels, tiff_provenance
 
 if TYPE_CHECKING:
     from napari_vdsr.errors import ImageFileError
@@ -58,18 +61,29 @@ def read_image(
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
     series : int, optional
-        Which of several images in a file; of a pyramid the full resolution is read.
+        Which of several images in a file, by its number in `list_series`; the default is
+        the main one: that with most pixels among those that have pixels in this file and
+        are no thumbnail, label, macro, map, reduced copy or mask, the first of equals. Of
+        a pyramid the full resolution is read.
+    partial : bool
+        Whether to take what is there of an image that is not whole: a cut-off stack, a
+        stopped acquisition, a set of files that are not all there. Along one axis, the
+        longest run of frames or slices without gaps is read; if that would leave out more
+        than half of the planes that are there, all are, and missing ones filled with 0 (or
+        the file's value for "no data"). Notes say which are missing.
 
     Returns
     -------
     Image
         With a dask array in chunks of about 16 MiB where the file's layout allows, of
-        one plane at most. Its ``notes`` say how ambiguous axes were read.
+        one plane at most. Its ``notes`` say how ambiguous axes were read, which other
+        images there are, and what of the metadata was left aside.
 
     Raises
     ------
     ImageFileError
-        If the file cannot be read as an image; computing a chunk can raise it, too.
+        If the file cannot be read as an image, or is not whole and `partial` is not
+        asked for; computing a chunk can raise it, too.
     AxesError
         If `axes` does not fit the file's dimensions.
     UsageError
@@ -102,7 +116,7 @@ def read_levels(
 
     Parameters
     ----------
-    path, axes, series
+    path, axes, series, partial
         See `read_image`.
 
     Returns
@@ -116,13 +130,75 @@ def read_levels(
     if is_zarr_folder(file):
         from napari_vdsr.io.zarr_read import read_zarr_levels  # zarr takes a while to import
 
-        return read_zarr_levels(file, axes=axes, series=series or 0, name=name)
+        return read_zarr_levels(file, axes=axes, series=series, name=name)
     head = _head(file)
     if head.startswith(TIFF_MAGIC):
         return read_tiff_levels(file, axes=axes, series=series, name=name, partial=partial)
     if head.startswith(PICTURE_MAGIC):
+        if series not in (None, 0):
+            raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
         return [read_picture(file, axes=axes, name=name)]
+    described = _described(file, head)
+    if described is not None:
+        return read_tiff_levels(described, axes=axes, series=series, name=name, partial=partial)
     raise _unknown(file, head)
+
+
+def list_series(path: str | Path) -> list[SeriesInfo]:
+    """List the images that a file holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_image`; no pixels are read.
+
+    Returns
+    -------
+    list of SeriesInfo
+        One for each number that `read_image` takes as `series`, in order; one is ``main``.
+        Of a set, the images that lie in other files are there, too.
+
+    Raises
+    ------
+    ImageFileError
+        If the file cannot be read.
+    """
+    file = os.fspath(path)
+    if is_zarr_folder(file):
+        from napari_vdsr.io.zarr_read import list_zarr
+
+        return list_zarr(file)
+    head = _head(file)
+    if head.startswith(TIFF_MAGIC):
+        return list_tiff(file)
+    described = _described(file, head)
+    if described is not None:
+        return list_tiff(described)
+    image = read_image(file)
+    return [
+        SeriesInfo(
+            index=0,
+            name=image.name,
+            axes=image.axes,
+            shape=image.shape,
+            dtype=str(image.dtype),
+            files=image.files,
+            main=True,
+        )
+    ]
+
+
+def _described(path: str, head: bytes) -> str | None:
+    """Return the first TIFF file of a set, for the file that describes it."""
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return None
+    with reading(path), open(path, "rb") as file:
+        if not is_ome(file.read(4096).decode("utf-8", "replace")):
+            return None
+        found = companion(path)
+    if found is None:
+        raise failure(path, "none of the TIFF files that it describes is there", "Copy them, too")
+    return found[0]
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

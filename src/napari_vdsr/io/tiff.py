@@ -158,7 +158,7 @@ def _facts(found: Opened) -> Facts:
     if isinstance(page.tags.valueof(306), str):
         facts.metadata["datetime"] = page.tags.valueof(306)
     if len(found.found) > 1:
-        facts.metadata["series_count"] = len(found.found)
+        facts.metadata |= {"series_count": len(found.found), "series": found.info.index}
     return facts
 
 

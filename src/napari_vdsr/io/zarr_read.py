@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import SPARE, override_axes, plane_last
+from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
 from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
@@ -80,7 +81,7 @@ class ZarrSource:
         return self.store.token(self.array.path)
 
 
-def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> list[Image]:
+def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: str) -> list[Image]:
     """Read one multiscale image of an OME-Zarr folder, lazily.
 
     Parameters
@@ -89,8 +90,8 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         The folder.
     axes : str or None
         Letters for the stored dimensions, instead of the file's own.
-    series : int
-        Which of several images in the folder.
+    series : int or None
+        Which of several images in the folder; None for the main one.
     name : str
         Name of the resulting images.
 
@@ -112,7 +113,7 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
         # What zarr finds unusual in a readable file is nothing a user could change.
         warnings.simplefilter("ignore")
         store = WatchedStore(path)
-        group, multiscales = _multiscales(store, series)
+        group, multiscales, number, told = _multiscales(store, series)
         attributes = _ome(group)
         multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = _axes(path, multiscales, axes)
@@ -138,8 +139,8 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int, name: str) -> 
             origin=facts.origin,
             time_step=facts.time_step,
             name=name,
-            metadata=facts.metadata,
-            notes=(*facts.notes, *notes),
+            metadata=facts.metadata | ({} if number is None else {"series": number}),
+            notes=(*filter(None, (told,)), *facts.notes, *notes),
             files=(path,),
         )
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
@@ -150,7 +151,7 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
     """Return what `write_image` recorded in an OME-Zarr folder; None if it is not ours."""
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        group, _ = _multiscales(WatchedStore(path), 0)
+        group, *_ = _multiscales(WatchedStore(path), 0)
         own = _ome(group).get(KEY, {}).get("provenance")
         return dict(own) if isinstance(own, dict) else None
 
@@ -163,7 +164,9 @@ def group_attributes(path: str) -> dict[str, Any]:
         return {}
 
 
-def _multiscales(store: WatchedStore, series: int) -> tuple[Any, dict[str, Any]]:
+def _multiscales(
+    store: WatchedStore, series: int | None
+) -> tuple[Any, dict[str, Any], int | None, str | None]:
     """Find the group of an image and the description of its levels."""
     path = store.name
     try:
@@ -177,24 +180,71 @@ def _multiscales(store: WatchedStore, series: int) -> tuple[Any, dict[str, Any]]
     attributes = _ome(group)
     if "plate" in attributes:
         raise failure(path, "is a plate", "Give one of its images, such as plate.zarr/A/1/0")
-    if "bioformats2raw.layout" in attributes:
-        count = 0
-        while str(count) in group:
-            count += 1
-        if not 0 <= series < count:
-            raise UsageError(f"{path}: has {count} image series; series {series} is not there.")
-        group, series = group[str(series)], 0
-        attributes = _ome(group)
-    found = attributes.get("multiscales")
-    if not isinstance(found, list) or not found:
-        raise failure(path, "holds no OME-Zarr image", "Give the folder that has 'multiscales'")
-    if not 0 <= series < len(found):
-        raise UsageError(f"{path}: has {len(found)} images; series {series} is not there.")
-    chosen = found[series]
-    datasets = chosen.get("datasets") if isinstance(chosen, dict) else None
+    places = _image_places(path, group, attributes)
+    look = len(places) > 1
+    found = with_main([_series_info(path, group, i, place, look) for i, place in enumerate(places)])
+    info = chosen(path, found, series)
+    inner, index = places[info.index]
+    group = group[inner] if inner else group
+    described = _ome(group)["multiscales"][index]
+    datasets = described.get("datasets") if isinstance(described, dict) else None
     if not isinstance(datasets, list) or not datasets or not isinstance(datasets[0], dict):
         raise damaged(path, "its 'multiscales' lists no arrays")
-    return group, chosen
+    return group, described, info.index if look else None, note(found, info)
+
+
+def list_zarr(path: str) -> list[SeriesInfo]:
+    """Return what an OME-Zarr folder says of each of its images."""
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        group = zarr.open_group(WatchedStore(path), mode="r")
+        places = _image_places(path, group, _ome(group))
+        return with_main(
+            [_series_info(path, group, i, place, True) for i, place in enumerate(places)]
+        )
+
+
+def _image_places(path: str, group: Any, attributes: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return the group and the number within it of each image of a folder."""
+    groups = [""]
+    if "bioformats2raw.layout" in attributes:
+        groups = []
+        while str(len(groups)) in group:
+            groups.append(str(len(groups)))
+    places = []
+    for name in groups:
+        found = _ome(group[name] if name else group).get("multiscales")
+        places += [(name, i) for i in range(len(found))] if isinstance(found, list) else []
+    if not places:
+        raise failure(path, "holds no OME-Zarr image", "Give the folder that has 'multiscales'")
+    return places
+
+
+def _series_info(
+    path: str, group: Any, index: int, place: tuple[str, int], look: bool
+) -> SeriesInfo:
+    """Return what the metadata say of an image, and its array's, if they are looked at."""
+    inner, number = place
+    group = group[inner] if inner else group
+    described = _ome(group)["multiscales"][number]
+    described = described if isinstance(described, dict) else {}
+    letters, shape, dtype = "", (), ""
+    if look:
+        # One that is damaged is no reason not to read another one.
+        with suppress(KeyError, TypeError, IndexError, AttributeError, ValueError, OSError):
+            array = _array(path, group, str(described["datasets"][0]["path"]))
+            letters, _ = _axes(path, described, None)
+            shape, dtype = tuple(array.shape), str(array.dtype)
+    name = str(described.get("name", "") or "")
+    return SeriesInfo(
+        index=index,
+        name=name,
+        axes=letters,
+        shape=shape,
+        dtype=dtype,
+        files=(path,),
+        beside=beside_by_name(name),
+    )
 
 
 def _is_plain_array(path: str) -> bool:
