@@ -19,6 +19,7 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
 from napari_vdsr.normalize import measure
+from napari_vdsr.regrid import Grid, regridded
 from napari_vdsr.resize import axis_window
 from napari_vdsr.scale import output_length, scale_pair
 from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
@@ -129,13 +130,15 @@ def upscale(
     rows, columns = window or (slice(None), slice(None))
     inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
+    grid = Grid(plan.scale, (inside["Y"].start, inside["X"].start))
+    metadata, notes = regridded(image.metadata, grid)
     return image.with_(
         data=_lazy_result(image, plan, inside),
         pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
         spacing={axis: step / sizes.get(axis, 1) for axis, step in image.spacing.items()},
         origin=_origin(image, sizes, inside),
-        metadata={**image.metadata, "provenance": provenance},
-    )
+        metadata={**metadata, "provenance": provenance},
+    ).noted(*notes)
 
 
 def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[float, float]:

@@ -71,7 +71,11 @@ class Image:
         gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
         ``"acquired"`` (ISO 8601 str), ``"photometric"``, ``"extrasamples"``,
         ``"series_count"`` (as in TIFF), ``"series"`` (number of the image, where a file
-        holds several).
+        holds several), ``"format"`` (what the source's content is: a
+        format of ``napari_vdsr.io.write``), ``"icc_profile"`` (bytes), ``"dpi"`` (dots per
+        inch along X and Y), ``"geotiff"`` and ``"tags"`` (values by the number of the TIFF
+        tag), ``"png"`` (bytes by the name of the chunk), ``"exif"`` (bytes), ``"texts"``
+        (str by keyword).
     notes : tuple of str
         For people, one clause each: how what the source left open was read, and what of
         it could not be.

@@ -246,7 +246,7 @@ def test_imagej_reads_what_it_needs(tmp_path):
         assert metadata["Ranges"] == (1, 99, 2, 88)
         assert "model = vdsr" in metadata["Info"]
         assert metadata["Labels"] == image.metadata["imagej"]["Labels"]
-        assert "ROI" not in metadata  # its coordinates are the source's
+        assert metadata["ROI"] == b"Iout"
         assert metadata["LUTs"][1][:, 255].tolist() == [255, 0, 255]
         assert tif.pages[0].tags["XResolution"].value == (10, 1)
         expected = np.asarray(image.data).transpose(1, 2, 0, 3, 4)
@@ -321,7 +321,11 @@ def test_what_png_cannot_hold(tmp_path, data, axes, words):
         ("a.OME.TIFF", {"imagej": {}}, "uint8", "is_ome"),
         ("a.tif", {}, "uint8", "is_shaped"),
         ("a.tif", {"imagej": {}}, "uint8", "is_imagej"),
-        ("a.tif", {"imagej": {}}, "int32", "is_shaped"),
+        ("a.tif", {"imagej": {}}, "int32", "is_ome"),
+        ("a.tif", {"format": "ome-tiff"}, "uint8", "is_ome"),
+        ("a.tif", {"format": "ome-tiff"}, "int64", "is_shaped"),
+        ("a.ome.tif", {"format": "imagej", "imagej": {}}, "uint8", "is_ome"),
+        ("a.tif", {"format": "tiff"}, "uint8", "is_shaped"),
     ],
 )
 def test_the_suffix_and_the_source_choose_the_format(tmp_path, name, metadata, dtype, kind):
@@ -331,7 +335,7 @@ def test_the_suffix_and_the_source_choose_the_format(tmp_path, name, metadata, d
         assert getattr(tif, kind)
 
 
-def test_what_imagej_cannot_hold_becomes_a_plain_tiff(tmp_path):
+def test_what_imagej_cannot_hold_becomes_an_ome_tiff_if_that_can(tmp_path):
     path = tmp_path / "a.tif"
     imagej = {"imagej": {"ImageJ": "1.54"}}
     huge = da.zeros((50_000, 50_000), chunks=10_000, dtype="u1")
@@ -341,9 +345,19 @@ def test_what_imagej_cannot_hold_becomes_a_plain_tiff(tmp_path):
         with pytest.raises(ImageFileError, match=r"ImageJ .*Write an? "):
             write_image(image, path, format="imagej")
         if data is not huge:
-            write_image(image, path, overwrite=True)
+            (told, *_) = write_image(image, path, overwrite=True)
             with tifffile.TiffFile(path) as tif:
-                assert tif.is_shaped
+                plain = "P" in axes
+                assert tif.is_shaped if plain else tif.is_ome
+            assert told.startswith(f"written as {'plain TIFF' if plain else 'OME-TIFF'}: ")
+
+
+def test_an_imagej_tiff_is_not_compressed_and_says_so(tmp_path):
+    image = Image(data=pixels((9, 8)), axes="YX", metadata={"imagej": {"ImageJ": "1.54"}})
+    losses = write_image(image, tmp_path / "a.tif", compression="zlib")
+    assert losses == ("not compressed, as ImageJ TIFF never is",)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.is_imagej
 
 
 def test_options_that_cannot_be(tmp_path):

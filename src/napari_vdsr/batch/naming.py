@@ -17,6 +17,8 @@ SUFFIX_OF = {
     "ome-zarr": ".ome.zarr",
 }
 FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
+# Formats of microscopes and slide scanners, whose axes and sizes OME-TIFF alone holds.
+MICROSCOPES = (".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
 
 
@@ -69,6 +71,8 @@ class Naming:
         """
         stem, suffix = split_suffix(source.name)
         kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
+        if suffix.lower() in MICROSCOPES:
+            kept = SUFFIX_OF["ome-tiff"]
         factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
         beside = not main and series is not None and "{series}" not in self.template
         template = self.template + "_series{series}" if beside else self.template

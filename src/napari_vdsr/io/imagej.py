@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 AXES = "TZCYXS"
 DTYPES = ("uint8", "uint16", "float32")
 LARGEST_PLANE = 2**31
-# Properties that mean the same after an upscale. Origins, regions and overlays are in
-# pixels of the source and do not; sizes and counts are stated anew.
-KEPT = ("loop", "fps", "cf", "c0", "c1", "vunit", "Properties")
+# Properties that go along. Sizes, origins and counts are stated anew.
+KEPT = ("loop", "fps", "cf", "c0", "c1", "vunit", "Properties", "ROI", "Overlays")
 
 
 def imagej_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
@@ -72,9 +71,9 @@ def _read_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> No
     facts.drop_even_spacing()
     for axis in "ZYX":
         # ImageJ measures from the origin, which it gives as a pixel.
-        place, step = finite(metadata.get(f"{axis.lower()}origin")), facts.step(axis)
-        if place and step is not None:
-            facts.origin[axis] = -place * step
+        place = finite(metadata.get(f"{axis.lower()}origin"))
+        if place:
+            facts.origin[axis] = -place * (facts.step(axis) or facts.spacing.setdefault(axis, 1.0))
 
 
 def _read_scifio_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts) -> None:
@@ -169,6 +168,9 @@ def imagej_metadata(
     metadata |= _sizes(image)
     if "unit" in metadata:
         tags["resolution"] = (1 / (image.step("X") or 1), 1 / (image.step("Y") or 1))
+    elif "dpi" in image.metadata:
+        metadata["unit"] = "inch"
+        tags |= {"resolution": image.metadata["dpi"], "resolutionunit": "inch"}
     if image.time_step is not None:
         metadata["finterval"] = float(image.time_step)
     description = str(image.metadata.get("description", ""))

@@ -30,6 +30,15 @@ MOST_PLACES = 10_000
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
+def ome_refusal(image: Image) -> str | None:
+    """Return why OME-TIFF cannot hold an image; None if it can."""
+    if image.dtype.name not in TYPES:
+        return f"OME-TIFF has no {image.dtype.name}"
+    if sum(axis not in "YX" for axis in image.axes) - image.is_rgb > len("TZC"):
+        return f"OME-TIFF cannot hold the axes {image.axes}"
+    return None
+
+
 def ome_xml(image: Image, provenance: Mapping[str, Any] | None, software: str) -> str:
     """Return the OME-XML of an image, in 7-bit characters as TIFF wants.
 

@@ -19,6 +19,7 @@ from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, up
 from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pages import Stamp
+from napari_vdsr.io.picture_facts import picture_facts
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.recent import RecentArrays
 
@@ -151,18 +152,14 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
     AxesError
         If `axes` does not fit.
     """
-    metadata: dict[str, Any] = {}
     with reading(path):
         stamp = Stamp.of(path)
         with opened(stamp) as picture:
             source = _describe(path, stamp, picture)
-            text = picture.info.get("Description")
-            if isinstance(text, str) and text:
-                metadata["description"] = str(text)
+            metadata, notes = picture_facts(stamp, picture)
             frames = getattr(picture, "n_frames", 1)
-    notes: tuple[str, ...] = ()
     if frames > 1 and not source.movie:
-        notes = (f"only the first of {frames} pictures in the file is read",)
+        notes.append(f"only the first of {frames} pictures in the file is read")
     stored = "TYXS"[not source.movie : source.ndim + (not source.movie)]
     named = (
         name_axes(stored, source.shape, color=True)
@@ -172,7 +169,9 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
     letters = plane_last(named.letters)
     chunks = (1, *source.shape[1:]) if source.movie else source.shape
     data = as_dask(source, chunks).transpose([named.letters.index(a) for a in letters])
-    return Image(data=data, axes=letters, name=name, metadata=metadata, notes=notes, files=(path,))
+    return Image(
+        data=data, axes=letters, name=name, metadata=metadata, notes=tuple(notes), files=(path,)
+    )
 
 
 def picture_provenance(path: str) -> dict[str, Any] | None:

@@ -27,7 +27,8 @@ from napari_vdsr.io.provenance import KEY, from_lines
 from napari_vdsr.io.raster import pillow_tiff
 from napari_vdsr.io.resolution import measured_pixel_size
 from napari_vdsr.io.series import stack_of
-from napari_vdsr.io.vendor import vendor_pixel_size
+from napari_vdsr.io.tags import read_tags
+from napari_vdsr.io.vendor import content_format, vendor_pixel_size
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -153,6 +154,8 @@ def _facts(found: Opened) -> Facts:
         facts = Facts(pixel_size=vendor_pixel_size(tif) or measured_pixel_size(page))
         if page.description:
             facts.metadata["description"] = page.description
+    facts.metadata["format"] = content_format(tif, series.kind, found.document is not None)
+    read_tags(page, facts)
     if page.software:
         facts.metadata["software"] = page.software
     if isinstance(page.tags.valueof(306), str):

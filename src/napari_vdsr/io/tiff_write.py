@@ -14,9 +14,10 @@ from tifffile import TiffWriter
 
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.palette import full_map
+from napari_vdsr.io.tags import write_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_vdsr.image import Image
@@ -146,7 +147,8 @@ def _fill(path: Path, bands: Bands, offset: int, order: Literal["<", ">"]) -> No
 def common_tags(image: Image, software: str) -> dict[str, Any]:
     """Return the tags that every kind of TIFF takes from an image."""
     tags: dict[str, Any] = {"software": software, "photometric": "minisblack"}
-    tags |= resolution_tags(image.pixel_size)
+    tags |= resolution_tags(image)
+    tags |= write_tags(image)
     if DATETIME.fullmatch(str(image.metadata.get("datetime", ""))):
         tags["datetime"] = image.metadata["datetime"]
     if image.is_rgb:
@@ -162,10 +164,12 @@ def common_tags(image: Image, software: str) -> dict[str, Any]:
     return tags
 
 
-def resolution_tags(pixel_size: Mapping[str, float]) -> dict[str, Any]:
-    """Return the resolution in pixels per centimetre, if the pixel size is known."""
+def resolution_tags(image: Image) -> dict[str, Any]:
+    """Return pixels per centimetre, if the pixel size is known, or else the dots per inch."""
+    pixel_size = image.pixel_size
     if not {"X", "Y"} <= set(pixel_size):
-        return {}
+        dpi = image.metadata.get("dpi")
+        return {"resolution": dpi, "resolutionunit": "inch"} if dpi else {}
     return {
         "resolution": (1e4 / pixel_size["X"], 1e4 / pixel_size["Y"]),
         "resolutionunit": "centimeter",

@@ -10,6 +10,36 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 
+MICROSCOPES = (
+    "lsm", "stk", "svs", "ndpi", "scn", "qpi", "bif", "fluoview", "metaseries", "micromanager",
+    "mmstack", "ndtiff", "fei", "sem", "sis", "andor", "nih", "scanimage", "tvips", "indica",
+    "philips", "avs", "eer", "nuvu", "mediacy",
+)  # fmt: skip
+
+
+def content_format(tif: TiffFile, kind: str, ome: bool) -> str:
+    """Return the format of ``napari_vdsr.io.write`` that a TIFF file's content calls for.
+
+    What microscopes write has axes, sizes and channels that only OME-TIFF holds for others
+    to read.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        The file.
+    kind : str
+        tifffile's name for how its pages make up the image.
+    ome : bool
+        Whether OME-XML describes it.
+    """
+    if ome:
+        return "ome-tiff"
+    if kind == "imagej":
+        return "imagej"
+    known = any(getattr(tif, f"is_{name}", False) for name in MICROSCOPES)
+    return "ome-tiff" if known and kind != "shaped" else "tiff"
+
+
 def vendor_pixel_size(tif: TiffFile) -> dict[str, float]:
     """Return the pixel size in micrometres that a microscope's own metadata states.
 

@@ -16,9 +16,10 @@ from napari_vdsr.io.axes import plane_last
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.failure import failure
 from napari_vdsr.io.imagej import AXES, imagej_metadata, imagej_refusal
-from napari_vdsr.io.ome_write import TYPES, ome_xml
+from napari_vdsr.io.losses import losses
+from napari_vdsr.io.ome_write import ome_refusal, ome_xml
 from napari_vdsr.io.plain import shaped_description
-from napari_vdsr.io.png import encode_png, png_texts
+from napari_vdsr.io.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
 from napari_vdsr.io.tiff_write import TiffForm, common_tags, write_tiff
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 Format = Literal["ome-tiff", "imagej", "tiff", "png", "ome-zarr"]
 Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
+SUFFIXES: dict[tuple[str, ...], Format] = {
+    (".ome.tif", ".ome.tiff"): "ome-tiff",
+    (".png",): "png",
+    (".zarr",): "ome-zarr",
+}
 
 
 def write_image(
@@ -57,8 +63,9 @@ def write_image(
         The file, or for OME-Zarr the folder.
     format : {"ome-tiff", "imagej", "tiff", "png", "ome-zarr"}, optional
         By default the suffix decides: ``.ome.tif`` and ``.ome.tiff`` are OME-TIFF,
-        ``.png`` is PNG, ``.zarr`` is OME-Zarr; ``.tif`` and ``.tiff`` are ImageJ TIFF if
-        the image came from one and ImageJ can hold it, else plain TIFF.
+        ``.png`` is PNG, ``.zarr`` is OME-Zarr; ``.tif`` and ``.tiff`` are what the source
+        was: ImageJ TIFF (never compressed), OME-TIFF (for files of microscopes, too) or plain
+        TIFF. What ImageJ cannot hold becomes OME-TIFF; the losses say either.
     compression : {"zlib", "zstd"}, optional
         For OME-TIFF and plain TIFF, lossless.
     provenance : mapping, optional
@@ -93,9 +100,11 @@ def write_image(
     uncompressed block.
     """
     target = Path(os.fspath(path))
-    kind = format or _format_of(target, image, compression)
+    kind, told = (format, "") if format else _format_of(target, image, compression)
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
+    if format is None and kind == "imagej":
+        compression = None
     _check_compression(kind, compression)
     ready = arranged(target, image, kind)
     provenance = plain_values(provenance)
@@ -103,8 +112,8 @@ def write_image(
     bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress)
     write: Callable[[Path], None]
     if kind == "png":
-        texts = png_texts(ready.metadata.get("description"), provenance, software)
-        write = partial(_write_png, bands=bands, texts=texts)
+        chunks = png_chunks(ready, provenance, software)
+        write = partial(_write_png, bands=bands, chunks=chunks)
     elif kind == "ome-zarr":
         from napari_vdsr.io.zarr_write import write_zarr  # zarr takes a while to import
 
@@ -123,24 +132,39 @@ def write_image(
             if error is bands.failure:
                 raise
             raise unwritable(target, error) from error
-    return ()
+    return (*([told] if told else ()), *losses(image, kind), *renamed_axes(image, ready))
 
 
-def _format_of(target: Path, image: Image, compression: str | None) -> Format:
+def _format_of(target: Path, image: Image, compression: str | None) -> tuple[Format, str]:
+    """Return the format that a name and an image ask for, and what is to be told of it."""
     name = target.name.lower()
-    if name.endswith((".ome.tif", ".ome.tiff")):
-        return "ome-tiff"
-    if name.endswith(".png"):
-        return "png"
-    if name.endswith(".zarr"):
-        return "ome-zarr"
+    for suffixes, kind in SUFFIXES.items():
+        if name.endswith(suffixes):
+            return kind, ""
     if name.endswith((".tif", ".tiff")):
-        keeps = "imagej" in image.metadata and compression is None
-        return "imagej" if keeps and imagej_refusal(image) is None else "tiff"
+        return _tiff_format(image, compression)
     raise UsageError(
         f"{target}: no image format is written under the suffix {target.suffix!r}. "
         "Use .ome.tif, .tif, .png or .ome.zarr, or say which format."
     )
+
+
+def _tiff_format(image: Image, compression: str | None) -> tuple[Format, str]:
+    """Return the TIFF format of an image's source, or else the next that can hold it."""
+    content = image.metadata.get("format", "imagej" if "imagej" in image.metadata else "tiff")
+    told = ""
+    if content == "imagej":
+        refusal = imagej_refusal(image)
+        if refusal is None:
+            # What ImageJ alone holds, such as regions, is worth more than space.
+            return "imagej", "not compressed, as ImageJ TIFF never is" if compression else ""
+        told = f"written as OME-TIFF: {refusal}"
+    if content in ("imagej", "ome-tiff"):
+        refusal = ome_refusal(image)
+        if refusal is None:
+            return "ome-tiff", told
+        told = f"written as plain TIFF: {refusal}"
+    return "tiff", told
 
 
 def _check_compression(kind: str, compression: str | None) -> None:
@@ -196,14 +220,23 @@ def _onto_tzc(target: Path, axes: str, kind: str) -> str:
     return axes
 
 
+def renamed_axes(image: Image, ready: Image) -> tuple[str, ...]:
+    """Return which axes got other letters, one clause each."""
+    own = image.axes if image.is_rgb else image.axes.replace("S", "C")
+    lost = [a for a in own if a not in ready.axes]
+    new = [a for a in ready.axes if a not in own]
+    return tuple(f"axis {a} is written as {b}" for a, b in zip(lost, new, strict=False))
+
+
 def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     name = image.dtype.name
-    if kind == "ome-tiff" and name not in TYPES:
-        raise failure(target, f"OME-TIFF has no {name}", Remedy.PLAIN_TIFF)
+    refusal = ome_refusal(image) if kind == "ome-tiff" else None
+    if refusal:
+        raise failure(target, refusal, Remedy.PLAIN_TIFF)
     if kind == "ome-zarr" and image.is_rgb and "C" in order:
         raise failure(target, "OME-Zarr cannot hold channels of colours", Remedy.FEWER_AXES)
     refusal = imagej_refusal(image) if kind == "imagej" else None
-    remedy = Remedy.OME_TIFF if name in TYPES else Remedy.PLAIN_TIFF
+    remedy = Remedy.PLAIN_TIFF if ome_refusal(image) else Remedy.OME_TIFF
     if refusal:
         raise failure(target, refusal, remedy)
     if kind == "png" and name not in ("uint8", "uint16"):
@@ -234,7 +267,7 @@ def _tiff_form(
     return TiffForm({**tags, "description": text, "metadata": None}, writer={"shaped": False})
 
 
-def _write_png(path: Path, bands: Bands, texts: Mapping[str, str]) -> None:
+def _write_png(path: Path, bands: Bands, chunks: bytes) -> None:
     pixels = np.concatenate([band.pixels for band in bands])
     with open(path, "r+b") as file:
-        file.write(encode_png(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), texts))
+        file.write(encode_png(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), chunks))

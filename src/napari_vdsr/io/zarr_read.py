@@ -117,6 +117,7 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
         attributes = _ome(group)
         multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = _axes(path, multiscales, axes)
+        facts.metadata |= _texts(attributes)
         names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
         arrays = [_array(path, group, name) for name in names]
         for array in arrays:
@@ -145,6 +146,14 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
         )
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
     return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
+
+
+def _texts(attributes: dict[str, Any]) -> dict[str, str]:
+    """Texts that this package writes beside OME's metadata."""
+    own = attributes.get(KEY)
+    found = own if isinstance(own, dict) else {}
+    keys = ("description", "acquired", "datetime")
+    return {key: found[key] for key in keys if isinstance(found.get(key), str)}
 
 
 def zarr_provenance(path: str) -> dict[str, Any] | None:

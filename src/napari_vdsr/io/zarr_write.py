@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.5"
 CHUNK = 512
+TEXTS = ("description", "acquired", "datetime")
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 RGBA = (("red", 0xFF0000), ("green", 0x00FF00), ("blue", 0x0000FF), ("alpha", 0xFFFFFF))
 
@@ -115,8 +116,9 @@ def create_zarr(
         own["provenance"] = plain_values(provenance)
     if image.is_rgb:
         own["rgb"] = True
-    if image.metadata.get("description"):
-        own["description"] = str(image.metadata["description"])
+    for key in TEXTS:
+        if image.metadata.get(key):
+            own[key] = str(image.metadata[key])
     group.attrs.update({"ome": _ome(image, axes, len(arrays)), KEY: own})
     return ZarrLevels(arrays, axes, order)
 

@@ -1,0 +1,208 @@
+"""What of an image a format cannot hold, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import PIL.Image
+
+from napari_vdsr.io.tags import TEXTS, fitting_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_vdsr.image import Image
+
+NAMES = {
+    "ome-tiff": "OME-TIFF", "imagej": "ImageJ TIFF", "tiff": "plain TIFF", "png": "PNG",
+    "ome-zarr": "OME-Zarr",
+}  # fmt: skip
+TIFFS = frozenset({"ome-tiff", "imagej", "tiff"})
+PLACED = TIFFS | {"ome-zarr"}
+# Tags of Exif that TIFF files have, too: texts, date, size, resolution, orientation.
+IN_TIFF = {*TEXTS, 256, 257, 270, 274, 282, 283, 296, 305, 306, 531}
+ALL = PLACED | {"png"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that an image may have and a format may not.
+
+    Attributes
+    ----------
+    held_by : frozenset of str
+        Formats that hold it.
+    words : callable
+        What an image has of it, for people; empty if nothing.
+    """
+
+    held_by: frozenset[str]
+    words: Callable[[Image], str]
+
+
+def losses(image: Image, kind: str) -> tuple[str, ...]:
+    """Return what of an image a format cannot hold: no clause, or one that lists it all.
+
+    Parameters
+    ----------
+    image : Image
+        With its own axes.
+    kind : str
+        One of ``napari_vdsr.io.write.FORMATS``.
+    """
+    missing = [part.words(image) for part in PARTS if kind not in part.held_by]
+    parts = [words for words in missing if words]
+    if not parts:
+        return ()
+    return (f"{NAMES[kind]} has no place for {', '.join(parts)}: left out",)
+
+
+def _named(name: str, key: str) -> Callable[[Image], str]:
+    return lambda image: name if image.metadata.get(key) else ""
+
+
+def _sizes(image: Image) -> str:
+    if image.pixel_size:
+        return "the pixel size"
+    return "the distance of pixels" if set(image.spacing.values()) - {1.0} else ""
+
+
+def _frames(image: Image) -> str:
+    stated = image.time_step is not None or image.spacing.get("T", 1.0) != 1.0
+    return "the time between frames" if stated and image.size("T") > 1 else ""
+
+
+def _frames_without_unit(image: Image) -> str:
+    unknown = image.time_step is None and image.spacing.get("T", 1.0) != 1.0
+    return "the distance of frames in an unknown unit" if unknown else ""
+
+
+def _place_without_size(image: Image) -> str:
+    known = all(image.step(axis) is not None for axis in image.origin)
+    return "" if known else "the position of an image without pixel size"
+
+
+def _channel_names(image: Image) -> str:
+    told = [c.name for c in image.channels if c.name and c.name != image.name]
+    return "channel names" if told else ""
+
+
+def _channel_name_alone(image: Image) -> str:
+    return _channel_names(image) if image.size("C") == 1 else ""
+
+
+def _some_channel_names(image: Image) -> str:
+    named = [bool(c.name) for c in image.channels]
+    return "the names of some channels" if any(named) and not all(named) else ""
+
+
+def _colors(image: Image) -> str:
+    return "channel colours" if any(c.color not in (None, 0xFFFFFF) for c in image.channels) else ""
+
+
+def _display_ranges(image: Image) -> str:
+    return "display ranges" if any(c.contrast for c in image.channels) else ""
+
+
+def _some_display(image: Image) -> str:
+    """What ImageJ holds of all channels or of none."""
+    ranges = [c.contrast is not None for c in image.channels]
+    colors = [c.color is not None for c in image.channels]
+    parts = [
+        words
+        for words, known in (("the display ranges", ranges), ("the colours", colors))
+        if any(known) and not all(known)
+    ]
+    return f"{' and '.join(parts)} of some channels" if parts else ""
+
+
+def _regions(image: Image) -> str:
+    imagej = image.metadata.get("imagej") or {}
+    parts = ["selection"] * ("ROI" in imagej) + ["overlay"] * ("Overlays" in imagej)
+    return f"ImageJ's {' and '.join(parts)}" if parts else ""
+
+
+def _plane_labels(image: Image) -> str:
+    imagej = image.metadata.get("imagej") or {}
+    labels = imagej.get("Labels")
+    names = {channel.name for channel in image.channels}
+    own = isinstance(labels, list) and bool(set(map(str, labels)) - names - {""})
+    return "ImageJ's labels of the planes" if own or isinstance(labels, str) else ""
+
+
+def _properties(image: Image) -> str:
+    imagej = image.metadata.get("imagej") or {}
+    return "ImageJ's properties" if imagej.get("Properties") else ""
+
+
+def _profile(image: Image) -> str:
+    return "the colour profile" if image.metadata.get("icc_profile") else ""
+
+
+def _wrong_profile(image: Image) -> str:
+    unfit = _profile(image) and fitting_profile(image) is None
+    return "a colour profile of another kind of pixels" if unfit else ""
+
+
+def _gamma(image: Image) -> str:
+    chunks = {"gAMA", "cHRM", "cICP"} & set(image.metadata.get("png", ()))
+    profile = image.metadata.get("icc_profile") or "sRGB" in image.metadata.get("png", ())
+    return "gamma and primaries of the colours" if chunks and not profile else ""
+
+
+def _exif(image: Image) -> str:
+    """Exif data beyond what TIFF has tags for."""
+    content = image.metadata.get("exif")
+    if not content:
+        return ""
+    found = PIL.Image.Exif()
+    found.load(content)
+    return "Exif data" if set(found) - IN_TIFF else ""
+
+
+def _texts(image: Image) -> str:
+    texts = image.metadata.get("texts") or {}
+    return f"the texts {', '.join(map(repr, texts))}" if texts else ""
+
+
+def _tag_texts(image: Image) -> str:
+    found = [] if image.metadata.get("exif") else image.metadata.get("tags") or ()
+    return ", ".join(TEXTS[code] for code in found if code in TEXTS)
+
+
+def _position(image: Image) -> str:
+    return "the position" if image.origin else ""
+
+
+def _colormap(image: Image) -> str:
+    return "the colour map" if image.metadata.get("colormap") is not None else ""
+
+
+# In the order in which they are told.
+PARTS = (
+    Part(PLACED, _sizes),
+    Part(PLACED, _position),
+    Part(ALL - {"imagej"}, _place_without_size),
+    Part(PLACED, _frames),
+    Part(ALL - {"imagej"}, _frames_without_unit),
+    Part(PLACED, _channel_names),
+    Part(ALL - {"imagej"}, _channel_name_alone),
+    Part(ALL - {"imagej"}, _some_channel_names),
+    Part(PLACED, _colors),
+    Part(PLACED, _display_ranges),
+    Part(ALL - {"imagej"}, _some_display),
+    Part(TIFFS, _colormap),
+    Part(frozenset({"imagej"}), _regions),
+    Part(frozenset({"imagej"}), _plane_labels),
+    Part(frozenset({"imagej"}), _properties),
+    Part(TIFFS | {"png"}, _profile),
+    Part(frozenset({"ome-zarr"}), _wrong_profile),
+    Part(frozenset({"png"}), _gamma),
+    Part(TIFFS | {"png"}, _named("dots per inch", "dpi")),
+    Part(TIFFS, _named("the georeference", "geotiff")),
+    Part(ALL - {"imagej"}, _named("the date of acquisition", "acquired")),
+    Part(frozenset({"png"}), _exif),
+    Part(frozenset({"png"}), _texts),
+    Part(TIFFS, _tag_texts),
+)
