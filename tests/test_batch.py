@@ -1,21 +1,28 @@
 """Many files: what is refused before work, what fails alone, and what a rerun does."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import tifffile
 
-from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.batch import Settings, plan, run, running
+from napari_vdsr.batch.record import completion_record
 from napari_vdsr.cli.words import say
-from napari_vdsr.errors import ImageFileError, UsageError
+from napari_vdsr.engine import upscale
+from napari_vdsr.errors import ImageFileError, ReportError, UsageError
 from napari_vdsr.io import read_image, read_provenance, write_image
+from napari_vdsr.io.atomic import claimed
 from napari_vdsr.modelfile import load_model
 
 BICUBIC = load_model("bicubic")
@@ -229,15 +236,139 @@ def test_output_that_is_a_file(folder):
     with pytest.raises(UsageError, match=r"a\.tif is no folder"):
         plan([str(folder)], folder / "a.tif")
     (result,) = run(plan([str(folder / "a.tif")], folder / "c.tif/out"), SETTINGS)
-    assert "the folder cannot be made (Not a directory)" in result.reason
+    assert "the folder cannot be made (not a directory)" in result.reason
 
 
 def test_report_that_cannot_be_written_does_not_stop_the_work(folder, tmp_path):
     (tmp_path / "report").mkdir()
-    with pytest.raises(ImageFileError, match=r"cannot be written \(Is a directory\)"):
+    with pytest.raises(ImageFileError, match=r"cannot be written \(is a directory\)"):
         run(plan([str(folder)], tmp_path / "out"), SETTINGS, report=tmp_path / "report")
     assert len(list((tmp_path / "out").iterdir())) == 2
     assert not list(tmp_path.glob(".report*"))
+
+
+@pytest.mark.parametrize("trouble", ["a name of 251 letters", "a name too long", "gone", "full"])
+def test_a_report_is_the_last_thing_to_stop_the_work(folder, tmp_path, monkeypatch, trouble):
+    where = tmp_path / "reports"
+    where.mkdir()
+    report = where / "report.json"
+    vanish = None
+    if trouble == "gone":
+
+        def vanish(_):
+            shutil.rmtree(where, ignore_errors=True)
+
+    elif trouble == "full":
+
+        def full(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+    else:
+        report = where / ("r" * (246 if "251" in trouble else 300) + ".json")
+    jobs = plan([str(folder)], tmp_path / "out")
+    if "251" in trouble:
+        run(jobs, SETTINGS, report=report)
+        assert json.loads(report.read_bytes())["counts"] == {"done": 2}
+    else:
+        with pytest.raises(ReportError, match="the images are not concerned"):
+            run(jobs, SETTINGS, report=report, on_result=vanish)
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_report_has_names_that_are_no_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m.tif")
+    picture(tmp_path / "in" / name)
+    report = tmp_path / "report.json"
+    run(plan([str(tmp_path / "in")], tmp_path / "out"), SETTINGS, report=report)
+    (file,) = json.loads(report.read_text("utf-8"))["files"]
+    assert Path(file["source"]).name == name
+    assert file["status"] == "done"
+    assert os.listdir(tmp_path / "out") == [name]
+
+
+def test_of_two_runs_each_takes_what_the_other_is_not_at(folder, tmp_path):
+    jobs = plan([str(folder)], tmp_path / "out", recursive=True)
+    first, *others = jobs
+    seen = []
+
+    def elsewhere(job, done, of):
+        """Another process does the same while this one is at its first file."""
+        if job == first and not seen:
+            seen.extend(batch_elsewhere(jobs[1:]))
+
+    results = run(jobs, SETTINGS, on_progress=elsewhere)
+    assert seen == ["done"] * len(others)
+    assert statuses(results) == ["done", *["already done"] * len(others)]
+
+
+def test_a_file_that_another_run_is_at_comes_last_and_is_not_done_twice(folder, tmp_path):
+    jobs = plan([str(folder)], tmp_path / "out", recursive=True)
+    (tmp_path / "out").mkdir()
+    with claimed(jobs[0].target) as mine:
+        assert mine
+        with claimed(jobs[0].target) as again:
+            assert not again
+        results = []
+        thread = Thread(target=lambda: results.extend(run(jobs, SETTINGS)))
+        thread.start()
+        while not jobs[-1].target.exists():
+            time.sleep(0.02)
+        assert not jobs[0].target.exists()
+        settings = SETTINGS
+        image = read_image(jobs[0].source)
+        record = {**completion_record(jobs[0], image, settings), "software": "x"}
+        made = upscale(image, settings.model, 2)
+        write_image(made, jobs[0].target, provenance=record)
+        before = jobs[0].target.stat().st_mtime_ns
+        time.sleep(0.5)
+        assert thread.is_alive()
+    thread.join()
+    assert statuses(results) == ["done", "done", "already done"]
+    assert results[-1].reason == "done by another run"
+    assert results[-1].target == str(jobs[0].target)
+    assert jobs[0].target.stat().st_mtime_ns == before
+    assert len(list((tmp_path / "out").iterdir())) == 3  # a.tif, c.tif and sub
+
+
+@pytest.mark.parametrize("kind", ["tiff", "ome-zarr"])
+@pytest.mark.parametrize("same", [True, False])
+def test_who_loses_the_race_compares_records(folder, tmp_path, monkeypatch, kind, same):
+    settings = Settings(model=BICUBIC, format=kind)
+    other = Settings(model=BICUBIC, format=kind, scale=2 if same else 3)
+    jobs = plan([str(folder / "a.tif")], tmp_path / "out", format=kind)
+    monkeypatch.setattr(running, "claimed", lambda target: nullcontext(True))  # no locks here
+    ran = []
+
+    def race(job, done, of):
+        if not ran:
+            ran.append(None)
+            ran.extend(run(jobs, other))
+
+    (result,) = run(jobs, settings, on_progress=race)
+    if same:
+        assert (result.status, result.reason) == ("already done", "done by another run")
+    else:
+        assert result.status == "failed"
+        assert "exists" in result.reason
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def batch_elsewhere(jobs):
+    """Statuses of a batch in another process."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from napari_vdsr.batch import Job, Settings, run\n"
+        "from napari_vdsr.modelfile import load_model\n"
+        "jobs = [Job(Path(s), Path(t)) for s, t in zip(sys.argv[1::2], sys.argv[2::2])]\n"
+        "print(*(r.status for r in run(jobs, Settings(model=load_model('bicubic')))))\n"
+    )
+    names = [str(path) for job in jobs for path in (job.source, job.target)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
 
 
 def test_wrong_pattern(folder, tmp_path):

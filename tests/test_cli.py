@@ -1,8 +1,11 @@
 """The command: exit codes, one-line errors, and what it prints."""
 
+import errno
 import io
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from napari_vdsr.batch import Settings
 from napari_vdsr.cli import progress, train_view
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
@@ -89,7 +93,8 @@ def test_errors_that_nobody_foresaw_are_one_line_too(vdsr, image, tmp_path, monk
     arguments = ("upscale", image, "-o", tmp_path / "out")
     result = vdsr(*arguments)
     assert result.exit_code == 3
-    assert result.stderr == "error: RuntimeError: two lines. Run again with --debug to see where.\n"
+    told = "error: unforeseen error (two lines); run again with --debug to see where.\n"
+    assert result.stderr == told
     assert isinstance(vdsr(*arguments, "--debug").exception, RuntimeError)
 
 
@@ -248,3 +253,81 @@ def test_normalize_text():
     assert parse_normalize("-5,1e3") == (-5.0, 1000.0)
     with pytest.raises(UsageError):
         parse_normalize("1,2,3")
+
+
+FORGED = "bad\nERROR forged\x1b[31m[bold]\u202e.tif"
+
+
+def test_names_are_shown_and_not_obeyed(vdsr, image, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / FORGED).write_bytes(b"")
+    shutil.copy(image, folder / ("good" + FORGED))
+    (folder / f"._{FORGED}").write_bytes(b"")
+    log = tmp_path / "log.txt"
+    result = vdsr(
+        "upscale", folder, "-o", tmp_path / "out", "-m", "bicubic", "--log-file", log, "-vv"
+    )
+    assert result.exit_code == 1
+    for text in (result.stdout, result.stderr, log.read_text("utf-8")):
+        assert not any(line.startswith("ERROR") for line in text.split("\n"))
+        assert not {"\x1b", "\u202e"} & set(text)
+        assert r"bad\nERROR forged\x1b[31m[bold]\u202e.tif" in text
+    assert len(result.stdout.splitlines()) == 4
+    assert sorted(os.listdir(tmp_path / "out")) == ["good" + FORGED]
+    for argument in ("--report", "--log-file", "--model", "--name-template"):
+        wrong = vdsr("upscale", image, "-o", tmp_path / "o", argument, tmp_path / FORGED / "x")
+        assert wrong.exit_code in (2, 3), argument
+        assert len(wrong.stderr.splitlines()) == 1, argument
+        assert "\x1b" not in wrong.stderr
+
+
+@pytest.mark.parametrize("trouble", ["gone", "replaced", "full", "too long", "a report, too"])
+def test_a_log_is_the_last_thing_to_stop_the_work(vdsr, image, tmp_path, monkeypatch, trouble):
+    log = tmp_path / "logs" / ("l" * 300 if trouble == "too long" else "log.txt")
+    log.parent.mkdir()
+    report = tmp_path / "reports" / "r.json"
+    report.parent.mkdir()
+    checked = Settings.parameters
+
+    def vanish(self):
+        if trouble in ("gone", "replaced"):
+            log.unlink(missing_ok=True)
+        if trouble == "replaced":
+            log.write_text("of somebody else")
+        if trouble == "a report, too":
+            shutil.rmtree(log.parent, ignore_errors=True)
+            shutil.rmtree(report.parent, ignore_errors=True)
+        return checked(self)
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Settings, "parameters", vanish)
+    if trouble == "full":
+        monkeypatch.setattr(logging.FileHandler, "flush", full)
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(b"")
+    result = vdsr(
+        "upscale", image, bad, "-o", tmp_path / "out", "-m", "bicubic", "--log-file", log,
+        "--report", report,
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    assert "1 of 2 files in order, 1 failed." in result.stdout
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == (2 if trouble == "a report, too" else 1)
+    assert "log" in lines[-1]
+
+
+def test_an_unforeseen_error_is_told_without_the_names_of_pythons_types(vdsr, image, tmp_path):
+    def fail(*_, **__):
+        raise TypeError("unhashable\n\x1b[31mthing")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_vdsr.batch.running.upscale", fail)
+        result = vdsr("upscale", image, "-o", tmp_path / "out", "-m", "bicubic")
+    assert result.exit_code == 1
+    assert "unforeseen error" in result.stdout
+    assert "TypeError" not in result.stdout
+    assert "--debug" in result.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_vdsr.showing import shown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -121,8 +123,8 @@ class Advised(str):
         return made
 
     def on_one_line(self) -> Advised:
-        """Same text without line breaks."""
-        return Advised(" ".join(self.statement.split()), self.remedy, **self.values)
+        """Same text as one line, fit to be shown."""
+        return Advised(shown(self.statement), self.remedy, **self.values)
 
     def of(self, what: object) -> Advised:
         """Same text, begun by what it is about."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_vdsr.advice import Advised, worded
+from napari_vdsr.advice import Advised, Remedy, worded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_vdsr.advice import Remedy
+LONGEST_TEXT = 200
 
 
 class VdsrError(Exception):
@@ -77,6 +77,10 @@ class ImageFileError(VdsrError, OSError):
     """A file that cannot be read or written as an image; the message names it."""
 
 
+class ReportError(ImageFileError):
+    """A report that cannot be written, when all that it was to tell of is done."""
+
+
 class OutputExistsError(ImageFileError, FileExistsError):
     """An output that is already there and was not to be overwritten."""
 
@@ -113,3 +117,17 @@ class DivergenceError(TrainingError, ArithmeticError):
 
 class CollapseError(TrainingError):
     """The network learnt to output nothing: its result is the bicubic image."""
+
+
+def unforeseen(error: BaseException) -> Advised:
+    """Return what is to be said of an exception that nobody raised on purpose."""
+    if isinstance(error, VdsrError):
+        return error.told
+    if isinstance(error, MemoryError):
+        return Advised("out of memory", Remedy.MORE_MEMORY)
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return Advised(f"{error.strerror.lower()}{where}", Remedy.DEBUG)
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
+    return Advised(f"unforeseen error{f' ({text})' if text else ''}", Remedy.DEBUG)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_vdsr import __version__
-from napari_vdsr.advice import Advised, Remedy
-from napari_vdsr.errors import VdsrError
+from napari_vdsr.errors import unforeseen
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_vdsr.advice import Advised
     from napari_vdsr.batch.settings import Settings
+
+REST = 20  # between two writings of a report, times as long as one takes
 
 
 @dataclass
@@ -52,34 +58,66 @@ class Result:
 
 def one_line(error: Exception, source: Path) -> Advised:
     """Error as one line that names the file."""
-    if isinstance(error, VdsrError):
-        told = error.told
-    else:
-        told = Advised(f"{type(error).__name__}: {error}", Remedy.DEBUG)
-    told = told.on_one_line()
-    return told if source.name in told else told.of(source)
+    told = unforeseen(error).on_one_line()
+    return told if shown(source.name) in told else told.of(shown(source))
 
 
-def write_report(
-    path: Path, results: Sequence[Result], total: int, settings: Settings
-) -> OSError | None:
-    """Write the JSON report, whole or not at all; return what prevented it."""
-    counts: dict[str, int] = defaultdict(int)
-    for result in results:
-        counts[result.status] += 1
-    content = {
-        "software": f"napari-vdsr {__version__}",
-        "model": {"name": settings.model.name, "sha256": settings.model.card.sha256},
-        "parameters": settings.parameters(),
-        "total": total,
-        "counts": dict(counts),
-        "files": [asdict(result) for result in results],
-    }
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        return error
-    return None
+class Report:
+    """The JSON report of a batch, rewritten as the batch goes on.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    total : int
+        Files of the batch.
+    settings : Settings
+        Of the batch.
+
+    Attributes
+    ----------
+    failure : OSError or None
+        What kept the report from being written last.
+    """
+
+    def __init__(self, path: Path, total: int, settings: Settings) -> None:
+        self._path, self._total, self._settings = path, total, settings
+        self._due = 0.0
+        self.failure: OSError | None = None
+
+    def update(self, results: Sequence[Result]) -> None:
+        """Write it, unless it was written just now: it grows with every file."""
+        started = time.monotonic()
+        if started >= self._due:
+            self.write(results)
+            took = time.monotonic() - started
+            self._due = started + took * (1 + REST)
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write it, whole or not at all; what prevents it is kept in `failure`."""
+        counts: dict[str, int] = defaultdict(int)
+        for result in results:
+            counts[result.status] += 1
+        content = {
+            "software": f"napari-vdsr {__version__}",
+            "model": {
+                "name": self._settings.model.name,
+                "sha256": self._settings.model.card.sha256,
+            },
+            "parameters": self._settings.parameters(),
+            "total": self._total,
+            "counts": dict(counts),
+            "files": [asdict(result) for result in results],
+        }
+        # Names that are no text hold surrogates, which UTF-8 has not but JSON's escapes have.
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        # Its own name may be as long as names can be.
+        partial = self._path.with_name(f".vdsr-report-{os.getpid()}.part")
+        self.failure = None
+        try:
+            partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+            partial.replace(self._path)
+        except OSError as error:
+            self.failure = error
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import dask
@@ -14,18 +15,24 @@ import dask
 from napari_vdsr.advice import Remedy
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done
-from napari_vdsr.batch.result import Result, one_line, write_report
+from napari_vdsr.batch.result import Report, Result, one_line
 from napari_vdsr.engine import check_model_scale, output_shape, upscale
-from napari_vdsr.errors import ImageFileError, OutputExistsError
+from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError
 from napari_vdsr.io import read_image, write_image
+from napari_vdsr.io.atomic import claimed
+from napari_vdsr.io.failure import system_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_vdsr.batch.settings import Settings
     from napari_vdsr.image import Image
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+BY_ANOTHER = "done by another run"
 
 # Called with the job and how many of its bands are written, out of how many.
 OnProgress = Callable[[Job, int, int], None]
@@ -50,7 +57,7 @@ def run(
     settings : Settings
         What to do.
     report : pathlib.Path, optional
-        JSON file, rewritten after each file.
+        JSON file, rewritten while the batch goes on.
     dry_run : bool
         Only look at the inputs and say what would be done.
     fail_fast : bool
@@ -67,42 +74,81 @@ def run(
     ------
     UsageError, DeviceError
         Before any work, if a setting is wrong.
-    ImageFileError
+    ReportError
         After all work, if the report cannot be written.
+
+    Notes
+    -----
+    Of several processes that run the same batch at once, each takes the files that no
+    other one is at; what another one made is "already done".
     """
     settings.parameters()  # a wrong device, precision or scale shall fail before any work
-    results, unreported = [], None
-    for job in jobs:
-        result = _run_one(job, settings, dry_run, on_progress)
-        results.append(result)
-        if report is not None:
-            unreported = write_report(report, results, len(jobs), settings)
-        if on_result is not None:
-            on_result(result)
-        if fail_fast and result.status == "failed":
-            break
-    if unreported is not None:
-        raise ImageFileError(
-            f"{report}: the report cannot be written ({unreported.strerror}); the images are done."
+    results: list[Result] = []
+    written = Report(report, len(jobs), settings) if report is not None else None
+    try:
+        for result in _results(jobs, settings, dry_run, on_progress):
+            results.append(result)
+            if written is not None:
+                written.update(results)
+            if on_result is not None:
+                on_result(result)
+            if fail_fast and result.status == "failed":
+                break
+    finally:
+        if written is not None:
+            written.write(results)
+    if written is not None and written.failure is not None:
+        reason = system_reason(written.failure)
+        raise ReportError(
+            f"{report}: the report cannot be written ({reason}); the images are not concerned."
         )
     return results
 
 
-def _run_one(job: Job, settings: Settings, dry_run: bool, on_progress: OnProgress | None) -> Result:
+def _results(
+    jobs: Sequence[Job], settings: Settings, dry_run: bool, on_progress: OnProgress | None
+) -> Iterator[Result]:
+    """Do what no other process is at; then wait for the rest, to see what became of it."""
+    others: list[Job] = []
+    for job in jobs:
+        result = _run_one(job, settings, dry_run, on_progress)
+        if result is None:
+            others.append(job)
+        else:
+            yield result
+    for job in others:
+        logger.info("another run is at %s", job.target)
+        while (result := _run_one(job, settings, dry_run, on_progress, waited=True)) is None:
+            time.sleep(POLL_SECONDS)
+        yield result
+
+
+def _run_one(
+    job: Job,
+    settings: Settings,
+    dry_run: bool,
+    on_progress: OnProgress | None,
+    waited: bool = False,
+) -> Result | None:
+    """Return what became of a file; None if another process is making its output."""
     result = Result(str(job.source), str(job.target), series=settings.of(job))
     started = time.monotonic()
-    try:
-        image = read_image(
-            job.source, axes=settings.axes, series=settings.of(job), partial=settings.partial
-        )
-        _describe(result, image, settings)
-        if dry_run:
-            result.status = "planned"
-        else:
-            _upscale_file(job, image, settings, result, on_progress)
-    except Exception as error:
-        logger.debug("%s failed", job.source, exc_info=True)
-        result.status, result.reason = "failed", one_line(error, job.source)
+    with ExitStack() as stack:
+        try:
+            image = read_image(
+                job.source, axes=settings.axes, series=settings.of(job), partial=settings.partial
+            )
+            _describe(result, image, settings)
+            if dry_run:
+                result.status = "planned"
+            else:
+                _make_folder(job.target.parent)
+                if not stack.enter_context(claimed(job.target)):
+                    return None
+                _upscale_file(job, image, settings, result, on_progress, waited)
+        except Exception as error:
+            logger.debug("%s failed", job.source, exc_info=True)
+            result.status, result.reason = "failed", one_line(error, job.source)
     result.seconds = round(time.monotonic() - started, 3)
     return result
 
@@ -116,13 +162,19 @@ def _describe(result: Result, image: Image, settings: Settings) -> None:
 
 
 def _upscale_file(
-    job: Job, image: Image, settings: Settings, result: Result, on_progress: OnProgress | None
+    job: Job,
+    image: Image,
+    settings: Settings,
+    result: Result,
+    on_progress: OnProgress | None,
+    waited: bool,
 ) -> None:
     record = completion_record(job, image, settings)
-    if job.target.exists() and settings.if_exists != "overwrite":
+    if job.target.exists() and (waited or settings.if_exists != "overwrite"):
         if is_done(job.target, record):
-            result.status = "already done"
+            result.status, result.reason = "already done", BY_ANOTHER if waited else ""
             return
+    if job.target.exists() and settings.if_exists != "overwrite":
         if settings.if_exists == "skip":
             result.status, result.reason = "skipped", "output exists"
             return
@@ -130,13 +182,6 @@ def _upscale_file(
             f"{job.target}: exists, and was not made from this input with these parameters.",
             Remedy.LET_EXIST,
         )
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageFileError(
-            f"{job.target.parent}: the folder cannot be made ({error.strerror}). Choose another "
-            "output folder."
-        ) from error
     if settings.compression is None:
         check_space(job.target, math.prod(result.output_shape) * image.dtype.itemsize)
     upscaled = upscale(
@@ -151,18 +196,34 @@ def _upscale_file(
         fill=settings.fill,
         max_memory=settings.max_memory,
     )
-    with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
-        losses = write_image(
-            upscaled,
-            job.target,
-            format=settings.format,
-            compression=settings.compression,
-            provenance={**upscaled.metadata["provenance"], **record},
-            overwrite=settings.if_exists == "overwrite",
-            on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
-        )
+    try:
+        with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
+            losses = write_image(
+                upscaled,
+                job.target,
+                format=settings.format,
+                compression=settings.compression,
+                provenance={**upscaled.metadata["provenance"], **record},
+                overwrite=settings.if_exists == "overwrite",
+                on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
+            )
+    except OutputExistsError:  # it was not there before
+        if not is_done(job.target, record):
+            raise
+        result.status, result.reason = "already done", BY_ANOTHER
+        return
     result.notes = list(dict.fromkeys((*upscaled.notes, *losses)))
     result.status = "done"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(
+            f"{folder}: the folder cannot be made ({system_reason(error)}). Choose another "
+            "output folder."
+        ) from error
 
 
 def check_space(target: Path, needed: int) -> None:

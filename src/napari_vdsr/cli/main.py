@@ -12,16 +12,17 @@ from typing import Any
 import typer
 
 from napari_vdsr import __version__
-from napari_vdsr.cli import compare, doctor, evaluate, models, train, upscale
+from napari_vdsr.cli import compare, doctor, evaluate, models, options, train, upscale
 from napari_vdsr.cli.words import say
-from napari_vdsr.errors import VdsrError
+from napari_vdsr.errors import VdsrError, unforeseen
+from napari_vdsr.showing import shown
 
-ENVIRONMENT, INTERRUPTED = 3, 130
+UNWRITTEN, ENVIRONMENT, INTERRUPTED = 1, 3, 130
 
 app = typer.Typer(
     name="vdsr",
-    epilog="Exit codes: 0 all done; 1 some inputs failed; 2 wrong usage; 3 environment or "
-    "model error; 130 interrupted.",
+    epilog="Exit codes: 0 all done; 1 some inputs, the report or the log failed; 2 wrong usage; "
+    "3 environment or model error; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,10 +63,12 @@ def with_exit_code(
         except Exception as error:
             if kwargs.get("debug"):
                 raise
-            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            typer.echo(f"error: {text}. Run again with --debug to see where.", err=True)
+            typer.echo(f"error: {say(unforeseen(error))}.", err=True)
             code = ENVIRONMENT
-        raise typer.Exit(code)
+        unwritten = options.log_failure()
+        if unwritten:
+            typer.echo(f"error: {shown(unwritten)}", err=True)
+        raise typer.Exit(code or (UNWRITTEN if unwritten else 0))
 
     return wrapper
 

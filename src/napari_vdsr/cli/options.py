@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
 from napari_vdsr.errors import UsageError
+from napari_vdsr.showing import shown
 
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
@@ -92,15 +96,94 @@ def set_up_logging(verbose: int, quiet: bool, log_file: Path | None, debug: bool
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     root = logging.getLogger("napari_vdsr")
     root.setLevel(logging.DEBUG)
+    for handler in root.handlers:
+        with contextlib.suppress(OSError):  # a full disk
+            handler.close()
     root.handlers.clear()
-    console = logging.StreamHandler()
+    console = ConsoleHandler()
     console.setLevel(logging.DEBUG if debug or verbose > 1 else level)
-    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    console.setFormatter(LineFormatter("%(levelname)s: %(message)s"))
     root.addHandler(console)
     if log_file is not None:
-        handler = logging.FileHandler(log_file, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler = LogFileHandler(log_file)
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(handler)
+
+
+def log_failure() -> str | None:
+    """Say what kept the log file from being written; None if nothing did."""
+    for handler in logging.getLogger("napari_vdsr").handlers:
+        if isinstance(handler, LogFileHandler):
+            return handler.failure()
+    return None
+
+
+class LineFormatter(logging.Formatter):
+    """One line for each message, whatever names are in it; tracebacks are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        """Format the line."""
+        record.message = shown(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  logging's name
+        """Format a traceback, whose last lines may be of anybody."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {shown(line)}" for line in lines)
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Messages on stderr; where nobody reads them any more, nothing is said of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Go on without the message."""
+
+
+class LogFileHandler(logging.FileHandler):
+    """A log that never stops the work: what keeps it from being written is told at the end.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; it is appended to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=True)
+        self._path = path
+        self._failure: BaseException | None = None
+        self._opened: os.stat_result | None = None
+        try:
+            self.stream = self._open()
+            self._opened = os.fstat(self.stream.fileno())
+        except OSError as error:
+            self._failure = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message, if the file could be opened."""
+        if self.stream is not None:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Remember what went wrong."""
+        self._failure = self._failure or sys.exc_info()[1]
+
+    def failure(self) -> str | None:
+        """Say what kept the file from being written, if anything did."""
+        failure = self._failure
+        if failure is None and self._opened is not None:
+            try:
+                if not os.path.samestat(self._opened, os.stat(self._path)):
+                    return f"{self._path}: another file took the place of the log."
+            except OSError as error:
+                failure = error
+        if failure is None:
+            return None
+        reason = getattr(failure, "strerror", None) or str(failure)
+        return (
+            f"{self._path}: the log cannot be written ({reason.lower()}); nothing else is "
+            "concerned."
+        )
 
 
 def check_choice(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
@@ -114,7 +197,7 @@ def check_file(option: str, path: Path | None) -> None:
     """Raise ``UsageError`` if a file could not be written, before hours of work are lost."""
     if path is None:
         return
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         raise UsageError(f"{option} {path} is a folder; name a file.")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise UsageError(f"{option} {path}: there is no folder {path.parent}. Make it first.")

@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from napari_vdsr.showing import shown
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -51,7 +53,7 @@ class Lines:
             return
         self._last = now
         left = (now - self.started) * (of - done) / done
-        sys.stderr.write(f"{name}: {done / of:.0%}, {duration(left)} left{more}\n")
+        sys.stderr.write(f"{shown(name)}: {done / of:.0%}, {duration(left)} left{more}\n")
         sys.stderr.flush()
 
 
@@ -121,7 +123,7 @@ class BatchProgress:
     def update(self, name: str, done: int, of: int) -> None:
         """Show how far the current file is."""
         if self._current is None:
-            self._current = self._bars.add_task(name, total=of)
+            self._current = self._bars.add_task(shown(name), total=of)
             self._lines = Lines()
         self._bars.update(self._current, completed=done, total=of)
         if not self._visible and not self._quiet:
@@ -138,7 +140,7 @@ class BatchProgress:
 
     def print(self, line: str) -> None:
         """Write a result line to stdout, above the bars; it stays one line."""
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        line = shown(line)
         if self._visible and sys.stdout.isatty():
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -10,6 +10,7 @@ import typer
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import BatchProgress
 from napari_vdsr.cli.words import say
+from napari_vdsr.errors import ReportError
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Plan, Result
@@ -211,8 +212,11 @@ def command(
         scheduler=scheduler,
     )
     with BatchProgress(len(jobs), quiet=quiet) as progress:
+        results: list[Result] = []
+        unreported: ReportError | None = None
 
         def show(result: Result) -> None:
+            results.append(result)
             progress.finish()
             if not quiet or result.status == "failed":
                 progress.print(describe(result))
@@ -220,21 +224,26 @@ def command(
         def advance(job: Job, done: int, of: int) -> None:
             progress.update(job.source.name, done, of)
 
-        results = batch.run(
-            jobs,
-            settings,
-            report=report,
-            dry_run=dry_run,
-            fail_fast=fail_fast,
-            on_progress=advance,
-            on_result=show,
-        )
+        try:
+            batch.run(
+                jobs,
+                settings,
+                report=report,
+                dry_run=dry_run,
+                fail_fast=fail_fast,
+                on_progress=advance,
+                on_result=show,
+            )
+        except ReportError as error:
+            unreported = error
     failed = sum(result.status == "failed" for result in results)
     if not quiet:
         for remark in (*jobs.passed, *jobs.linked) if verbose else ():
             word = "passed over" if remark in jobs.passed else "note"
             progress.print(f"{word}: {remark}")
         progress.print(summary(len(results), len(jobs), failed, jobs))
+    if unreported is not None:
+        raise unreported
     return 1 if failed else 0
 
 

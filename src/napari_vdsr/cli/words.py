@@ -2,6 +2,7 @@
 
 from napari_vdsr.advice import Remedy, worded
 from napari_vdsr.errors import VdsrError
+from napari_vdsr.showing import shown
 
 WORDS = {
     Remedy.FILL_NAN: "pass a value to put there: --fill-nan 0",
@@ -71,6 +72,6 @@ WORDS = {
 
 
 def say(text: str | VdsrError) -> str:
-    """Return what an error or a note says, as one line."""
+    """Return what an error or a note says, as one line that is fit to be shown."""
     told = text.told if isinstance(text, VdsrError) else text
-    return " ".join(worded(told, WORDS).split())
+    return shown(worded(told, WORDS))

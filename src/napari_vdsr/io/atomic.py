@@ -110,6 +110,44 @@ def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextmanager
+def claimed(target: Path) -> Iterator[bool]:
+    """Say whether this process is the one to make an output, as long as the block runs.
+
+    Of several processes that claim an output, one is told True; the others are told False
+    until it has ended its block, or was killed. Where a folder cannot be written or has no
+    locks, all are told True, and the first to finish wins.
+
+    Parameters
+    ----------
+    target : Path
+        The output, in a folder that exists.
+
+    Yields
+    ------
+    bool
+        Whether it is this process.
+    """
+    path = target.with_name(f"{_prefix(target)}claim.part")
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError:  # said when the output is written
+            yield True
+            return
+        mine = _lock(descriptor)
+        if not mine or _same_file(descriptor, path):
+            break
+        os.close(descriptor)  # removed by its owner before it was locked here
+    try:
+        yield mine
+    finally:
+        if mine:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(descriptor)
+
+
 def check_target(target: Path, *, overwrite: bool, folder: bool = False) -> None:
     """Refuse a target that cannot be written, before any work is done."""
     with _writing(target):
@@ -233,6 +271,8 @@ def _publish_folder(temporary: Path, target: Path, *, overwrite: bool) -> None:
     except OSError:
         if os.path.lexists(old):
             os.rename(old, target)
+        elif os.path.lexists(target) and not overwrite:  # it appeared just now
+            raise exists(target) from None
         raise
     shutil.rmtree(old, ignore_errors=True)
     with contextlib.suppress(OSError):

@@ -1,0 +1,37 @@
+"""Names of files in messages: shown, never obeyed."""
+
+import pytest
+
+from napari_vdsr.showing import in_markdown, shown
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("plain name.tif", "plain name.tif"),
+        ("Zelle-ä-細胞-🔬.tif", "Zelle-ä-細胞-🔬.tif"),
+        ("e\u0301.tif", "e\u0301.tif"),
+        ("10.30\u202fAM \xa0.png", "10.30\u202fAM \xa0.png"),
+        ("می\u200cخواهم.tif", "می\u200cخواهم.tif"),
+        ("a\nERROR forged.tif", r"a\nERROR forged.tif"),
+        ("a\r\t\x0b\x85\u2028.tif", r"a\r\t\x0b\x85\u2028.tif"),
+        ("\x1b[31mred\x1b[0m.tif", r"\x1b[31mred\x1b[0m.tif"),
+        ("\x9b31m\x07\x7f\0", r"\x9b31m\x07\x7f\x00"),
+        ("gpj.\u202efit.exe\u2066\u200f", r"gpj.\u202efit.exe\u2066\u200f"),
+        (b"caf\xe9.tif".decode("utf-8", "surrogateescape"), r"caf\xe9.tif"),
+        ("\ud800\U000e0041\ufeff", r"\ud800\U000e0041\ufeff"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+    ],
+)
+def test_names_do_nothing_but_show_themselves(name, wanted):
+    assert shown(name) == wanted
+    shown(name).encode("utf-8")
+    assert shown(shown(name)) == wanted
+
+
+def test_names_are_no_markup():
+    name = "a|b_c*<img src=x>[x](http://y)`$.tif\n# Title"
+    text = in_markdown(name)
+    assert "\n" not in text
+    for character in "|_*<>[]`$#":
+        assert f"\\{character}" in text
