@@ -6,23 +6,36 @@ that opening a stranger's file runs no code.
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta
 
 from napari_vdsr.errors import ModelFileError, ScaleError
+from napari_vdsr.schema import Damaged, checked
+from napari_vdsr.tensorfile import TensorFile, open_tensors
+from napari_vdsr.text import shown
 
 SUFFIX = ".safetensors"
 BUNDLED = Path(__file__).parent / "models"
 CARD_KEY = "napari_vdsr.card"
 CARD_VERSION = 1
+FORMAT = "Only .safetensors files written by napari-vdsr can be loaded, never pickles (.pt)."
 # Of models that were trained for none: more would be a slip, and a plan of endless tiles.
 LARGEST_SCALE = 64
+# Layers, widths and the like: no published network comes near, and a card can claim anything.
+LARGEST_NUMBER = 2**12
+
+Line = Annotated[str, Meta(min_length=1, max_length=255)]
+Scale = Annotated[float, Meta(ge=1, le=LARGEST_SCALE)]
+Number = (
+    bool
+    | Annotated[int, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+    | Annotated[float, Meta(ge=-1e9, le=1e9)]
+)
+Hyperparameter = Number | str | None | Annotated[list[Number], Meta(max_length=64)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +64,10 @@ class ModelCard:
         Of the card's own format.
     """
 
-    name: str
-    architecture: str
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    scales: tuple[float, ...] = ()
+    name: Line
+    architecture: Line
+    hyperparameters: dict[Line, Hyperparameter] = field(default_factory=dict)
+    scales: tuple[Scale, ...] = ()
     description: str = ""
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +104,8 @@ def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
     elif not keeps_size:
         allowed += ", at least one above 1"
     raise ScaleError(
-        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {card.name!r}: pass {allowed}."
+        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {shown(card.name)}: "
+        f"pass {allowed}."
     )
 
 
@@ -111,7 +125,7 @@ def find_model(name_or_path: str | Path) -> Path:
         return path
     names = ", ".join(card.name for card in list_models())
     raise ModelFileError(
-        f"model {str(name_or_path)!r} is neither a bundled model ({names}) nor a file. "
+        f"model {shown(str(name_or_path))} is neither a bundled model ({names}) nor a file. "
         f"Pass one of these names or the path of a {SUFFIX} file."
     )
 
@@ -131,35 +145,33 @@ def read_card(path: Path | str) -> ModelCard:
         If the file is not a model of this package.
     """
     path = Path(path)
-    advice = "Only .safetensors files written by napari-vdsr can be loaded, never pickles (.pt)."
     try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, struct.error) as error:
-        raise ModelFileError(f"{path}: not a readable model file ({error}). {advice}") from error
-    if CARD_KEY not in metadata:
-        raise ModelFileError(f"{path}: has no napari-vdsr model card. {advice}")
-    try:
-        return card_from(json.loads(metadata[CARD_KEY]), path)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: its model card is damaged ({error}). {advice}") from error
+        with open_tensors(path, "np") as file:
+            return _card_in(file, path)
+    except Damaged as error:
+        raise ModelFileError(f"{path}: not a readable model file ({error}). {FORMAT}") from error
 
 
-def card_from(values: dict[str, Any], path: Path) -> ModelCard:
+def _card_in(file: TensorFile, path: Path) -> ModelCard:
+    try:
+        return card_from(file.header(CARD_KEY), path)
+    except KeyError as error:
+        raise ModelFileError(f"{path}: has no napari-vdsr model card. {FORMAT}") from error
+    except Damaged as error:
+        raise ModelFileError(f"{path}: its model card is damaged ({error}). {FORMAT}") from error
+
+
+def card_from(values: Any, path: Path) -> ModelCard:
     """Card of the values in a file's header.
 
     Raises
     ------
     ModelFileError
         If a newer version wrote them.
-    TypeError, ValueError
+    Damaged
         If they are no card's.
     """
-    if values.get("version", 0) > CARD_VERSION:
+    version = values.get("version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > CARD_VERSION:
         raise ModelFileError(f"{path}: was written by a newer napari-vdsr. Update this one.")
-    known = {f.name for f in fields(ModelCard)}
-    kept = {key: value for key, value in values.items() if key in known}
-    kept["scales"] = tuple(map(float, kept.get("scales", ())))
-    if not all(isinstance(kept.get(key, ""), str) for key in ("name", "architecture", "sha256")):
-        raise TypeError("a name is no text")
-    return ModelCard(**kept)
+    return checked(values, ModelCard)

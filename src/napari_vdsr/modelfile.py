@@ -10,21 +10,32 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
+from torch.overrides import TorchFunctionMode
 
 from napari_vdsr.errors import ModelFileError
 from napari_vdsr.modelcard import (
     BICUBIC_CARD,
     CARD_KEY,
+    FORMAT,
     ModelCard,
     card_from,
     find_model,
     read_card,
 )
 from napari_vdsr.networks import NETWORKS, Network
+from napari_vdsr.schema import Damaged
+from napari_vdsr.tensorfile import TensorFile, open_tensors
+from napari_vdsr.text import shortened, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Whole numbers of a card up to here are believed; larger ones are sizes, or counts of layers.
+SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -80,35 +91,88 @@ def load_model(name_or_path: str | Path) -> Model:
     card = read_card(path)
     if card.architecture not in NETWORKS:
         raise ModelFileError(
-            f"{path}: architecture {card.architecture!r} is unknown to this version; "
+            f"{path}: architecture {shown(card.architecture)} is unknown to this version; "
             f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
         )
-    with safe_open(path, framework="pt") as file:
-        # Cloned, since the originals would keep the file mapped into memory.
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
-        raise ModelFileError(f"{path}: the weights are not float32. Save it with napari-vdsr.")
+    try:
+        with open_tensors(path, "pt") as file:
+            network = _claimed(card, file, path)
+            _check_fit(network, file, path)
+            tensors = {name: file.tensor(name) for name in file.shapes}
+    except Damaged as error:
+        raise ModelFileError(f"{path}: not a readable model file ({error}). {FORMAT}") from error
     if weights_sha256(tensors) != card.sha256:
         raise ModelFileError(f"{path}: the weights do not match their checksum. Download it anew.")
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
-    return Model(_build(card, tensors, path).eval(), card)
+    network.load_state_dict(tensors, assign=True)
+    return Model(network.eval(), card)
 
 
-def _build(card: ModelCard, tensors: dict[str, torch.Tensor], path: Path) -> Network:
+def _claimed(card: ModelCard, file: TensorFile, path: Path) -> Network:
+    """Network that a card claims, without numbers.
+
+    Raises
+    ------
+    ModelFileError
+        If the file has not the tensors for it, or there is no such network.
+    """
+    held = max(SMALL, len(file.shapes), *(size for shape in file.shapes.values() for size in shape))
+    for name, value in card.hyperparameters.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > held:
+                raise _disagreement(path, f"{shown(name)} is {number}; Missing key for as many")
     try:
-        # A hostile card must not make us allocate: the meta device holds no numbers.
-        if max((v for v in card.hyperparameters.values() if isinstance(v, int)), default=0) > 2**12:
-            raise ValueError("hyper-parameters are out of all bounds")
-        with torch.device("meta"):
-            network = NETWORKS[card.architecture](**card.hyperparameters)
-        network.load_state_dict(tensors, assign=True)
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelFileError(
-            f"{path}: weights and card do not agree ({reason}). Download it anew."
-        ) from error
-    return network
+        return without_numbers(NETWORKS[card.architecture], card.hyperparameters)
+    except Exception as error:  # a card can claim any arguments, and they fail in any way
+        raise _disagreement(path, shortened(str(error))) from error
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what would fill new weights, which takes most of the time on any device."""
+
+    FILLING = frozenset({"copy_", "fill_", "mul_", "normal_", "trunc_normal_", "uniform_", "zero_"})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.FILLING:
+            return next(iter((*args, *kwargs.values())))
+        return func(*args, **kwargs)
+
+
+def without_numbers(kind: type[Network], hyperparameters: Mapping[str, Any]) -> Network:
+    """Build a network that takes no memory: its weights have a shape and lie nowhere."""
+    with torch.device("meta"), _Unfilled():
+        return kind(**hyperparameters)
+
+
+def _check_fit(network: Network, file: TensorFile, path: Path) -> None:
+    """Raise ``ModelFileError`` unless a file holds a network's weights, before they are read."""
+    if any(dtype != "F32" for dtype in file.dtypes.values()):
+        raise ModelFileError(f"{path}: the weights are not float32. Save it with napari-vdsr.")
+    reason = misfit(network, file.shapes)
+    if reason is not None:
+        raise _disagreement(path, reason)
+
+
+def misfit(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Return why tensors of such shapes are no weights of a network; None if they are."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if missing := wanted.keys() - shapes.keys():
+        return f"Missing key {min(missing)}"
+    if unknown := shapes.keys() - wanted.keys():
+        return f"unexpected key {shown(min(unknown))}"
+    wrong = [name for name, shape in wanted.items() if shape != shapes[name]]
+    if not wrong:
+        return None
+    name = wrong[0]
+    return f"size mismatch: {name} is {shown(shapes[name])}, not {shown(wanted[name])}"
+
+
+def _disagreement(path: Path, reason: str) -> ModelFileError:
+    return ModelFileError(f"{path}: weights and card do not agree ({reason}). Download it anew.")
 
 
 def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:

@@ -162,6 +162,10 @@ def _allowed(rule: str, got: Any, annotation: Any) -> str:
         return f"allowed are {', '.join(map(str, get_args(bare)))}"
     if re.search("` [<>]", rule) or "out of range" in rule:
         return _span(bounds, too_small="` >" in rule)
+    if "`str` of length" in rule:
+        return f"allowed are texts of {rule.partition('length ')[2]} characters"
+    if "matching regex" in rule:
+        return f"allowed are texts that match {rule.partition('regex ')[2]}"
     return f"it must be {_word(bare)}"
 
 

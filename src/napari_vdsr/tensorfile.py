@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
+from napari_vdsr.errors import VdsrError
 from napari_vdsr.schema import Damaged, parse_json
 from napari_vdsr.text import shortened
 
@@ -36,14 +37,16 @@ class TensorFile:
         self.dtypes = {name: str(s.get_dtype()) for name, s in slices.items()}
 
     def header(self, key: str) -> Any:
-        """Plain values under a key of the header; None if it is not there.
+        """Plain values under a key of the header.
 
         Raises
         ------
+        KeyError
+            If it is not there.
         Damaged
             If they are no JSON.
         """
-        return parse_json(self._texts[key]) if key in self._texts else None
+        return parse_json(self._texts[key])
 
     def tensor(self, name: str) -> Any:
         """Read a tensor; it does not keep the file mapped into memory."""
@@ -64,13 +67,13 @@ def open_tensors(path: Path, framework: str) -> Iterator[TensorFile]:
     Raises
     ------
     Damaged
-        For whatever goes wrong in the block: a library that reads damaged files ends in
-        any exception there is.
+        For whatever goes wrong in the block, errors raised on purpose apart: a library
+        that reads damaged files ends in any exception there is.
     """
     try:
         with safe_open(path, framework=framework) as handle:
             yield TensorFile(handle)
-    except Damaged:
+    except (Damaged, VdsrError):
         raise
     except MemoryError as error:
         raise Damaged("it does not fit into memory") from error

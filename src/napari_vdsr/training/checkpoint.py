@@ -7,17 +7,24 @@ state of the random generator. Tensors and JSON only, no pickle.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta, Struct
 from safetensors.torch import save
 from torch import Tensor
 
 from napari_vdsr.advice import Remedy
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.modelcard import LARGEST_SCALE
+from napari_vdsr.modelfile import misfit, without_numbers
+from napari_vdsr.networks import NETWORKS
+from napari_vdsr.schema import Damaged, checked
+from napari_vdsr.tensorfile import open_tensors
+from napari_vdsr.text import shown
 from napari_vdsr.training.config import TrainConfig, config_from
 
 if TYPE_CHECKING:
@@ -34,6 +41,40 @@ FED = {
 }
 # Settings that do not touch the weights, and may differ when a run goes on.
 FREE = ("keep", "patience")
+# Of the optimizer's groups: what changes as a run goes on, and what depends on the machine.
+MOVING = ("lr", "previous_lr")
+OF_A_MACHINE = ("foreach", "fused", "capturable", "differentiable")
+ADAM, SGD = frozenset({"step", "exp_avg", "exp_avg_sq"}), frozenset({"momentum_buffer"})
+
+
+class Task(Struct):
+    """What is read of a task in a checkpoint's data."""
+
+    scale: Annotated[float, Meta(ge=1, le=LARGEST_SCALE)]
+
+
+class Fed(Struct):
+    """What is read of a checkpoint's data."""
+
+    sha256: str = ""
+    files: Annotated[int, Meta(ge=0)] = 0
+    tasks: list[Task] = []
+
+
+class Header(Struct, forbid_unknown_fields=True):
+    """What a checkpoint says beside its tensors; see `Checkpoint`."""
+
+    step: Annotated[int, Meta(ge=0, le=10**12)]
+    seconds: Annotated[float, Meta(ge=0, le=1e12)]
+    config: dict[str, Any]
+    data: dict[str, Any]
+    groups: Annotated[list[dict[str, Any]], Meta(max_length=64)]
+    loss_sum: float = 0.0
+    loss_count: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    best: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
+    best_step: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    # It becomes a file's name.
+    name: Annotated[str, Meta(pattern=r"^(\w[\w +.()-]*)?\Z", max_length=100)] = ""
 
 
 @dataclass
@@ -118,17 +159,54 @@ class Checkpoint:
             raise TrainingError(f"{path}: no checkpoint to resume from.", Remedy.NEW_RUN)
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[KEY])
-                for key in file.keys():
-                    part, name = key.split("/", 1)
-                    parts[part][name] = file.get_tensor(key)
-            return cls(**header, **parts)  # type: ignore[arg-type]
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise TrainingError(
-                f"{path}: not a readable checkpoint ({error}). Put a copy in its place, or start "
-                "again in a new folder."
-            ) from error
+            with open_tensors(path, "pt") as file:
+                header = checked(file.header(KEY), Header)
+                checked(header.data, Fed)
+                values = {name: getattr(header, name) for name in Header.__struct_fields__}
+                values["config"] = config_from(header.config).to_dict()
+                for key in file.shapes:
+                    part, _, name = key.partition("/")
+                    if part not in parts:
+                        raise Damaged(f"{shown(key)} is no part of a run")
+                    parts[part][name] = file.tensor(key)
+            return cls(
+                **values,
+                network=parts["network"],
+                ema=parts["ema"],
+                optimizer=parts["optimizer"],
+            )
+        except (Damaged, UsageError) as error:
+            raise unreadable(path, str(error)) from error
+
+
+def unreadable(path: Path, reason: str) -> TrainingError:
+    """Return the error for a checkpoint that contradicts itself."""
+    return TrainingError(
+        f"{path}: not a readable checkpoint ({reason}). Put a copy in its place, or start again "
+        "in a new folder."
+    )
+
+
+def check_weights(saved: Checkpoint, config: TrainConfig, path: Path) -> None:
+    """Raise ``TrainingError`` unless a checkpoint's weights are those of its settings.
+
+    Checked before a network is made: settings can claim one of any size.
+    """
+    network = without_numbers(
+        NETWORKS[config.architecture],
+        {"depth": config.depth, "width": config.width, "last_init": config.last_init},
+    )
+    mean = {k.removeprefix("module."): v for k, v in saved.ema.items() if k != "n_averaged"}
+    for weights in (saved.network, mean) if saved.ema else (saved.network,):
+        reason = misfit(network, {name: tuple(w.shape) for name, w in weights.items()})
+        if reason is not None:
+            raise unreadable(path, reason)
+        for name, tensor in weights.items():
+            if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+                raise unreadable(path, f"{name} has values that are no finite 32-bit numbers")
+    count = saved.ema.get("n_averaged", torch.tensor(0))
+    if config.ema and (not saved.ema or count.shape != () or count.is_floating_point()):
+        raise unreadable(path, "the running mean of the weights is missing")
 
 
 def flatten_optimizer(
@@ -148,12 +226,67 @@ def flatten_optimizer(
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
 ) -> None:
-    """Put back what `flatten_optimizer` gave."""
+    """Put back what `flatten_optimizer` gave.
+
+    Raises
+    ------
+    Damaged
+        If it is not the state of such an optimizer.
+    """
+    _check_groups(optimizer.state_dict()["param_groups"], groups)
+    state = _by_parameter(optimizer, tensors)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_groups(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """Raise ``Damaged`` unless groups are those of an optimizer, learning rates apart.
+
+    Another version of torch may know more settings, or fewer.
+    """
+    if len(mine) != len(theirs):
+        raise Damaged(f"the optimizer has {len(theirs)} groups, not {len(mine)}")
+    for group, other in zip(mine, theirs, strict=True):
+        if not {"params", "lr", "base_lr"} <= other.keys():
+            raise Damaged("the optimizer's groups lack a learning rate or their weights")
+        for name in group.keys() & other.keys():
+            value, given = _as_json(group[name]), _as_json(other[name])
+            number = isinstance(given, int | float) and not isinstance(given, bool)
+            good = number and 0 <= given < math.inf if name in MOVING else given == value
+            if not good and name not in OF_A_MACHINE:
+                raise Damaged(f"{shown(name)} of the optimizer is {shown(given)}")
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _by_parameter(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> dict[int, dict[str, Tensor]]:
+    """Optimizer's state by the number of the weight; all weights have it, or none.
+
+    Raises
+    ------
+    Damaged
+        If it does not fit the weights.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        index, _, name = key.partition(".")
+        if not (index.isascii() and index.isdigit() and len(index) < 9):
+            raise Damaged(f"{shown(key)} is no part of an optimizer")
+        number = int(index)
+        fits = number < len(weights) and value.shape in ((), weights[number].shape)
+        if not fits or value.dtype != torch.float32 or (name == "step") != (value.ndim == 0):
+            raise Damaged(f"{shown(key)} of the optimizer fits no weight")
+        state.setdefault(number, {})[name] = value
+    names = {frozenset(values) for values in state.values()}
+    adam = isinstance(optimizer, torch.optim.AdamW)
+    wanted = ADAM if adam else SGD
+    if state and (len(state) < len(weights) or names != {wanted}):
+        raise Damaged("the optimizer's state is not whole")
+    return state
 
 
 def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
@@ -204,9 +337,9 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
                 f"the checkpoint was made with {key} = {json.dumps(before[key])}, now it "
                 f"is {json.dumps(value)}. Resume with the same settings, or start in a new folder."
             )
-    if saved.data["sha256"] != data["sha256"]:
+    if saved.data.get("sha256") != data["sha256"]:
         raise TrainingError(
-            f"the checkpoint was made from other images ({saved.data['files']} files, now "
+            f"the checkpoint was made from other images ({saved.data.get('files')} files, now "
             f"{data['files']}). Resume with the same images, or start in a new folder."
         )
     for key, what in FED.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_vdsr.modelcard import SUFFIX, ModelCard
 from napari_vdsr.modelfile import save_model
 from napari_vdsr.networks import NETWORKS
-from napari_vdsr.training.checkpoint import NAME, Checkpoint
+from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights, unreadable
 from napari_vdsr.training.config import config_from
 from napari_vdsr.training.run import without_folders
 
@@ -35,6 +35,9 @@ def export_checkpoint(output: Path) -> Path:
     """
     saved = Checkpoint.load(output / NAME)
     config = config_from(saved.config)
+    check_weights(saved, config, output / NAME)
+    if not saved.data.get("tasks"):
+        raise unreadable(output / NAME, "it does not say what the model was trained for")
     network = NETWORKS[config.architecture](
         depth=config.depth, width=config.width, last_init=config.last_init
     )

@@ -14,12 +14,15 @@ from napari_vdsr.errors import TrainingError
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.networks import NETWORKS, Network
+from napari_vdsr.schema import Damaged
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
     check_same_run,
+    check_weights,
     flatten_optimizer,
     restore_optimizer,
+    unreadable,
 )
 from napari_vdsr.training.config import FILES
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
@@ -108,6 +111,8 @@ class Run:
     def _build(self, saved: Checkpoint | None) -> None:
         """Make network, running mean and optimizer."""
         config, fabric = self.config, self.fabric
+        if saved is not None:
+            check_weights(saved, config, self.output / NAME)
         self.network: Network = NETWORKS[config.architecture](
             depth=config.depth, width=config.width, last_init=config.last_init
         )
@@ -125,7 +130,10 @@ class Run:
                 self.ema.load_state_dict(saved.ema)
         self.forward, self.optimizer = fabric.setup(self.network, self.plain_optimizer)
         if saved is not None:  # now that the weights are on their device: the state follows them
-            restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
+            try:
+                restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
+            except Damaged as error:
+                raise unreadable(self.output / NAME, str(error)) from error
 
     @property
     def result(self) -> Network:
