@@ -1,6 +1,9 @@
 """The widget "VDSR train" in a real window."""
 
+import io
+
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 from skimage import data as pictures
@@ -174,3 +177,33 @@ def test_a_mixed_model(trainer, tiny, images, tmp_path, until):
     assert card.scales == (1, 2)
     assert card.training["config"]["noise_read"] == [0, 25]
     assert card.training["data"]["held_out"]
+
+
+def test_the_pictures_dock_closes_and_opens_again(viewer, trainer, pause):
+    from napari_vdsr.plugin.train_pictures import TITLE
+
+    window = viewer.window._qt_window
+    assert TITLE not in viewer.window.dock_widgets
+    assert not trainer.pictures_button.enabled
+    for _ in range(2):
+        trainer._draw(trainer.curve, png(640, 672))
+        trainer._draw(trainer.samples, png(640, 766))
+        assert trainer.curve.native.pixmap().width() > 100
+        trainer.pictures_button.native.click()
+        pause()
+        assert TITLE in viewer.window.dock_widgets
+        assert window.tabifiedDockWidgets(trainer.native.parent())
+        viewer.window._wrapped_dock_widgets[TITLE].destroyOnClose()
+        pause()
+        assert TITLE not in viewer.window.dock_widgets
+    trainer.pictures_button.native.click()
+    viewer.window.remove_dock_widget(trainer.native)
+    pause()
+    assert TITLE not in viewer.window.dock_widgets
+    viewer.window.add_dock_widget(trainer)  # or it would outlive the window
+
+
+def png(width, height):
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (width, height), "white").save(file, "png")
+    return file.getvalue()

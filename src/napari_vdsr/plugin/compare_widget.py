@@ -9,7 +9,6 @@ import numpy as np
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
-    Container,
     FloatSlider,
     FloatSpinBox,
     Label,
@@ -24,7 +23,17 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
-from napari_vdsr.plugin.form import CHOOSE, PREVIEW_MARK, LayerBox, Leaving, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.form import (
+    CHOOSE,
+    PREVIEW_MARK,
+    Dock,
+    Form,
+    LayerBox,
+    Leaving,
+    ModelBox,
+    TaskRow,
+    wrap,
+)
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled
 from napari_vdsr.plugin.request import Request
@@ -41,7 +50,7 @@ PIXELS = 512 * 512
 GAP_Y, GAP_X = 0.15, 0.04
 
 
-class CompareWidget(Container):
+class CompareWidget(Dock):
     """Look at one region by nearest neighbour, bicubic and models.
 
     Parameters
@@ -56,23 +65,11 @@ class CompareWidget(Container):
         self._panels: list[Panel] = []
         self._hidden: list[Layer] = []
         self._build()
-        super().__init__(
-            widgets=[
-                self.layer,
-                self.scale,
-                self.models,
-                self.more,
-                self.truth,
-                self.shrink,
-                self.mode,
-                self.first,
-                self.second,
-                self.wipe,
-                self.seconds,
-                self.row,
-                self.table,
-            ]
-        )
+        fields = Form(
+            [self.layer, self.scale, self.models, self.more, self.truth, self.shrink, self.mode,
+             self.first, self.second, self.wipe, self.seconds]
+        )  # fmt: skip
+        super().__init__([fields, self.row, self.table])
         self._timer = QTimer(self.native)
         self._timer.timeout.connect(self._blink)
         self._connect()
@@ -101,8 +98,7 @@ class CompareWidget(Container):
         )
         self.clear_button = PushButton(text="Clear", tooltip="Remove the comparison")
         self.row = TaskRow([self.compare_button, self.clear_button])
-        self.row.label = ""
-        self.table = Label(label="", value="")
+        self.table = Label(value="")
         wrap(self.table)
 
     def _connect(self) -> None:

@@ -4,13 +4,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import Container, FloatSpinBox, Label, PushButton, SpinBox
+from magicgui.widgets import FloatSpinBox, Label, PushButton, SpinBox
 from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.form import LayerBox, Leaving, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.form import Dock, Form, LayerBox, Leaving, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
 from napari_vdsr.plugin.request import Request
@@ -22,7 +22,7 @@ from napari_vdsr.plugin.viewport import shown_plane, visible_window
 PIXELS = 512 * 512
 
 
-class FeaturesWidget(Container):
+class FeaturesWidget(Dock):
     """Look at what a network's layers see in an image.
 
     Parameters
@@ -44,15 +44,13 @@ class FeaturesWidget(Container):
             text="Show", tooltip="Add the layer's feature maps for what the canvas shows"
         )
         self.row = TaskRow([self.show_button])
-        self.row.label = ""
         self.about = Label(
-            label="",
             value="Each map is one step of the new slider: bright where its filters found what "
             "they look for.",
         )
         wrap(self.about)
         super().__init__(
-            widgets=[self.layer, self.model, self.scale, self.number, self.row, self.about]
+            [Form([self.layer, self.model, self.scale, self.number]), self.row, self.about]
         )
         self.show_button.changed.connect(self.show_features)
         Leaving(self, self._close_down)

@@ -8,7 +8,6 @@ from typing import Any
 
 from magicgui.widgets import (
     ComboBox,
-    Container,
     FileEdit,
     FloatSpinBox,
     LineEdit,
@@ -20,7 +19,7 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import MissingExtraError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.form import DEVICES
+from napari_vdsr.plugin.form import DEVICES, Form
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.temporary import PREVIEW_MARK
 
@@ -72,7 +71,7 @@ class Setup:
     resume: bool
 
 
-class TrainForm(Container):
+class TrainForm(Form):
     """Fields of a training run.
 
     Parameters
@@ -85,13 +84,12 @@ class TrainForm(Container):
         self._viewer = viewer
         self._build()
         super().__init__(
-            widgets=[
+            [
                 self.source, self.folder, self.layers, self.mode, self.low_resolution, self.scales,
                 self.sampling, self.blur, self.read_noise, self.shot_noise, self.quality,
                 self.validation, self.output, self.preset, self.minutes, self.steps, self.device,
             ]
         )  # fmt: skip
-        self.margins = (0, 0, 0, 0)
         for field in (self.source, self.mode, self.minutes):
             field.changed.connect(self.show_fields)
 
@@ -162,8 +160,6 @@ class TrainForm(Container):
         }
         for field, shown in visible.items():
             field.visible = shown
-        # magicgui aligns labels when fields are added, and not when hidden ones appear.
-        self._unify_label_widths()
 
     def image_layers(self, _: Any = None) -> list[ImageLayer]:
         """Layers that can be trained on."""

@@ -4,22 +4,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import Container, Label, PushButton
+from magicgui.widgets import Label, PushButton
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QPixmap
 
 from napari_vdsr.errors import VdsrError
-from napari_vdsr.plugin.form import Leaving, TaskRow, wrap
+from napari_vdsr.plugin.form import Dock, Leaving, TaskRow, wrap
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
+from napari_vdsr.plugin.train_pictures import TrainPictures
 from napari_vdsr.plugin.words import say
 
-NARROWEST = 240  # pixels of the pictures
 
-
-class TrainWidget(Container):
+class TrainWidget(Dock):
     """Train a model on one's own images; stop and resume at any time.
 
     Parameters
@@ -37,14 +34,11 @@ class TrainWidget(Container):
         self.start_button = PushButton(text="Start")
         self.row = TaskRow([self.start_button])
         self.row.cancel_button.text = "Stop"
-        self.curve, self.samples = Label(value=""), Label(value="")
-        for picture in (self.curve, self.samples):
-            picture.native.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.pictures_button = PushButton(text="Curve and samples", enabled=False)
         self.use_button = PushButton(text="Use this model now", enabled=False)
-        super().__init__(
-            widgets=[self.form, self.info, self.row, self.curve, self.samples, self.use_button],
-            labels=False,
-        )
+        super().__init__([self.form, self.info, self.row, self.pictures_button, self.use_button])
+        self.pictures = TrainPictures(self.native)
+        self.curve, self.samples = self.pictures.curve, self.pictures.samples
         self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]
         self._connect()
         self._update()
@@ -52,6 +46,7 @@ class TrainWidget(Container):
     def _connect(self) -> None:
         self.start_button.changed.connect(self.start)
         self.use_button.changed.connect(self.use_model)
+        self.pictures_button.changed.connect(self.show_pictures)
         self.form.output.changed.connect(self._update)
         for event in self._events:
             event.connect(self._reset_layers)
@@ -59,6 +54,7 @@ class TrainWidget(Container):
 
     def _close_down(self) -> None:
         self.row.close_down()
+        self.pictures.leave(self._viewer)
         for event in self._events:
             event.disconnect(self._reset_layers)
 
@@ -84,6 +80,7 @@ class TrainWidget(Container):
             return
         self._model = None
         self.use_button.enabled = False
+        self.pictures_button.enabled = False
         self.row.start(
             partial(train_setup, setup, lambda: self.row.task is None or self.row.task.cancelled),
             "VDSR train",
@@ -109,14 +106,15 @@ class TrainWidget(Container):
             if report.psnr:
                 self.info.value = "Held out, dB (gain): " + "  ".join(figures)
 
+    def show_pictures(self, _: Any = None) -> None:
+        """Bring the curve and the samples to the front."""
+        self.pictures.show_beside(self, self._viewer)
+
     def _draw(self, label: Label, png: bytes) -> None:
-        pixmap = QPixmap()
-        if pixmap.loadFromData(png):
-            width = max(NARROWEST, self.native.width() - 30)
-            smooth = Qt.TransformationMode.SmoothTransformation
-            scaled = pixmap.scaledToWidth(width, smooth)
-            label.native.setPixmap(scaled)
-            label.native.setMinimumSize(scaled.size())
+        if not self.pictures_button.enabled:  # the first of this run
+            self.pictures_button.enabled = True
+            self.show_pictures()
+        self.pictures.draw(label, png)
 
     def _on_model(self, model: Path) -> None:
         self._model = model

@@ -7,7 +7,6 @@ from typing import Any
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
-    Container,
     FileEdit,
     FloatSpinBox,
     Label,
@@ -28,7 +27,18 @@ from napari_vdsr.modelcard import (
     read_card,
 )
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.form import CHOOSE, DEVICES, PRECISIONS, LayerBox, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.form import (
+    CHOOSE,
+    DEVICES,
+    PRECISIONS,
+    Dock,
+    Fold,
+    Form,
+    LayerBox,
+    ModelBox,
+    TaskRow,
+    wrap,
+)
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.viewport import shown_plane
 from napari_vdsr.plugin.words import say
@@ -37,7 +47,7 @@ CONTRAST = "contrast limits"
 NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
 
 
-class UpscaleForm(Container):
+class UpscaleForm(Dock):
     """Fields and buttons.
 
     Parameters
@@ -57,12 +67,10 @@ class UpscaleForm(Container):
         self._build()
         super().__init__(
             widgets=[
-                self.layer,
-                self.model,
-                self.scale,
+                Form([self.layer, self.model, self.scale]),
                 self.advanced,
                 self.settings,
-                self.info,
+                Form([self.info]),
                 self.row,
             ]
         )
@@ -83,7 +91,7 @@ class UpscaleForm(Container):
             label="Scale", value=2, min=1, max=LARGEST_SCALE, step=1,
             tooltip="Result pixels per source pixel; 1.5 and the like will do, too",
         )  # fmt: skip
-        self.advanced = CheckBox(label="", text="Advanced", value=False)
+        self.advanced = Fold("Advanced")
         self.scale_y = FloatSpinBox(label="Scale Y", value=2, min=1, max=LARGEST_SCALE, step=1)
         self.scale_x = FloatSpinBox(label="Scale X", value=2, min=1, max=LARGEST_SCALE, step=1)
         self.device = ComboBox(
@@ -116,9 +124,8 @@ class UpscaleForm(Container):
             label="Folder", mode="w", filter="OME-Zarr (*.ome.zarr)",
             tooltip="A new OME-Zarr folder; it appears when the run is complete",
         )  # fmt: skip
-        self.settings = Container(
-            label="",
-            widgets=[
+        self.settings = Form(
+            [
                 self.scale_y,
                 self.scale_x,
                 self.device,
@@ -130,9 +137,8 @@ class UpscaleForm(Container):
                 self.ensemble,
                 self.residual,
                 self.consistency,
-            ],
+            ]
         )
-        self.settings.margins = (0, 0, 0, 0)
         self.info = Label(label="Result", value="")
         wrap(self.info)
         self.preview_button = PushButton(
@@ -140,7 +146,6 @@ class UpscaleForm(Container):
         )
         self.run_button = PushButton(text="Run", tooltip="Upscale the whole layer")
         self.row = TaskRow([self.preview_button, self.run_button])
-        self.row.label = ""
 
     def _on_scale(self, value: float) -> None:
         self.scale_y.value = self.scale_x.value = value

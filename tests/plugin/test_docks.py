@@ -1,0 +1,39 @@
+"""The docks on a small screen: they scroll, and their fields stand in line."""
+
+import numpy as np
+import pytest
+
+NAMES = ("VDSR upscale", "VDSR compare", "VDSR train", "VDSR look inside")
+
+
+def test_all_docks_together_leave_the_window_as_low_as_it_was(viewer, widget, pause):
+    window = viewer.window._qt_window
+    viewer.add_image(np.zeros((90, 90)), name="a layer with quite a long name, as files have them")
+    pause()
+    before = window.minimumSizeHint().height()
+    for name in NAMES:
+        opened = widget(name)
+        if name == "VDSR upscale":
+            opened.advanced.value = True
+        pause()
+    assert window.minimumSizeHint().height() <= max(before, 700)
+    assert window.minimumSizeHint().width() <= 1000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_stand_in_line_and_can_be_scrolled_to(viewer, widget, pause, name):
+    viewer.theme = "light"  # an own style, which comes after the widget was made
+    opened = widget(name)
+    if name == "VDSR upscale":
+        opened.advanced.value = True
+    pause()
+    inner, area = opened.native.widget(), opened.native
+    assert inner.minimumSizeHint().width() <= area.viewport().width()
+    forms = [part for part in opened if hasattr(part, "labels_of_fields")]
+    labels = [label for form in forms for label in form.labels_of_fields() if label.isVisible()]
+    assert len({label.width() for label in labels}) == 1
+    assert len({label.mapTo(inner, label.rect().topLeft()).x() for label in labels}) == 1
+    assert all(label.sizeHint().width() <= label.width() for label in labels)
+    area.resize(area.width(), 120)
+    bar = area.verticalScrollBar()
+    assert bar.maximum() + area.viewport().height() >= inner.minimumSizeHint().height()
