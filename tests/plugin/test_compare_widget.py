@@ -128,3 +128,48 @@ def test_wrong_fields(viewer, comparer, said, until, pause):
     comparer.compare()
     assert "at least one method" in said()[-1]
     assert of(viewer) == []
+
+
+def look(viewer):
+    camera, overlay = viewer.scene.camera, viewer.canvas.overlays.text
+    return {
+        "layers": [(layer.name, layer.visible) for layer in viewer.layers],
+        "camera": (tuple(np.round(camera.center, 6)), round(camera.zoom, 6)),
+        "text": (overlay.text, overlay.visible),
+        "grid": viewer.canvas.grid.enabled,
+        "active": viewer.layers.selection.active,
+    }
+
+
+@pytest.mark.parametrize("mode", ["side by side", "blink", "wipe"])
+@pytest.mark.parametrize("end", ["clear", "close", "remove"])
+def test_all_is_as_before_whatever_ends_the_comparison(viewer, comparer, until, pause, mode, end):
+    source = viewer.add_image(pictures.camera()[:60, :70], name="a")
+    viewer.add_image(pictures.camera()[:60, :70], name="hidden", visible=False)
+    viewer.layers.selection.active = source
+    viewer.reset_view()
+    viewer.canvas.overlays.text.text = "the user's own"
+    viewer.canvas.overlays.text.visible = True
+    viewer.canvas.grid.enabled = True
+    pause(0.3)
+    before = look(viewer)
+    comparer.models.value = ["bicubic"]
+    comparer.mode.value = mode
+    comparer.layer.value = source
+    compare(comparer, until)
+    assert of(viewer)
+    assert not viewer.canvas.grid.enabled
+    if end == "clear":
+        comparer.clear()
+    elif end == "close":
+        viewer.window.remove_dock_widget(comparer.native)
+        viewer.window.add_dock_widget(comparer)  # or it would outlive the window
+    else:
+        viewer.layers.remove(source)
+        del before["layers"][0]
+    pause(0.3)
+    after = look(viewer)
+    if end == "remove":
+        del before["active"], after["active"], before["camera"], after["camera"]
+    assert after == before
+    assert not comparer._timer.isActive()

@@ -16,7 +16,6 @@ from magicgui.widgets import (
     Select,
 )
 from napari.layers import Image as ImageLayer
-from napari.layers import Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -25,7 +24,6 @@ from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
 from napari_vdsr.plugin.form import (
     CHOOSE,
-    PREVIEW_MARK,
     Dock,
     Form,
     LayerBox,
@@ -38,6 +36,7 @@ from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 
 if TYPE_CHECKING:
@@ -61,9 +60,8 @@ class CompareWidget(Dock):
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._layers: list[Layer] = []
         self._panels: list[Panel] = []
-        self._hidden: list[Layer] = []
+        self._lent = Temporary(viewer, self._on_restored)
         self._build()
         fields = Form(
             [self.layer, self.scale, self.models, self.more, self.truth, self.shrink, self.mode,
@@ -115,6 +113,7 @@ class CompareWidget(Dock):
     def _close_down(self) -> None:
         self._timer.stop()
         self.row.close_down()
+        self._lent.close()
         self.layer.disconnect()
         self.truth.disconnect()
 
@@ -198,7 +197,9 @@ class CompareWidget(Dock):
         found: "Comparison",
     ) -> None:
         if layer not in self._viewer.layers:
+            self.row.status.value = "The layer is gone."
             return
+        self._lent.source = layer
         self._panels = found.panels
         _, meta, _ = layer.as_layer_data_tuple()
         factors = [1.0] * len(request.first_plane) + list(zoom)
@@ -218,16 +219,15 @@ class CompareWidget(Dock):
         self._show()
 
     def clear(self, _: Any = None) -> None:
-        """Remove the comparison's layers, and show again what they covered."""
+        """Remove the comparison's layers, and put back what they covered, and the view."""
         self._timer.stop()
-        layers, self._layers = self._layers, []
-        for layer in layers:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        for layer in self._hidden:
-            layer.visible = True
-        self._hidden = []
-        self._viewer.canvas.overlays.text.visible = False
+        self._lent.restore()
+
+    def _on_restored(self) -> None:
+        """Forget panels whose source, or which themselves, the user has removed."""
+        self._timer.stop()
+        self._panels = []
+        self.row.status.value = "The comparison is cleared."
 
     def _show_fields(self, _: Any = None) -> None:
         self.truth.enabled = not self.shrink.value
@@ -240,27 +240,27 @@ class CompareWidget(Dock):
         if not self._panels:
             return
         self.clear()
+        self._lent.ungrid()
         if self.mode.value == SIDE:
             self._show_side_by_side()
         elif self.mode.value == BLINK:
-            self._layers = [self._add(panel.pixels, panel.caption) for panel in self._panels]
+            for panel in self._panels:
+                self._add(panel.pixels, panel.caption)
             self._timer.start(int(1000 * self.seconds.value))
             self._blink()
         else:
-            self._layers = [self._add(self._panels[0].pixels, "wipe")]
+            self._add(self._panels[0].pixels, "wipe")
             self._draw_wipe()
-        if self.layer.value in self._viewer.layers:
-            self._viewer.layers.selection.active = self.layer.value
 
     def _add(self, pixels: np.ndarray, name: str, aside: Sequence[float] = (0, 0)) -> ImageLayer:
         """Layer of a panel, moved aside by so many pixels along Y and X."""
         rgb = bool(self._meta.get("rgb"))
         keys = ("opacity",) if rgb else ("colormap", "contrast_limits", "gamma", "opacity")
-        layer = self._viewer.add_image(
+        layer: ImageLayer = self._lent.add(
+            "image",
             pixels[self._lead],
             name=f"{name} [compare]",
             rgb=rgb,
-            metadata={PREVIEW_MARK: True},
             **self._placed,
             **{key: self._meta[key] for key in keys if self._meta.get(key) is not None},
         )
@@ -273,9 +273,8 @@ class CompareWidget(Dock):
 
     def _show_side_by_side(self) -> None:
         for layer in self._viewer.layers:
-            if layer.visible and isinstance(layer, ImageLayer):
-                layer.visible = False
-                self._hidden.append(layer)
+            if isinstance(layer, ImageLayer):
+                self._lent.hide(layer)
         shape = self._panels[0].pixels.shape[:2]
         pitch = shape[0] * (1 + GAP_Y), shape[1] * (1 + GAP_X)
         columns = _columns(len(self._panels), pitch, self._viewer.canvas.size)
@@ -283,7 +282,6 @@ class CompareWidget(Dock):
         for number, panel in enumerate(self._panels):
             row, column = divmod(number, columns)
             layer = self._add(panel.pixels, panel.caption, (row * pitch[0], column * pitch[1]))
-            self._layers.append(layer)
             corner = np.zeros(layer.ndim)
             corner[-2:] = -0.5 - 0.01 * shape[0], -0.5
             corners.append(layer.data_to_world(corner))
@@ -295,30 +293,29 @@ class CompareWidget(Dock):
             panel.name if panel.psnr is None else f"{panel.name}  {panel.psnr:.2f} dB"
             for panel in self._panels
         ]
-        self._layers.append(
-            self._viewer.add_points(
-                corners,
-                name="captions [compare]",
-                size=0.01,
-                text={"string": captions, "anchor": "upper_left", "color": "white", "size": 10},
-                metadata={PREVIEW_MARK: True},
-                face_color="transparent",
-                border_color="transparent",
-                **{k: self._meta[k] for k in ("units", "axis_labels") if self._meta.get(k)},
-            )
+        self._lent.add(
+            "points",
+            corners,
+            name="captions [compare]",
+            size=0.01,
+            text={"string": captions, "anchor": "upper_left", "color": "white", "size": 10},
+            face_color="transparent",
+            border_color="transparent",
+            **{k: self._meta[k] for k in ("units", "axis_labels") if self._meta.get(k)},
         )
 
     def _look_at_panels(self) -> None:
         """Move the camera so that all panels are seen."""
-        world = np.concatenate([layer.extent.world for layer in self._layers])
-        low, high = world.min(axis=0)[-2:], world.max(axis=0)[-2:]
-        self._viewer.scene.camera.center = (0.0, *((low + high) / 2))
+        world = np.concatenate([layer.extent.world for layer in self._lent.layers])
+        axes = list(self._viewer.dims.displayed[-2:])  # in either order: the view may be transposed
+        low, high = world.min(axis=0)[axes], world.max(axis=0)[axes]
         size = np.asarray(self._viewer.canvas.size, float)
-        self._viewer.scene.camera.zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
+        zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
+        self._lent.look((0.0, *((low + high) / 2)), zoom)
 
     def _blink(self) -> None:
         """Show the next one of the layers."""
-        layers = [layer for layer in self._layers if layer in self._viewer.layers]
+        layers = self._lent.layers
         if self.mode.value != BLINK or not layers:
             self._timer.stop()
             return
@@ -326,20 +323,19 @@ class CompareWidget(Dock):
         following = (shown[0] + 1) % len(layers) if len(shown) == 1 else 0
         for number, layer in enumerate(layers):
             layer.visible = number == following
-        self._viewer.canvas.overlays.text.text = layers[following].name.removesuffix(" [compare]")
-        self._viewer.canvas.overlays.text.visible = True
+        self._lent.write(layers[following].name.removesuffix(" [compare]"))
 
     def _draw_wipe(self, _: Any = None) -> None:
         """Put two methods into one layer, on either side of the wipe."""
-        if self.mode.value != WIPE or not self._layers or self.first.value is None:
+        layers = self._lent.layers
+        if self.mode.value != WIPE or not layers or not self._panels or self.first.value is None:
             return
         left, right = self._panels[self.first.value], self._panels[self.second.value]
         pixels = right.pixels.copy()
         edge = round(self.wipe.value * pixels.shape[1])
         pixels[:, :edge] = left.pixels[:, :edge]
-        self._layers[0].data = pixels[self._lead]
-        self._viewer.canvas.overlays.text.text = f"{left.name} | {right.name}"
-        self._viewer.canvas.overlays.text.visible = True
+        layers[0].data = pixels[self._lead]
+        self._lent.write(f"{left.name} | {right.name}")
 
 
 def _columns(number: int, pitch: Sequence[float], canvas: Sequence[float]) -> int:

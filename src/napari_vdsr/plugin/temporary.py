@@ -37,6 +37,7 @@ class Temporary:
         self._hidden: list[Layer] = []
         self._text: tuple[str, bool] | None = None
         self._view: dict[str, Any] | None = None
+        self._grid = False
         self._closed = False
         self.source: Layer | None = None
         viewer.layers.events.removed.connect(self._on_removed)
@@ -100,6 +101,12 @@ class Temporary:
             self._view = {"center": tuple(camera.center), "zoom": camera.zoom}
         camera.center, camera.zoom = tuple(center), zoom
 
+    def ungrid(self) -> None:
+        """Have all layers lie where they are, not beside one another in a grid."""
+        grid = self._viewer.canvas.grid
+        if grid.enabled:
+            grid.enabled, self._grid = False, True
+
     def restore(self, *, view: bool = True) -> None:
         """Remove the layers, and put back what was hidden, written and moved.
 
@@ -118,6 +125,8 @@ class Temporary:
         if self._text is not None:
             overlay = self._viewer.canvas.overlays.text
             (overlay.text, overlay.visible), self._text = self._text, None
+        if self._grid:
+            self._viewer.canvas.grid.enabled, self._grid = True, False
         if view and self._view is not None:
             camera = self._viewer.scene.camera
             camera.center, camera.zoom = self._view["center"], self._view["zoom"]
