@@ -137,7 +137,7 @@ def opened(
 def _finished(result: Opened, log: list[str]) -> Opened:
     told_of = note(result.found, result.info)
     # What this package says itself, and better.
-    known = ["Missing data are zeroed"]
+    known = ["Missing data are zeroed", "MMStack series is missing"]
     if result.series.kind == "imagej":
         known.append("ImageJ series metadata invalid")
     log = [line for line in log if not any(words in line for words in known)]

@@ -116,8 +116,12 @@ class SetFinder:
             for one in ome_list(document):
                 yield _of_set(path, one, document)
             return
-        for one in list_series(path):
-            yield Wanted(path, one.index, one.main, (_place(path), one.index))
+        found = list_series(path)
+        for one in found:
+            home = path if one.own or not one.files else Path(one.files[0])
+            first = next(other for other in found if other.files == one.files)
+            main = one.main if one.own else one is first
+            yield Wanted(home, one.index, main, _key(map(Path, one.files), one.index))
 
 
 def _plain(path: Path, series: int | None) -> Wanted:
