@@ -391,3 +391,40 @@ def test_empty_directories_are_not_followed_for_ever(tmp_path, circle):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(ImageFileError, match=r"circle|empty"):
         follow(str(tmp_path / "a.tif"))
+
+
+def test_a_description_that_is_cut_off_may_be_left_aside(tmp_path):
+    data = pixels((6, 40, 50))
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, data, photometric="minisblack", compression="zlib", ome=True)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ImageFileError, match="cut short: its description is missing"):
+        read_image(path)
+    image = read_image(path, partial=True)
+    np.testing.assert_array_equal(np.asarray(image.data), data[: len(image.data)])
+    assert "description is cut off" in "; ".join(image.notes)
+
+
+def test_a_broken_chain_names_the_planes_where_their_number_is_known(tmp_path):
+    path = tmp_path / "a.tif"
+    data = pixels((6, 40, 50))
+    tifffile.imwrite(
+        path, data, photometric="minisblack", compression="zlib", metadata={"axes": "TYX"}
+    )
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[4].offset
+    path.write_bytes(path.read_bytes()[: offset + 10])
+    with pytest.raises(ImageFileError, match="2 of 6 planes are missing: T4 to T5"):
+        read_image(path)
+    np.testing.assert_array_equal(np.asarray(read_image(path, partial=True).data), data[:4])
+
+
+def test_the_image_behind_a_thumbnail_is_read(tmp_path):
+    """As in DNG: the first page is a thumbnail, the image lies in its SubIFD."""
+    data = pixels((60, 82, 3), 99)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(
+            np.zeros((30, 40, 3), "u1"), photometric="rgb", subfiletype=1, subifds=1, metadata=None
+        )
+        tif.write(data, photometric="rgb", subfiletype=0, metadata=None)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif").data), data)

@@ -32,11 +32,15 @@ class Chain:
         as it should.
     width : int
         Bytes of that number.
+    described : bool
+        Whether the description of the first page, which may say what the pages mean, lies
+        within the file.
     """
 
     count: int
     broken: int | None = None
     width: int = 4
+    described: bool = True
 
 
 def follow(path: str) -> Chain:
@@ -45,8 +49,7 @@ def follow(path: str) -> Chain:
     Raises
     ------
     ImageFileError
-        If they form a circle or are empty, so that reading them would not end; or if the
-        first, or the description that may say what the pages mean, is cut off.
+        If they form a circle or are empty, so that reading them would not end.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -61,11 +64,12 @@ def follow(path: str) -> Chain:
         width = struct.calcsize(form)
         seen: set[int] = set()
         empty = 0
+        described = True
         pointer = start
         while True:
             offset = _number(file, pointer, form)
             if offset == 0:
-                return Chain(len(seen))
+                return Chain(len(seen), None, width, described)
             if offset in seen:
                 raise damaged(path, "its page directories form a circle")
             tags = _number(file, offset, count) if offset is not None and offset < size else None
@@ -73,13 +77,13 @@ def follow(path: str) -> Chain:
             if offset is None or tags is None or tags > MOST_TAGS or end + width > size:
                 # Numbers of 32 bits cannot lead beyond 4 GiB: there, nothing is proved.
                 unknown = bool(seen) and not big and size > CLASSIC_END
-                return Chain(len(seen), None if unknown else pointer, width)
+                return Chain(len(seen), None if unknown else pointer, width, described)
             empty += not tags
             if empty > MOST_EMPTY:
                 raise damaged(path, "its page directories are empty")
             if not seen:
                 file.seek(offset + struct.calcsize(count))
-                _check_description(path, file.read(end - file.tell()), entry, size)
+                described = _is_described(file.read(end - file.tell()), entry, size)
             seen.add(offset)
             pointer = end
 
@@ -91,11 +95,12 @@ def _number(file: BinaryIO, position: int, form: str) -> int | None:
     return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else None
 
 
-def _check_description(path: str, entries: bytes, form: str, size: int) -> None:
+def _is_described(entries: bytes, form: str, size: int) -> bool:
     for code, kind, count, value in struct.iter_unpack(form, entries):
         inline = count <= struct.calcsize(form) - struct.calcsize(form[:-1])
         if code == 270 and kind == ASCII and not inline and value + count > size:
-            raise damaged(path, "cut short: its description is missing")
+            return False
+    return True
 
 
 class Ended(io.RawIOBase):

@@ -30,7 +30,7 @@ from napari_vdsr.io.micromanager import (
     kind_of,
 )
 from napari_vdsr.io.peek import description
-from napari_vdsr.io.series import file_of
+from napari_vdsr.io.series import file_of, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,10 @@ def opened(
     """
     with reading(path), heard() as log:
         chain = _checked_chain(path, partial)
+        wanting = partial or chain.broken is not None
         notes = [f"the file is cut short: {_broken(chain)}"] if chain.broken is not None else []
+        if not chain.described:
+            notes.append("its description is cut off: the pages are read one by one")
         document = None
         text = description(path)
         if text is not None and omexml.is_ome(text):
@@ -125,16 +128,19 @@ def opened(
                 if document is None:
                     notes.append(_without_document(path, text))
         if document is not None and kind_of(path) != STACK:
-            with _open_ome(path, document, chain, series, partial) as result:
-                result.notes += notes
-                yield _finished(result, log)
+            with _open_ome(path, document, chain, series, wanting) as result:
+                if wanting and not partial:
+                    _refuse_broken(path, chain, result)
+                yield _finished(result, notes, log)
         else:
-            with _open_pages(path, document, chain, series, partial, named) as result:
-                result.notes += notes
-                yield _finished(result, log)
+            with _open_pages(path, document, chain, series, wanting, named) as result:
+                if wanting and not partial:
+                    _refuse_broken(path, chain, result)
+                yield _finished(result, notes, log)
 
 
-def _finished(result: Opened, log: list[str]) -> Opened:
+def _finished(result: Opened, notes: list[str], log: list[str]) -> Opened:
+    result.notes += notes
     told_of = note(result.found, result.info)
     # What this package says itself, and better.
     known = ["Missing data are zeroed", "MMStack series is missing"]
@@ -147,13 +153,26 @@ def _finished(result: Opened, log: list[str]) -> Opened:
 
 def _checked_chain(path: str, partial: bool) -> Chain:
     chain = follow(path)
-    if chain.broken is None:
-        return chain
-    if not chain.count:
+    if chain.broken is not None and not chain.count:
         raise damaged(path, "cut short: its first page directory is missing")
-    if not partial:
-        raise failure(path, f"cut short: {_broken(chain)}", Remedy.PARTIAL)
+    if not chain.described and not partial:
+        raise failure(
+            path, "cut short: its description is missing, which may say what its pages are",
+            Remedy.PARTIAL,
+        )  # fmt: skip
     return chain
+
+
+def _refuse_broken(path: str, chain: Chain, result: Opened) -> None:
+    """Say how much there is of a file whose directories are cut off."""
+    texts = [_broken(chain)]
+    try:
+        _, holes = stack_of(path, result.series, letters_of(result.series), partial=True)
+    except ImageFileError:
+        holes = None
+    if holes is not None and holes.missing.size > chain.count:
+        texts.append(str(holes))
+    raise failure(path, f"cut short: {'; '.join(texts)}", Remedy.PARTIAL)
 
 
 def _broken(chain: Chain) -> str:
