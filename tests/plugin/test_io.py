@@ -221,6 +221,44 @@ def test_a_turned_layer_is_saved_with_a_warning(tmp_path, monkeypatch):
     assert read_image(tmp_path / "b.ome.tif").shape == (30, 40)
 
 
+@pytest.mark.parametrize("suffix", [".ome.tif", ".tif", ".ome.zarr"])
+def test_where_a_layer_lies_comes_back(tmp_path, monkeypatch, suffix):
+    said = []
+    monkeypatch.setattr("napari_vdsr.plugin.writer.show_warning", said.append)
+    layer = named("ZYX", translate=(5.0, -3.0, 0.125))
+    WRITERS[suffix](str(tmp_path / f"a{suffix}"), tuples(layer))
+    (again,) = read(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(again.translate, layer.translate)
+    assert said == []
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".tif", ".ome.zarr"])
+def test_all_of_a_layer_s_place_and_display_that_is_lost_is_told_once(
+    tmp_path, monkeypatch, suffix
+):
+    said = []
+    monkeypatch.setattr("napari_vdsr.plugin.writer.show_warning", said.append)
+    layer = ImageLayer(
+        np.zeros((2, 8, 9), np.uint16), name="a", axis_labels=("t", "y", "x"), scale=(3, -0.5, 0.5),
+        units=("s", "um", "um"), translate=(1, 0, 0), rotate=10, gamma=0.5,
+        colormap="viridis",
+    )  # fmt: skip
+    WRITERS[suffix](str(tmp_path / f"a{suffix}"), tuples(layer))
+    assert len(said) == 1
+    assert said[0].startswith(
+        "Layer 'a' is saved without its rotate, mirrored axis Y, translation along T, gamma 0.5 "
+        "and colormap viridis, which image files do not hold."
+    )
+
+
+def test_what_the_format_cannot_hold_is_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("napari_vdsr.plugin.writer.show_warning", said.append)
+    data, meta, _ = named("YX", np.uint8).as_layer_data_tuple()
+    write_png(str(tmp_path / "a.png"), data, meta)
+    assert said == ["Saving 'cells': PNG has no place for the pixel size: left out."]
+
+
 def test_an_upscaled_ome_tiff_overlays_its_source_after_zarr(tmp_path):
     """Shift and size together: the corner of both is the same point."""
     from napari_vdsr import load_model, upscale, write_image

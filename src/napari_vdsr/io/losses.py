@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import PIL.Image
 
 from napari_vdsr.io.tags import TEXTS, fitting_profile
@@ -102,7 +103,9 @@ def _colors(image: Image) -> str:
 
 
 def _display_ranges(image: Image) -> str:
-    return "display ranges" if any(c.contrast for c in image.channels) else ""
+    whole = (0, np.iinfo(image.dtype).max) if image.dtype.kind == "u" else None
+    stated = [c.contrast for c in image.channels if c.contrast not in (None, whole)]
+    return "display ranges" if stated else ""
 
 
 def _some_display(image: Image) -> str:

@@ -21,6 +21,7 @@ from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.upscale_form import UpscaleForm, duration, size
 from napari_vdsr.plugin.viewport import visible_window
+from napari_vdsr.regrid import Grid, regridded
 
 # Pixels of a preview before any speed is known, then what so many seconds allow.
 PREVIEW_PIXELS = 640 * 640
@@ -180,13 +181,20 @@ class UpscaleWidget(UpscaleForm):
                 multiscale=len(levels) > 1,
                 rgb=bool(meta.get("rgb")) and kind == job.RESULT,
                 name=f"{self._source.name} [{title}]",
-                metadata={**self._source.metadata, "provenance": dict(opened.provenance)},
+                metadata=self._metadata(opened, None if same_grid else request.scale),
                 # dask would go on showing what a file held when a tile was first looked at
                 cache=request.output != job.ZARR,
                 **placed,
                 **(_display(meta) if kind == job.RESULT else _difference()),
                 visible=False,
             )
+
+    def _metadata(self, opened: job.Opened, scale: tuple[float, float] | None) -> dict[str, Any]:
+        """Metadata of a new layer: the source's, counted in its own pixels."""
+        found = {**self._source.metadata, "provenance": dict(opened.provenance)}
+        if scale is not None and isinstance(found.get("image"), dict):
+            found["image"], _ = regridded(found["image"], Grid(scale))
+        return found
 
     def _show_result(self) -> None:
         if job.RESULT in self._layers:

@@ -1,6 +1,5 @@
 """Writer contributions: image layers, one or several, with all that a format can hold."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,16 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.io.write import Format
-from napari_vdsr.plugin.layers import LayerData, channel_of, to_image
+from napari_vdsr.plugin.layers import (
+    MICROMETRE,
+    PIXEL,
+    SECOND,
+    LayerData,
+    axes_of,
+    channel_of,
+    in_units,
+    to_image,
+)
 from napari_vdsr.plugin.words import in_our_words
 
 
@@ -52,10 +60,12 @@ def _write_layers(path: str, layers: Sequence[LayerData], kind: Format) -> list[
         ),
         None,
     )
-    for _, meta, _ in layers:
-        _warn_of_losses(meta)
     # napari's save dialog has asked whether an existing file shall be replaced.
-    write_image(image, path, format=kind, provenance=provenance, overwrite=True)
+    losses = write_image(image, path, format=kind, provenance=provenance, overwrite=True)
+    for data, meta, _ in layers:
+        _warn_of_losses(data, meta)
+    for clause in losses:
+        show_warning(f"Saving {image.name!r}: {clause}.")
     return [path]
 
 
@@ -65,14 +75,14 @@ def joined(layers: Sequence[LayerData]) -> Image:
     Raises
     ------
     ImageFileError
-        If layers differ in shape, dtype or pixel size, or are in colour.
+        If layers differ in shape, dtype, pixel size or place, or are in colour.
     """
     images = [to_image(data, meta) for data, meta, _ in layers]
     first = images[0]
     if len(images) == 1:
         return first
     for image in images[1:]:
-        for what in ("shape", "axes", "dtype", "pixel_size"):
+        for what in ("shape", "axes", "dtype", "pixel_size", "spacing", "origin"):
             one, other = getattr(first, what), getattr(image, what)
             if one != other:
                 raise ImageFileError(
@@ -107,9 +117,20 @@ def _without_masks(layer: LayerData) -> LayerData:
     return levels if meta.get("multiscale") else levels[0], {**meta, **limits}, kind
 
 
-def _warn_of_losses(meta: dict[str, Any]) -> None:
+def _warn_of_losses(data: Any, meta: dict[str, Any]) -> None:
     """Say what no image file can hold."""
-    turned = []
+    lost = [*_turns(meta), *_mirrors_and_shifts(data, meta), *_display(meta)]
+    if lost:
+        parts = " and ".join(filter(None, [", ".join(lost[:-1]), lost[-1]]))
+        show_warning(
+            f"Layer {meta.get('name')!r} is saved without its {parts}, which image files do not "
+            "hold. The pixels are not changed."
+        )
+
+
+def _turns(meta: dict[str, Any]) -> list[str]:
+    """Parts of the transform that are more than scale and translation."""
+    found = []
     for key in ("rotate", "shear", "affine"):
         value = meta.get(key)
         if value is None:
@@ -117,10 +138,40 @@ def _warn_of_losses(meta: dict[str, Any]) -> None:
         matrix = np.asarray(value, float)
         plain = not matrix.any() if matrix.ndim == 1 else np.allclose(matrix, np.eye(len(matrix)))
         if not plain:
-            turned.append(key)
-    if turned:
-        with warnings.catch_warnings():
-            show_warning(
-                f"Layer {meta.get('name')!r} is saved without its {' and '.join(turned)}: image "
-                "files hold scale and translation only. The pixels are not changed."
-            )
+            found.append(key)
+    return found
+
+
+def _mirrors_and_shifts(data: Any, meta: dict[str, Any]) -> list[str]:
+    """Parts of scale and translation that only a viewer has."""
+    ndim = len((data[0] if meta.get("multiscale") else data).shape) - bool(meta.get("rgb"))
+    letters = axes_of(ndim, False, meta.get("axis_labels") or ())
+    scale = np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim)
+    translate = np.broadcast_to(np.asarray(meta.get("translate", 0.0), float), ndim)
+    units = [str(u) for u in meta.get("units") or (PIXEL,) * ndim]
+    found = [f"mirrored axis {a}" for a, step in zip(letters, scale) if step < 0]
+    found += [f"translation along {a}" for a, t in zip(letters, translate) if t and a not in "ZYX"]
+    found += [f"scale along {a}" for a, s in zip(letters, scale) if s != 1 and a not in "TZYX"]
+    for letter, unit in zip(letters, units):
+        wanted = SECOND if letter == "T" else MICROMETRE
+        if unit != PIXEL and in_units(1.0, unit, wanted) is None:
+            found.append(f"unit {unit} of axis {letter}")
+    return found
+
+
+def _display(meta: dict[str, Any]) -> list[str]:
+    """Colour map and gamma, where a file's one colour and range do not say them."""
+    if meta.get("rgb"):
+        return []
+    colormap = meta.get("colormap")
+    gamma = meta.get("gamma", 1.0)
+    found = [f"gamma {gamma:g}"] if gamma != 1 else []
+    if colormap is not None and channel_of(meta).color is None:
+        name = colormap if isinstance(colormap, str) else _name(colormap)
+        found.append(f"colormap {name}")
+    return found
+
+
+def _name(colormap: Any) -> str:
+    named = colormap.get("name") if isinstance(colormap, dict) else getattr(colormap, "name", "")
+    return str(named or "of its own")
