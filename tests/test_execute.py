@@ -365,3 +365,27 @@ def test_blocks_in_float32_equal_the_network():
     network = vdsr()
     x = planes(3, 40, 50)
     assert_close(run(network, x), whole(network, x))
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize("strip", [16, 1000])
+def test_a_tile_can_be_stopped_in_the_middle(ensemble, strip, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def check():
+        looks.append(1)
+        if len(looks) == 3:
+            raise Stopped
+
+    monkeypatch.setattr(stream, "BAND_PIXELS", 50 * 8)
+    monkeypatch.setattr(stream, "STRIP_ROWS", strip)
+    looks = []
+    runner = Executor(vdsr(), CPU, torch.float32, ensemble=ensemble)
+    runner.check = check
+    with pytest.raises(Stopped):
+        runner.run(planes(1, 90, 50))
+    assert len(looks) < 20
+    runner.check = None
+    x = planes(1, 90, 50)
+    assert np.isfinite(runner.run(x)).all()

@@ -57,6 +57,7 @@ def upscale(
     max_memory: int | None = None,
     self_ensemble: bool = False,
     window: tuple[slice, slice] | None = None,
+    executor: Executor | None = None,
 ) -> Image:
     """Super-resolve every Y, X plane of an image, lazily.
 
@@ -91,6 +92,9 @@ def upscale(
     window : (slice, slice), optional
         Rows and columns of the result to compute, without steps; the others cost nothing.
         The intensity range is that of the whole image.
+    executor : Executor, optional
+        What runs the network, by default a new one; to be handed over where many windows
+        are computed one after another. It is for this model, device and precision.
 
     Returns
     -------
@@ -110,7 +114,8 @@ def upscale(
     scale_y, scale_x = check_model_scale(scale, model)
     torch_device = choose_device(device)
     dtype = choose_precision(precision, torch_device)
-    executor = Executor(model.network, torch_device, dtype, ensemble=self_ensemble)
+    if executor is None:
+        executor = Executor(model.network, torch_device, dtype, ensemble=self_ensemble)
     if fill is not None:
         image = filled(image, fill)
     plan = Plan(

@@ -15,6 +15,8 @@ from napari_vdsr.device import exact_convolutions
 from napari_vdsr.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_vdsr.networks import Network
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,12 @@ class Blocks:
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         self.too_many: float = math.inf  # pixels that once did not fit
         self.warned = False
+        self.check: Callable[[], None] | None = None  # see Executor
 
     def run(self, planes: Tensor) -> Tensor:
         """Compute planes (N, H, W) in the largest blocks that fit."""
+        if self.check is not None:
+            self.check()
         count, height, width = planes.shape
         is_least = count == 1 and max(height, width) <= max(LEAST_BLOCK, 4 * self.halo)
         if is_least or planes.numel() < self.too_many:

@@ -12,6 +12,8 @@ from napari_vdsr.execute.blocks import Blocks
 from napari_vdsr.execute.stream import Stream, can_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_vdsr.networks import Network
@@ -34,6 +36,12 @@ class Executor:
     ensemble : bool
         Run the network on all 8 flips and rotations of a tile, turn the results back and
         take their mean: the "geometric self-ensemble" of EDSR [1]_. 8 times the work.
+
+    Attributes
+    ----------
+    check : callable or None
+        Called many times while a tile is computed; what it raises ends the tile. So work
+        can be stopped at once, however long a tile takes.
 
     Notes
     -----
@@ -62,6 +70,7 @@ class Executor:
             self._runner = Stream(network.chain, precision)
         else:
             self._runner = Blocks(network, device, precision)
+        self.check: Callable[[], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
@@ -91,6 +100,7 @@ class Executor:
         return result
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
+        self._runner.check = self.check
         if not self._ensemble:
             return self._runner.run(x)
         total = torch.zeros_like(x)

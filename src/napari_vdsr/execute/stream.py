@@ -121,6 +121,7 @@ class Stream:
             for stage in self.stages:
                 stage.optimize()
         self.radius = sum(stage.radius[0] for stage in self.stages)
+        self.check: Callable[[], None] | None = None  # see Executor
 
     def run(self, planes: Tensor) -> Tensor:
         result = planes.clone()
@@ -162,7 +163,7 @@ class Stream:
         for index in reversed(range(count)):
             rows = range(height * index // count, height * (index + 1) // count)
             below = strips[-1] if strips else None
-            strips.append(Strip(self.stages, plane, output, rows, below, stop))
+            strips.append(Strip(self.stages, plane, output, rows, below, stop, self.check))
         if count == 1:
             strips[0].run(self._band(width))
             return
@@ -208,6 +209,7 @@ class Strip:
     rows: range
     below: Strip | None
     stop: threading.Event
+    check: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.heads: list[Future[Tensor]] = [Future() for _ in self.stages]
@@ -236,6 +238,8 @@ class Strip:
         for start in [*self.rows[::band], self.rows.stop]:
             if self.stop.is_set():
                 raise CancelledError
+            if self.check is not None:
+                self.check()
             last = start == self.rows.stop
             rows = slice(start, min(start + band, self.rows.stop))
             x = None if last else self.plane[None, None, rows].to(precision)
