@@ -7,7 +7,14 @@ from hypothesis.extra import numpy as npst
 
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.normalize import Range, measure, to_dtype
+from napari_vdsr.normalize import (
+    Normalization,
+    Range,
+    block_count,
+    measure,
+    measure_sample,
+    to_dtype,
+)
 
 rng = np.random.default_rng(0)
 
@@ -112,3 +119,68 @@ def test_integers_are_rounded_and_clipped_exactly(values, dtype):
 def test_halves_are_rounded_up_and_floats_stay_finite():
     assert to_dtype(np.array([0.5, 1.5, 254.5, -0.5]), np.dtype("uint8")).tolist() == [1, 2, 255, 0]
     assert np.isfinite(to_dtype(np.array([1e6, -1e6]), np.dtype("float16"))).all()
+
+
+class TestSample:
+    """A sample reads few blocks; the plane that is looked at is in it."""
+
+    def lazy(self, axes, shape, chunks, dtype):
+        reads = []
+
+        def block(block_info=None):
+            place = block_info[None]["array-location"]
+            reads.append(tuple(map(tuple, place)))
+            # Bright where the first index is 1.
+            level = 1000 if len(shape) > 2 and place[0][0] == 1 else 10
+            return np.full(block_info[None]["chunk-shape"], level, dtype) + np.eye(
+                *block_info[None]["chunk-shape"][-2:], dtype=dtype
+            )
+
+        data = da.map_blocks(
+            block, chunks=da.core.normalize_chunks(chunks, shape), dtype=dtype,
+            meta=np.zeros((0,) * len(shape), dtype),
+        )  # fmt: skip
+        return Image(data=data, axes=axes), reads
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+    @pytest.mark.parametrize(
+        ("axes", "shape", "chunks"),
+        [
+            ("YX", (20_000, 20_000), (500, 500)),
+            ("ZYX", (400, 600, 700), (1, 600, 700)),
+            ("CZYX", (3, 50, 600, 700), (1, 1, 100, 700)),
+        ],
+    )
+    def test_of_many_blocks_few_are_read(self, axes, shape, chunks, dtype):
+        image, reads = self.lazy(axes, shape, chunks, dtype)
+        plane = (1, 7)[: len(axes) - 2]
+        found = measure_sample(image, plane=plane)
+        assert found.sample
+        assert len(found.ranges) == image.size("C")
+        assert len(reads) <= 16
+        if axes == "YX":
+            assert found.ranges[0] == Range(10, 11)
+        else:
+            at = [(i, i + 1) for i in plane]
+            assert any(list(place[: len(at)]) == at for place in reads)
+            assert found.ranges[0].high >= 1000
+
+    def test_of_a_pyramid_a_small_level(self):
+        image, reads = self.lazy("YX", (20_000, 20_000), (500, 500), np.uint16)
+        small = np.arange(10**6, dtype=np.uint16).reshape(1000, 1000)
+        found = measure_sample(image, "minmax", levels=(small, small[::100, ::100]))
+        assert found == Normalization("minmax", (Range(0, 65535),), sample=True)
+        assert not reads
+
+    def test_of_little_all_is_measured(self):
+        pixels = np.random.default_rng(0).integers(0, 5000, (2, 300, 200)).astype(np.uint16)
+        image = Image(data=pixels, axes="CYX")
+        assert measure_sample(image, plane=(1,)) == measure(image)
+        assert measure_sample(image, (0, 9)) == measure(image, (0, 9))
+        assert not measure_sample(image.with_(data=pixels.astype(np.uint8))).sample
+
+    def test_blocks_are_counted(self):
+        image, _ = self.lazy("CZYX", (3, 5, 600, 700), (1, 1, 100, 700), np.uint16)
+        read = []
+        measure(image.with_(data=image.data[:, :2]), on_block=lambda: read.append(1))
+        assert block_count(image.with_(data=image.data[:, :2])) == len(read)

@@ -12,6 +12,7 @@ from torch import nn
 from napari_vdsr.color import luma
 from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
 from napari_vdsr.errors import UsageError
+from napari_vdsr.normalize import check_finite
 from napari_vdsr.resize import apply_windows, axis_window
 from napari_vdsr.scale import output_length
 
@@ -207,6 +208,7 @@ def feature_maps(
     number: int,
     *,
     unit: tuple[float, float],
+    name: str = "image",
 ) -> NDArray[np.float32]:
     """Feature maps of one layer for a window of an upscaled plane.
 
@@ -214,8 +216,9 @@ def feature_maps(
     ----------
     model : Model
         A chain of layers.
-    plane : numpy.ndarray
-        (Y, X) or (Y, X, S): the source; of colours the luma goes through the network.
+    plane : numpy.ndarray or dask.array.Array
+        (Y, X) or (Y, X, S): the source, of which only what the window needs is read; of
+        colours the luma goes through the network.
     scale : (float, float)
         Along Y and X.
     window : (slice, slice)
@@ -224,6 +227,8 @@ def feature_maps(
         Of the layer, from 1; after its activation.
     unit : (float, float)
         Intensities that become 0 and 1.
+    name : str
+        Of the image, for error messages.
 
     Returns
     -------
@@ -234,6 +239,8 @@ def feature_maps(
     ------
     UsageError
         If there is no such layer.
+    NonFiniteError
+        If a pixel is NaN or infinite.
     """
     count = len(layers_of(model.network))
     check_number(number, count)
@@ -243,7 +250,8 @@ def feature_maps(
         for w, n, s in zip(window, plane.shape, scale)
     ]
     axes = [axis_window(n, s, *span) for n, s, span in zip(plane.shape, scale, spans)]
-    source = plane[axes[0].start : axes[0].stop, axes[1].start : axes[1].stop]
+    source = np.asarray(plane[axes[0].start : axes[0].stop, axes[1].start : axes[1].stop])
+    check_finite(source, name)
     low, high = unit
     enlarged = (apply_windows(source, *axes) - low) / ((high - low) or 1.0)
     if enlarged.ndim == 3:
