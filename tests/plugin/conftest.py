@@ -30,7 +30,7 @@ def viewer(make_napari_viewer, tmp_path):
 
     viewer = make_napari_viewer(show=True, strict_qt="raise")
     yield viewer
-    assert QThreadPool.globalInstance().waitForDone(20_000), "a thread is still running"
+    assert QThreadPool.globalInstance().waitForDone(120_000), "a thread is still running"
     kept_open = [file.path for file in psutil.Process().open_files()]
     assert not [path for path in kept_open if path.startswith(str(tmp_path))]
 
@@ -39,19 +39,45 @@ def viewer(make_napari_viewer, tmp_path):
 def until(qtbot):
     """Wait for a condition while the window lives."""
 
-    def wait(condition, timeout=60_000):
+    def wait(condition, timeout=300_000):
         qtbot.waitUntil(condition, timeout=timeout)
 
     return wait
 
 
+def actions(menu):
+    """All actions of a menu and its submenus by their texts, as a user finds them."""
+    menu.aboutToShow.emit()
+    found = {}
+    for action in menu.actions():
+        text = action.text().replace("&", "")
+        if action.menu() is not None:
+            found |= {f"{text} > {name}": a for name, a in actions(action.menu()).items()}
+        elif text:
+            found[text] = action
+    return found
+
+
 @pytest.fixture
-def widget(viewer):
+def menu(viewer):
+    """Actions of one menu of the menu bar."""
+
+    def find(title):
+        bar = viewer.window._qt_window.menuBar()
+        (found,) = [a.menu() for a in bar.actions() if a.text().replace("&", "") == title]
+        return actions(found)
+
+    return find
+
+
+@pytest.fixture
+def widget(viewer, menu):
     """Open one of the plugin's widgets by its menu item."""
 
     def open_widget(name):
-        _, widget = viewer.window.add_plugin_dock_widget("napari-vdsr", name)
-        return widget
+        (entry,) = [a for text, a in menu("Plugins").items() if text.startswith(f"VDSR > {name}")]
+        entry.trigger()
+        return viewer.window.dock_widgets[f"{name} (VDSR)"]
 
     return open_widget
 

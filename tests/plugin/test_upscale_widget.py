@@ -1,6 +1,7 @@
 """The widget "VDSR upscale" in a real window."""
 
 import gc
+import re
 import weakref
 
 import dask.array as da
@@ -15,7 +16,7 @@ from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import Range
-from napari_vdsr.plugin import request, upscale_job
+from napari_vdsr.plugin import pace, request
 from napari_vdsr.resize import resize
 
 NAME = "VDSR upscale"
@@ -47,6 +48,18 @@ def run(upscaler, until):
     upscaler.run()
     assert upscaler.row.busy
     until(lambda: not upscaler.row.busy)
+
+
+def small_tiles(monkeypatch):
+    """So that there are many of them."""
+    monkeypatch.setattr(pace, "LEAST", 16)
+    monkeypatch.setattr(pace, "MOST", 16)
+
+
+def tile(upscaler):
+    """Number of the tile that the status line speaks of; 0 where it is of something else."""
+    found = re.match(r"Tile (\d+) of \d+", upscaler.row.status.value)
+    return int(found[1]) if found else 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +103,7 @@ def test_the_layer_keeps_place_and_look(viewer, upscaler, until):
 
 def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
     monkeypatch.setattr(request, "WIDEST_PLAIN", 600)
-    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (512, 512)})
+    monkeypatch.setattr(pace, "LEAST", 512)
     data = picture(size=(310, 400))
     viewer.add_image(data, name="a")
     run(upscaler, until)
@@ -172,12 +185,13 @@ def test_lazy(viewer, upscaler, until):
 
 
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
-    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
+    small_tiles(monkeypatch)
+    monkeypatch.setattr("napari_vdsr.io.zarr_write.CHUNK", 16)
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.output.value = request.ZARR
     upscaler.path.value = tmp_path / "out.ome.zarr"
     upscaler.run()
-    until(lambda: "Tile 3 of" in upscaler.row.status.value)
+    until(lambda: tile(upscaler) >= 3)
     upscaler.row.cancel_button.native.click()
     until(lambda: not upscaler.row.busy)
     assert [layer.name for layer in viewer.layers] == ["a"]
@@ -189,20 +203,20 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, which):
-    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
+    small_tiles(monkeypatch)
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.run()
-    until(lambda: "Tile 3 of" in upscaler.row.status.value)
+    until(lambda: tile(upscaler) >= 3)
     viewer.layers.remove("a" if which == "source" else "a [VDSR x2]")
     until(lambda: not upscaler.row.busy)
     assert [layer.name for layer in viewer.layers] == ([] if which == "source" else ["a"])
 
 
 def test_closing_the_viewer_ends_the_run(viewer, upscaler, until, monkeypatch):
-    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
+    small_tiles(monkeypatch)
     viewer.add_image(picture(size=(400, 400)), name="a")
     upscaler.run()
-    until(lambda: "Tile 2 of" in upscaler.row.status.value)
+    until(lambda: tile(upscaler) >= 2)
     task = upscaler.row.task
     viewer.close()
     assert task.cancelled
@@ -399,13 +413,13 @@ def test_two_runs_give_two_layers(viewer, upscaler, until):
 
 
 def test_closing_the_dock_ends_the_run_and_frees_the_widget(viewer, until, pause, monkeypatch):
-    monkeypatch.setattr(upscale_job, "TILE", {"cpu": (16, 16)})
+    small_tiles(monkeypatch)
     viewer.add_image(picture(size=(400, 400)), name="a")
     dock, upscaler = viewer.window.add_plugin_dock_widget("napari-vdsr", NAME)
     gone = weakref.ref(upscaler)
     upscaler.run()
     del upscaler
-    until(lambda: "Tile 2 of" in gone().row.status.value)
+    until(lambda: tile(gone()) >= 2)
     task = gone().row.task
     dock.destroyOnClose()
     assert task.cancelled

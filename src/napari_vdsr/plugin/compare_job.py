@@ -5,19 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from napari_vdsr.color import luma
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.metrics import psnr, ssim
-from napari_vdsr.normalize import to_dtype
+from napari_vdsr.normalize import measure_sample, to_dtype
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.upscale_job import preview
-from napari_vdsr.resize import resize
-from napari_vdsr.scale import output_length
+from napari_vdsr.resize import apply_windows, axis_window
 
+# Pixels of a shrunk copy that are computed together.
+BLOCK = 256
 NEAREST, TRUTH = "nearest", "truth"
 
 
@@ -117,9 +119,7 @@ def compare(
     return Comparison([Panel(TRUTH, sharp), *measured], window, data_range)
 
 
-def shrunken(
-    image: Image, plane: Sequence[int], scale: float, report: Report
-) -> tuple[Image, Image]:
+def shrunken(image: Image, plane: Sequence[int], scale: float) -> tuple[Image, Image]:
     """One plane of an image as its own truth, and the same plane shrunk.
 
     Parameters
@@ -130,13 +130,12 @@ def shrunken(
         Index on the leading axes.
     scale : float
         A whole number.
-    report : callable
-        Called before the shrinking.
 
     Returns
     -------
     truth, source : Image
-        One plane each; the truth is cut to a multiple of the scale.
+        One plane each; the truth is cut to a multiple of the scale. Only what is looked
+        at is read, and shrunk.
 
     Raises
     ------
@@ -146,17 +145,32 @@ def shrunken(
     factor = round(scale)
     if factor != scale or factor < 2:
         raise UsageError(f"A layer is shrunk by whole numbers from 2, not by {scale:g}.")
-    report("shrinking the layer")
     pixels = _plane(image, plane)
     rows, columns = (n // factor * factor for n in pixels.shape[:2])
     if min(rows, columns) < 2 * factor:
         raise UsageError(f"Layer {image.name!r} is too small to be shrunk by {factor}.")
     pixels = pixels[:rows, :columns]
     axes = "YX" + "S" * (pixels.ndim == 3)
-    small = to_dtype(resize(pixels, 1 / factor), pixels.dtype)
-    assert output_length(small.shape[0], factor) == rows
     truth = Image(data=pixels, axes=axes, name=image.name)
-    return truth, truth.with_(data=small)
+    return truth, truth.with_(data=_shrunk(pixels, factor))
+
+
+def _shrunk(plane: Any, factor: int) -> da.Array:
+    """Plane shrunk by bicubic, computed where it is looked at."""
+    rows, columns, *samples = plane.shape
+
+    def block(block_info: Any = None) -> np.ndarray:
+        (top, bottom), (left, right) = block_info[None]["array-location"][:2]
+        down = axis_window(rows, 1 / factor, top, bottom)
+        across = axis_window(columns, 1 / factor, left, right)
+        part = np.asarray(plane[down.start : down.stop, across.start : across.stop])
+        return to_dtype(apply_windows(part, down, across), plane.dtype)
+
+    shape = (rows // factor, columns // factor, *samples)
+    sizes = (BLOCK, BLOCK, *samples)
+    chunks = da.core.normalize_chunks(sizes, shape)
+    nothing = np.zeros((0,) * len(shape), plane.dtype)
+    return da.map_blocks(block, chunks=chunks, dtype=plane.dtype, meta=nothing)
 
 
 def nearest(
@@ -167,15 +181,20 @@ def nearest(
         np.minimum(((np.arange(w.start, w.stop) + 0.5) / s).astype(int), n - 1)
         for w, s, n in zip(window, scale, plane.shape)
     )
-    return plane[rows[:, None], columns[None, :]]
+    part = np.asarray(plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return part[(rows - rows[0])[:, None], (columns - columns[0])[None, :]]
 
 
 def full_scale(truth: Image, plane: Sequence[int]) -> float:
-    """Full scale of PSNR and SSIM: 255 for 8 bits, else what the truth's plane spans."""
+    """Full scale of PSNR and SSIM: 255 for 8 bits, else what the truth's plane spans.
+
+    Of a large plane, what a sample of it spans.
+    """
     if truth.dtype == np.uint8:
         return 255.0
     pixels = _plane(truth, plane)
-    return float(pixels.max()) - float(pixels.min()) or 1.0
+    whole = Image(data=pixels, axes="YX" + "S" * (pixels.ndim == 3), name=truth.name)
+    return measure_sample(whole, "minmax").ranges[0].width or 1.0
 
 
 def _measured(panel: Panel, truth: np.ndarray, data_range: float) -> Panel:
@@ -193,12 +212,13 @@ def _grey(pixels: np.ndarray, data_range: float) -> np.ndarray:
 
 
 def _window(image: Image, plane: Sequence[int], window: tuple[slice, slice]) -> np.ndarray:
-    return _plane(image, plane)[window]
+    return np.asarray(_plane(image, plane)[window])
 
 
-def _plane(image: Image, plane: Sequence[int]) -> np.ndarray:
+def _plane(image: Image, plane: Sequence[int]) -> Any:
+    """One plane, still lazy where the image is."""
     leading = iter(plane)
     index: tuple[Any, ...] = tuple(
         slice(None) if a in "YXS" else next(leading, 0) for a in image.axes
     )
-    return np.asarray(image.data[index])
+    return image.data[index]

@@ -22,6 +22,7 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
+from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import (
     CHOOSE,
     Dock,
@@ -49,7 +50,7 @@ PIXELS = 512 * 512
 GAP_Y, GAP_X = 0.15, 0.04
 
 
-class CompareWidget(Dock):
+class CompareWidget(Dock, metaclass=OneOfAKind):
     """Look at one region by nearest neighbour, bicubic and models.
 
     Parameters
@@ -142,7 +143,8 @@ class CompareWidget(Dock):
             image = to_image(data, meta)
             plane = shown_plane(self._viewer, layer)
             pair = (self.scale.value, self.scale.value)
-            request = Request(image=image, scale=pair, first_plane=plane)
+            levels = tuple(layer.data)[1:] if layer.multiscale else ()
+            request = Request(image=image, scale=pair, first_plane=plane, levels=levels)
             zoom = (1.0, 1.0) if self.shrink.value else pair
             shape = dict(zip(image.axes, image.shape if self.shrink.value else request.shape()))
             window, _ = visible_window(self._viewer, layer, zoom, (shape["Y"], shape["X"]), PIXELS)
@@ -178,7 +180,7 @@ class CompareWidget(Dock):
         from napari_vdsr.plugin.compare_job import compare, shrunken
 
         if shrink:
-            truth, small = shrunken(request.image, request.first_plane, request.scale[0], report)
+            truth, small = shrunken(request.image, request.first_plane, request.scale[0])
             request = Request(image=small, scale=request.scale)
             # The last rows and columns may have gone with the cut.
             window = tuple(  # type: ignore[assignment]

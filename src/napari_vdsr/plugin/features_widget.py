@@ -1,5 +1,6 @@
 """The widget "VDSR look inside": feature maps of a network as a layer."""
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -10,19 +11,21 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
+from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Dock, Form, LayerBox, Leaving, ModelBox, TaskRow, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.temporary import OUTPUT_MARK
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 
 # Pixels of one map: 64 of them are kept in float32.
 PIXELS = 512 * 512
 
 
-class FeaturesWidget(Dock):
+class FeaturesWidget(Dock, metaclass=OneOfAKind):
     """Look at what a network's layers see in an image.
 
     Parameters
@@ -71,6 +74,7 @@ class FeaturesWidget(Dock):
             request = Request(
                 image=image, model=self.model.value, scale=pair,
                 first_plane=shown_plane(self._viewer, layer),
+                levels=tuple(layer.data)[1:] if layer.multiscale else (),
             )  # fmt: skip
             shape = dict(zip(image.axes, request.shape()))
             window, _ = visible_window(self._viewer, layer, pair, (shape["Y"], shape["X"]), PIXELS)
@@ -109,8 +113,10 @@ class FeaturesWidget(Dock):
             name=f"{layer.name} [{request.model} layer {number}]",
             colormap="PiYG" if signed else "magma",
             contrast_limits=(-limit, limit) if signed else (0.0, limit),
+            metadata={OUTPUT_MARK: "feature maps"},
             **with_leading_axis(placed, "feature"),
         )
+        self._viewer.layers.selection.active = layer
         self.row.status.value = f"{len(maps)} maps of {maps.shape[1]} x {maps.shape[2]} pixels."
 
 
@@ -124,22 +130,28 @@ def compute(
     numpy.ndarray
         (maps, Y, X) float32.
     """
-    report("loading the model")
+    if "torch" not in sys.modules:
+        report("loading PyTorch")
     with importing_torch():
         from napari_vdsr.inspection import feature_maps
         from napari_vdsr.modelfile import load_model
-        from napari_vdsr.normalize import check_finite, measure
+        from napari_vdsr.normalize import measure_sample
 
+    report("loading the model")
     model = load_model(request.model)
     image: Image = request.image
-    report("measuring the intensities")
-    ranges = measure(image, request.normalize).ranges
+    report("measuring intensities of a sample")
+    ranges = measure_sample(
+        image, request.normalize, plane=request.first_plane, levels=request.levels,
+        on_block=report.check,
+    ).ranges  # fmt: skip
     leading = iter(request.first_plane)
     index = tuple(slice(None) if a in "YXS" else next(leading) for a in image.axes)
     axes = [a for a in image.axes if a not in "YXS"]
     channel = request.first_plane[axes.index("C")] if "C" in axes else 0
-    plane = np.asarray(image.data[index])
-    check_finite(plane, image.name)
+    plane = image.data[index]  # of which only the view is read
     report("computing the view")
     unit = ranges[channel]
-    return feature_maps(model, plane, request.scale, window, number, unit=(unit.low, unit.high))
+    return feature_maps(
+        model, plane, request.scale, window, number, unit=(unit.low, unit.high), name=image.name
+    )

@@ -1,5 +1,6 @@
 """Fields that several widgets share."""
 
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,13 +16,18 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QSizePolicy, QWi
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.modelcard import SUFFIX, list_models, read_card
+from napari_vdsr.plugin.docks import MOVING
+from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.plugin.task import Task
-from napari_vdsr.plugin.temporary import PREVIEW_MARK
+from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.words import say
 
 CHOOSE = "choose a file..."
+CHOOSE_LAYER = "choose a layer..."
 # Devices are found by torch, which is imported only when something is to be computed.
 DEVICES = ("auto", "cuda", "mps", "cpu")
+# Between two looks at how long a step still takes.
+TICK_MS = 500
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
@@ -159,7 +165,8 @@ class Leaving(QObject):
         widget.native.destroyed.connect(partial(_call_once, [self._callback]))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt's name
-        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+        left = event.type() == QEvent.Type.ParentChange and watched.parent() is None
+        if left and not watched.property(MOVING):
             _call_once([self._callback])
         return False
 
@@ -174,6 +181,8 @@ def _call_once(references: list[weakref.WeakMethod]) -> None:
 class LayerBox(ComboBox):
     """Choice of an image layer, which follows the viewer's selection.
 
+    What a widget has computed is not followed: it would become the next input.
+
     Parameters
     ----------
     viewer : napari.Viewer
@@ -186,30 +195,35 @@ class LayerBox(ComboBox):
 
     def __init__(self, viewer: Viewer, label: str = "Layer", optional: bool = False) -> None:
         self._viewer = viewer
+        self._follows = not optional
         super().__init__(label=label, choices=self._images, nullable=optional)
         narrow(self)
         self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]
         for event in self._events:
             event.connect(self._reset)
         viewer.layers.events.changed.connect(self._reset)
-        self._follows = not optional
         if self._follows:
             viewer.layers.selection.events.active.connect(self._follow)
             self._follow()
 
-    def _images(self, _: Any = None) -> list[ImageLayer]:
-        return [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, ImageLayer) and PREVIEW_MARK not in layer.metadata
-        ]
+    def _images(self, _: Any = None) -> list[tuple[str, ImageLayer | None]]:
+        images = [layer for layer in self._viewer.layers if is_image(layer)]
+        named: list[tuple[str, ImageLayer | None]] = [(layer.name, layer) for layer in images]
+        # A result is upscaled again, or looked into, only where the user chooses it here.
+        if self._follows and images and all(map(is_output, images)):
+            return [(CHOOSE_LAYER, None), *named]
+        return named
 
     def _reset(self, event: Any = None) -> None:
+        before = self.value
         self.reset_choices()
+        if self._follows and self.value != before and is_output(self.value):
+            own = [layer for _, layer in self._images() if not is_output(layer)]
+            self.value = own[-1]
 
     def _follow(self, event: Any = None) -> None:
         active = self._viewer.layers.selection.active
-        if active in self._images():
+        if is_image(active) and not is_output(active):
             if active not in self.choices:
                 self.reset_choices()
             self.value = active
@@ -301,6 +315,9 @@ class TaskRow(Container):
         self.margins = (0, 0, 0, 0)
         self.task: Task | None = None
         self.closed = False
+        self._told: tuple[Counted, float] | None = None
+        self._timer = QTimer(self.native)
+        self._timer.timeout.connect(self._tick)
         self.cancel_button.changed.connect(self.cancel)
 
     @property
@@ -336,8 +353,7 @@ class TaskRow(Container):
         def report(value: Any) -> None:
             if self.closed or task.cancelled:
                 return
-            if isinstance(value, str):
-                self.status.value = f"{value[:1].upper()}{value[1:]}..."
+            self._tell(value)
             on_report(value)
 
         def done(result: Any) -> None:
@@ -350,11 +366,12 @@ class TaskRow(Container):
                 self.status.value = reason
 
         def ended() -> None:
-            self.task = None
+            self.task = self._told = None
             for signal in (task.reported, task.done, task.failed, task.ended):
                 signal.disconnect()  # or they would keep this widget for ever
             if self.closed:
                 return
+            self._timer.stop()
             if not finished:
                 if task.cancelled:
                     self.status.value = "Cancelled."
@@ -367,7 +384,26 @@ class TaskRow(Container):
         task.ended.connect(ended)
         self._set_running(True)
         self.bar.max, self.bar.value = 0, 0  # moves to and fro until the tiles are known
+        self.status.value = "Starting..."
+        self._timer.start(TICK_MS)
         task.start()
+
+    def _tell(self, report: Any) -> None:
+        """Name the step that begins, or say how far it is."""
+        if isinstance(report, Counted):
+            self._told = report, time.monotonic()
+            self.show_progress(report.done, report.total)
+            self.status.value = report.text()
+        elif isinstance(report, str):
+            self._told = None
+            self.bar.max, self.bar.value = 0, 0
+            self.status.value = f"{report[:1].upper()}{report[1:]}..."
+
+    def _tick(self) -> None:
+        """Let the seconds run, however long a part of the step takes."""
+        if self._told is not None and not (self.closed or self.task is None or self.task.cancelled):
+            report, told = self._told
+            self.status.value = report.text(time.monotonic() - told)
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bars, here and in napari's list of activities."""

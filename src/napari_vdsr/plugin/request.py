@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Request:
         Whether these are computed, too.
     first_plane : tuple of int
         Index on the leading axes of the plane to begin with, which the user sees.
+    levels : tuple of arrays
+        Smaller copies of the source, if it is a pyramid.
+    speed : float or None
+        Result pixels per second, if they are known.
     """
 
     image: Image
@@ -64,6 +69,8 @@ class Request:
     residual: bool = False
     consistency: bool = False
     first_plane: tuple[int, ...] = ()
+    levels: tuple[Any, ...] = ()
+    speed: float | None = None
 
     @property
     def speed_key(self) -> tuple[str, str, str, bool]:
@@ -101,21 +108,15 @@ class Opened:
         By kind of layer; more than one array where it is a pyramid.
     provenance : mapping
         Record of the run.
-    tiles : int
-        Reports to come.
     """
 
     levels: Mapping[str, list[Any]]
     provenance: Mapping[str, Any]
-    tiles: int
 
 
-@dataclass(frozen=True)
-class Filled:
-    """A tile of every layer is done."""
-
-    done: int
-    tiles: int
+@dataclass(frozen=True, kw_only=True)
+class Filled(Counted):
+    """So many tiles of every layer are done; their number may change with their size."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Preview:
     window : (slice, slice)
         Its place in the result.
     normalization : Normalization
-        Of the whole image.
+        Of the whole image, or of a sample.
     speed : float
         Result pixels per second.
     device : str

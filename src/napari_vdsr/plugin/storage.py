@@ -27,13 +27,19 @@ class Storage:
     ----------
     levels : dict of str to list of arrays
         What the viewer shows, by kind of layer.
+    unit : int
+        Blocks begin at multiples of it along Y and X, so that each fills whole chunks and
+        whole pixels of every level.
     """
+
+    unit = 1
 
     def __init__(self, request: Request, result: Image) -> None:
         self.axes = result.axes
         self.levels: dict[str, list[Any]] = {}
         if request.output == MEMORY:
             self.levels[RESULT] = _empty(self.axes, request.shape(), result.dtype)
+            self.unit = 2 ** (len(self.levels[RESULT]) - 1)
         # Differences of colours are shown as one: the network changes their luma alone.
         self.grey_axes = self.axes.removesuffix("S")
         ndim, real = len(self.grey_axes), np.dtype(np.float32)
@@ -74,7 +80,7 @@ class ZarrStorage(Storage):
     """The result in an OME-Zarr folder that is being written; other layers in memory."""
 
     def __init__(self, request: Request, result: Image, folder: Path) -> None:
-        from napari_vdsr.io.zarr_write import create_zarr  # zarr takes a while to import
+        from napari_vdsr.io.zarr_write import CHUNK, create_zarr  # zarr takes a while to import
 
         super().__init__(request, result)
         provenance = result.metadata["provenance"]
@@ -85,6 +91,7 @@ class ZarrStorage(Storage):
             da.from_array(array, chunks=array.chunks, name=False).transpose(back)
             for array in self._zarr.arrays
         ]
+        self.unit = max(CHUNK, 2 ** (len(self._zarr.arrays) - 1))
 
     def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
         self._zarr.put(tuple(start), block)

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.smooth import short_collections
+from napari_vdsr.plugin.steps import Clock
 from napari_vdsr.plugin.words import say
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,14 @@ POLL_SECONDS = 0.1
 class Report(Protocol):
     """Called with anything to be shown; raises `Cancelled` where the work shall end.
 
-    With `wait`, it returns when that has been shown.
+    With `wait`, it returns when that has been shown. Of counted steps so many reports are
+    passed on as people can read.
     """
 
     def __call__(self, report: Any, /, *, wait: bool = False) -> None: ...
+
+    def check(self) -> None:
+        """Raise `Cancelled` where the work shall end, and nothing else."""
 
 
 class Cancelled(Exception):
@@ -40,6 +45,23 @@ class Failure:
     """Why a function ended without a result, in one sentence."""
 
     reason: str
+
+
+class Reporter:
+    """The `Report` of a task."""
+
+    def __init__(self, task: "Task") -> None:
+        self._task = task
+        self._clock = Clock()
+
+    def __call__(self, report: Any, /, *, wait: bool = False) -> None:
+        if self._clock.is_due(report):
+            self._task.report(report, wait=wait)
+        else:
+            self._task.check()
+
+    def check(self) -> None:
+        self._task.check()
 
 
 class Task(QObject):
@@ -101,7 +123,7 @@ class Task(QObject):
         """Run the function; nothing is raised, since napari 0.9.2 trips over its own handler."""
         try:
             with short_collections():
-                return self._function(self._report)
+                return self._function(Reporter(self))
         except Cancelled:
             return Cancelled
         except MemoryError as error:
@@ -115,9 +137,14 @@ class Task(QObject):
             logger.exception("a task of the plugin failed")
             return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
-    def _report(self, report: Any, /, *, wait: bool = False) -> None:
+    def check(self) -> None:
+        """Raise `Cancelled` if the function shall end."""
         if self.cancelled:
             raise Cancelled
+
+    def report(self, report: Any, /, *, wait: bool = False) -> None:
+        """Pass on what the function says, in its thread."""
+        self.check()
         try:
             self._shown.clear()
             self.reported.emit(report)
@@ -127,8 +154,7 @@ class Task(QObject):
             self._cancel.set()
             raise Cancelled from error
         while wait and not self._shown.wait(POLL_SECONDS):
-            if self.cancelled:
-                raise Cancelled
+            self.check()
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bar in napari's list of activities."""

@@ -4,11 +4,29 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-PREVIEW_MARK = "vdsr-preview"  # in the metadata of layers that are not the user's
+# In the metadata of layers: of those that are not the user's, and of results, with their kind.
+PREVIEW_MARK, OUTPUT_MARK = "vdsr-preview", "vdsr-output"
+RESULT = "result"
+
+
+def is_output(layer: Any) -> bool:
+    """Whether a layer was computed by one of the widgets."""
+    return layer is not None and OUTPUT_MARK in layer.metadata
+
+
+def is_image(layer: Any) -> bool:
+    """Whether a layer holds an image: of the user's, or an upscaled one.
+
+    Previews, differences and feature maps do not.
+    """
+    if not isinstance(layer, ImageLayer) or PREVIEW_MARK in layer.metadata:
+        return False
+    return layer.metadata.get(OUTPUT_MARK, RESULT) == RESULT
 
 
 class Temporary:

@@ -21,7 +21,7 @@ from napari_vdsr.errors import MissingExtraError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.plugin.form import DEVICES, Form
 from napari_vdsr.plugin.layers import to_image
-from napari_vdsr.plugin.temporary import PREVIEW_MARK
+from napari_vdsr.plugin.temporary import is_image
 
 FOLDER, LAYERS = "a folder", "image layers"
 PRESETS = ("fine-tune", "fast", "paper")
@@ -163,11 +163,7 @@ class TrainForm(Form):
 
     def image_layers(self, _: Any = None) -> list[ImageLayer]:
         """Layers that can be trained on."""
-        return [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, ImageLayer) and PREVIEW_MARK not in layer.metadata
-        ]
+        return [layer for layer in self._viewer.layers if is_image(layer)]
 
     def resumable(self) -> bool:
         """Whether the run folder holds a run."""

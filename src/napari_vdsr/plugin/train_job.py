@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.plugin.task import Cancelled, Report
 from napari_vdsr.plugin.train_form import CHECKPOINT, IMAGES, Setup
 
@@ -49,13 +51,14 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     TrainingError, ModelFileError, ImageFileError
         As ``training.loop.train`` does.
     """
-    report("loading")
+    if "torch" not in sys.modules:
+        report("loading PyTorch")
     with importing_torch():
         from napari_vdsr.training.checkpoint import Checkpoint
         from napari_vdsr.training.config import config_from, load_config
         from napari_vdsr.training.dataset import Sources
         from napari_vdsr.training.export import export_checkpoint
-        from napari_vdsr.training.loop import train
+        from napari_vdsr.training.loop import STEP, train
 
     if setup.resume:  # with the settings that the run began with
         began = config_from(Checkpoint.load(setup.output / CHECKPOINT).config)
@@ -68,15 +71,22 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     layers = () if setup.resume else setup.layers
     name = None if setup.resume else setup.output.resolve().name or "vdsr"
     drawn = 0.0
+    watch = Watch()
 
     def on_progress(progress: Any) -> None:
         nonlocal drawn
+        watch.progress = progress
         # Stopped: the loop sees it after this step, and keeps what was learnt.
         with contextlib.suppress(Cancelled):
             report(progress)
             if progress.psnr or time.monotonic() - drawn > REDRAW:
                 report(_pictures(setup.output))
                 drawn = time.monotonic()
+
+    def on_stage(stage: str, step: int, steps: int) -> None:
+        # Stopped: the loop sees it after this step.
+        with contextlib.suppress(Cancelled):
+            report(watch.step(step, steps) if stage == STEP else stage)
 
     report("reading the images")
     sources = Sources(tuple(setup.sources), tuple(setup.inputs), setup.validation)
@@ -89,13 +99,42 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
                 resume=setup.resume,
                 name=name,
                 accelerator=setup.accelerator,
-                on_file=lambda done, of: report(f"reading the images: {done} of {of}"),
+                on_file=lambda done, of: report(
+                    Counted(step="Reading the images:", done=done, total=of)
+                ),
                 on_progress=on_progress,
+                on_stage=on_stage,
                 should_stop=should_stop,
             )
         except KeyboardInterrupt as error:
             export_checkpoint(setup.output)
             raise Cancelled from error
+
+
+class Watch:
+    """How long the steps of a run take.
+
+    Attributes
+    ----------
+    progress : training.monitor.Progress or None
+        The latest.
+    """
+
+    def __init__(self) -> None:
+        self.progress: Any = None
+        self._first: tuple[int, float] | None = None
+
+    def step(self, step: int, steps: int) -> Counted:
+        """So many steps were taken, and the next one begins; of 0 if that is not known."""
+        now = time.monotonic()
+        self._first = first, began = self._first or (step, now)
+        left, note = None, ""
+        if steps and step > first:
+            left = (now - began) / (step - first) * (steps - step)
+        if self.progress is not None:
+            patches = self.progress.patches_per_second
+            note = f"loss {self.progress.loss:.3f}, {patches:.0f} patches/s"
+        return Counted(step="Step", done=step, total=steps, left=left, note=note)
 
 
 def _pictures(output: Path) -> Pictures:

@@ -9,14 +9,16 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from napari_vdsr.errors import VdsrError
+from napari_vdsr.plugin.docks import OneOfAKind, bring
 from napari_vdsr.plugin.form import Dock, Leaving, TaskRow, wrap
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
 from napari_vdsr.plugin.train_pictures import TrainPictures
+from napari_vdsr.plugin.upscale_widget import UpscaleWidget
 from napari_vdsr.plugin.words import say
 
 
-class TrainWidget(Dock):
+class TrainWidget(Dock, metaclass=OneOfAKind):
     """Train a model on one's own images; stop and resume at any time.
 
     Parameters
@@ -90,21 +92,12 @@ class TrainWidget(Dock):
         )
 
     def _on_report(self, report: Any) -> None:
-        if isinstance(report, str):
-            self.row.status.value = report.capitalize()
-        elif isinstance(report, Pictures):
+        if isinstance(report, Pictures):
             self._draw(self.curve, report.curve)
             self._draw(self.samples, report.samples)
-        else:
-            self.row.show_progress(report.step, report.steps)
-            left = (report.steps - report.step) * report.seconds_per_step
-            self.row.status.value = (
-                f"Step {report.step} of {report.steps}, loss {report.loss:.3f}, "
-                f"{report.patches_per_second:.0f} patches/s, {left / 60:.0f} min left"
-            )
+        elif getattr(report, "psnr", None):
             figures = (f"{t} {v:.2f} ({report.gains[t]:+.2f})" for t, v in report.psnr.items())
-            if report.psnr:
-                self.info.value = "Held out, dB (gain): " + "  ".join(figures)
+            self.info.value = "Held out, dB (gain): " + "  ".join(figures)
 
     def show_pictures(self, _: Any = None) -> None:
         """Bring the curve and the samples to the front."""
@@ -134,7 +127,7 @@ class TrainWidget(Dock):
         """Choose the trained model in "VDSR upscale"."""
         if self._model is None:
             return
-        _, widget = self._viewer.window.add_plugin_dock_widget("napari-vdsr", "VDSR upscale")
+        widget = bring(UpscaleWidget, self._viewer, "VDSR upscale")
         try:
             widget.model.add_file(self._model)
         except VdsrError as error:

@@ -1,6 +1,7 @@
 """The fields of "VDSR upscale": what they ask for, and what is said of it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from napari_vdsr.plugin.form import (
     wrap,
 )
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.steps import duration
+from napari_vdsr.plugin.temporary import is_output
 from napari_vdsr.plugin.viewport import shown_plane
 from napari_vdsr.plugin.words import say
 
@@ -169,7 +172,7 @@ class UpscaleForm(Dock):
         self.check_scale((self.scale_y.value, self.scale_x.value))
         data, meta, _ = layer.as_layer_data_tuple()
         lazy = self.output.value == job.LAZY
-        return job.Request(
+        request = job.Request(
             image=to_image(data, meta),
             model=self.model.value,
             scale=(self.scale_y.value, self.scale_x.value),
@@ -183,10 +186,15 @@ class UpscaleForm(Dock):
             residual=self.residual.value and not lazy,
             consistency=self.consistency.value and not lazy,
             first_plane=shown_plane(self._viewer, layer),
+            levels=tuple(layer.data)[1:] if layer.multiscale else (),
         )
+        speed, _ = self.speeds.get(request.speed_key, (None, ""))
+        return replace(request, speed=speed)
 
     def _no_image(self) -> str:
         active = self._viewer.layers.selection.active
+        if is_output(active) and active != self.layer.value:
+            return f"{active.name!r} was computed here. To go on from it, choose it under Layer."
         if active is None or isinstance(active, ImageLayer):
             return ""
         kind = active.__class__.__name__
@@ -306,12 +314,3 @@ def size(number: float) -> str:
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
     power = min(int(math.log(max(number, 1), 1024)), len(units) - 1)
     return f"{number / 1024**power:.3g} {units[power]}"
-
-
-def duration(seconds: float) -> str:
-    """Time for people: ``"4 s"``, ``"3 min"``, ``"2.5 h"``."""
-    if seconds < 1:
-        return "1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -4,17 +4,27 @@ No Qt and no viewer: a job reports what it has filled, and arrays come back.
 """
 
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.image import Image
-from napari_vdsr.normalize import Normalization
+from napari_vdsr.normalize import (
+    Normalization,
+    Range,
+    block_count,
+    measure_sample,
+    reads_pixels,
+)
+from napari_vdsr.plugin.pace import Pace
 from napari_vdsr.plugin.request import (
     CONSISTENCY,
     RESIDUAL,
@@ -26,19 +36,23 @@ from napari_vdsr.plugin.request import (
     Request,
 )
 from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.steps import Counted, Counter
 from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.resize import apply_windows, axis_window
 
-# Output rows and columns of a task: what a user waits for after Cancel, and a whole
-# number of Zarr chunks. On a GPU a larger tile takes no longer.
-TILE = {"cpu": (512, 512), "gpu": (2048, 2048)}
 # Rows of the source of which the consistency is found at a time.
 BAND = 256
 LAZY_TILE = (256, 256)
+PREVIEW_TILE = 256
+# Source pixels beyond the network's halo that a tile may need, and how many are read at once.
+NEAR = 8
+READ_PIXELS = 2**22
+# Planes that are prepared together, where they are small.
+TOGETHER = 64
 
 
-def engine() -> Any:
+def engine(report: Report) -> Any:
     """Import the engine, and torch with it, when something is to be computed.
 
     Raises
@@ -46,6 +60,8 @@ def engine() -> Any:
     DeviceError
         If torch cannot be loaded.
     """
+    if "torch" not in sys.modules:
+        report("loading PyTorch")
     with importing_torch():
         import napari_vdsr.engine
         import napari_vdsr.modelfile
@@ -54,6 +70,8 @@ def engine() -> Any:
 
 def preview(request: Request, window: tuple[slice, slice], report: Report) -> Preview:
     """Compute one window of one plane of the result.
+
+    Nothing is read but what the window needs, and a sample for the intensities.
 
     Parameters
     ----------
@@ -64,29 +82,211 @@ def preview(request: Request, window: tuple[slice, slice], report: Report) -> Pr
     report : callable
         Called before each long step.
     """
-    vdsr = engine()
-    report("loading the model")
-    model = vdsr.modelfile.load_model(request.model)
-    image = _filled(vdsr, request)
-    normalization = _measured(vdsr, image, request, report)
-    result = vdsr.engine.upscale(
-        image,
-        model,
-        request.scale,
-        device=request.device,
-        precision=request.precision,
-        self_ensemble=request.self_ensemble,
-        normalize=normalization,
-        window=window,
+    work = Work(request, report)
+    work.measure_sample()
+    axes, shape = request.image.axes, request.shape()
+    lead = tuple(slice(i, i + 1) for i in _padded(request.first_plane, axes))
+    rows, columns = window[0].stop - window[0].start, window[1].stop - window[1].start
+    pixels = np.empty(
+        [
+            n if a == "S" else rows if a == "Y" else columns
+            for a, n in zip(axes, shape)
+            if a in "YXS"
+        ],
+        request.image.dtype,
     )
-    report("computing the view")
-    plane = result.data[_plane_index(image.axes, request.first_plane)]
-    started = time.perf_counter()
-    pixels = plane.compute(scheduler="synchronous")
-    seconds = time.perf_counter() - started
-    area = pixels.shape[0] * pixels.shape[1]
-    device = result.metadata["provenance"]["device"]
-    return Preview(pixels, window, normalization, area / max(seconds, 1e-9), device)
+    report("reading the view")
+    source = work.near(lead, window)
+    seconds, done = 0.0, 0
+    side = max(work.pace.side, PREVIEW_TILE)
+    tiles = math.ceil(rows / side) * math.ceil(columns / side)
+    for first in range(window[0].start, window[0].stop, side):
+        for left in range(window[1].start, window[1].stop, side):
+            part = (
+                slice(first, min(first + side, window[0].stop)),
+                slice(left, min(left + side, window[1].stop)),
+            )
+            area = (part[0].stop - part[0].start, part[1].stop - part[1].start)
+            pace = work.pace.seconds(rows * columns * (tiles - done) / tiles)
+            report(Counted(step="View: tile", done=done, total=tiles, left=pace))
+            started = time.perf_counter()
+            block = work.upscale(lead, part, side, source).data.compute(scheduler="synchronous")
+            spent = time.perf_counter() - started
+            work.pace.learn(*area, spent)
+            place = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window))
+            pixels[place] = block.reshape(pixels[place].shape)
+            seconds, done = seconds + spent, done + 1
+    speed = rows * columns / max(seconds, 1e-9)
+    return Preview(pixels, window, work.normalization, speed, work.device)
+
+
+class Work:
+    """What the tiles of one job share: model, executor, ranges, and how fast they are.
+
+    Parameters
+    ----------
+    request : Request
+        What shall be computed.
+    report : callable
+        Called before each long step.
+
+    Attributes
+    ----------
+    image : Image
+        The source, NaN replaced where that is asked for.
+    normalization : Normalization
+        Once it was measured.
+    pace : Pace
+        Of the tiles.
+    """
+
+    normalization: Normalization
+
+    def __init__(self, request: Request, report: Report) -> None:
+        self._report = report
+        self.request = request
+        self.vdsr = engine(report)
+        report("loading the model")
+        self.model = self.vdsr.modelfile.load_model(request.model)
+        device = self.vdsr.device.choose_device(request.device)
+        precision = self.vdsr.device.choose_precision(request.precision, device)
+        self.device = str(device)
+        self._executor = self.vdsr.execute.Executor(
+            self.model.network, device, precision, ensemble=request.self_ensemble
+        )
+        self._executor.check = report.check
+        image = self._filled(request.image)
+        # Wrapped once: each time dask would look through all the pixels for a name.
+        data = image.data
+        if isinstance(data, np.ndarray):
+            data = da.from_array(data, name=False)
+        self.image = image.with_(data=data)
+        self.halo = self.model.network.halo(max(request.scale))
+        self.pace = Pace(self.halo, speed=request.speed)
+
+    def _filled(self, image: Image) -> Image:
+        if self.request.fill is None:
+            return image
+        return self.vdsr.engine.filled(image, self.request.fill)
+
+    def measure(self) -> None:
+        """Find the intensities of the whole image."""
+        asked = self.request.normalize
+        if isinstance(asked, Normalization) and asked.sample:
+            asked = asked.mode
+        image = self._filled(self.request.image)
+        if image.labels:
+            self.normalization = Normalization("none", ())
+            return
+        measure, on_block = self.vdsr.normalize.measure, self._report.check
+        if self.vdsr.normalize.reads_pixels(image, asked):
+            blocks = Counter("Measuring intensities: block", block_count(image))
+            self._report(blocks.now())
+            on_block = lambda: self._report(blocks.count())  # noqa: E731
+        self.normalization = measure(image, asked, on_block=on_block)
+
+    def measure_sample(self) -> None:
+        """Find the intensities of a sample, which the plane on the screen is in."""
+        image = self._filled(self.request.image)
+        if image.labels:
+            self.normalization = Normalization("none", ())
+            return
+        levels = [self._filled(image.with_(data=level)).data for level in self.request.levels]
+        if reads_pixels(image, self.request.normalize):
+            self._report("measuring intensities of a sample")
+        self.normalization = measure_sample(
+            image,
+            self.request.normalize,
+            plane=self.request.first_plane,
+            levels=levels,
+            on_block=self._report.check,
+        )
+
+    def upscale(
+        self,
+        lead: Sequence[slice],
+        window: tuple[slice, slice],
+        side: int,
+        image: Image | None = None,
+        *,
+        bicubic: bool = False,
+    ) -> Image:
+        """Some planes of the result, lazily; a window of them.
+
+        Parameters
+        ----------
+        lead : sequence of slice
+            Along each axis other than Y, X and S.
+        window : (slice, slice)
+            Rows and columns of the result.
+        side : int
+            Of its tiles.
+        image : Image, optional
+            To be taken for the source, such as one from `near`.
+        bicubic : bool
+            Whether it is enlarged by bicubic alone.
+        """
+        own = not bicubic
+        source = self.image if image is None else image
+        ranges = self.normalization.ranges if own else (Range(0.0, 1.0),) * source.size("C")
+        letters = [a for a in source.axes if a not in "YXS"]
+        if "C" in letters:
+            ranges = ranges[lead[letters.index("C")]]
+        places = iter(lead)
+        index = tuple(slice(None) if a in "YXS" else next(places) for a in source.axes)
+        return self.vdsr.engine.upscale(
+            source.with_(data=source.data[index]),
+            self.model if own else self.vdsr.modelfile.load_model("bicubic"),
+            self.request.scale,
+            tile=side,
+            device=self.request.device if own else "cpu",
+            precision=self.request.precision if own else "auto",
+            self_ensemble=self.request.self_ensemble and own,
+            normalize=replace(self.normalization, ranges=ranges),
+            window=window,
+            executor=self._executor if own else None,
+        )
+
+    def near(self, lead: Sequence[slice], window: tuple[slice, slice]) -> Image:
+        """The source, its pixels for a window of the result read already.
+
+        Chunks of a file are larger than tiles: each would be read for every tile in it.
+        """
+        if isinstance(self.request.image.data, np.ndarray):
+            return self.image
+        image, places = self.image, iter(lead)
+        inner = {}
+        for axis, part, scale in zip("YX", window, self.request.scale):
+            reach = math.ceil(self.halo / scale) + NEAR
+            first = max(math.floor(part.start / scale) - reach, 0)
+            inner[axis] = first, min(math.ceil(part.stop / scale) + reach, image.size(axis))
+        index = []
+        for axis in image.axes:
+            if axis in inner:
+                index.append(slice(*inner[axis]))
+            else:
+                index.append(slice(None) if axis == "S" else next(places))
+        with dask.config.set(scheduler="synchronous"):
+            data: Any = da.from_array(np.asarray(image.data[tuple(index)]), name=False)
+        # What lies around it stays lazy, and is not read unless it is needed after all.
+        for number in reversed(range(image.data.ndim)):
+            part = index[number].indices(image.shape[number])
+            outer = index[:number] + [slice(None)] * (image.data.ndim - number)
+            before, after = list(outer), list(outer)
+            before[number] = slice(0, part[0])
+            after[number] = slice(part[1], None)
+            pieces = [image.data[tuple(before)], data, image.data[tuple(after)]]
+            data = da.concatenate([piece for piece in pieces if piece.shape[number]], axis=number)
+        return image.with_(data=data)
+
+    def described(self) -> Image:
+        """The whole result, with its record but without pixels."""
+        lead = [slice(None) if a == "C" else slice(0, 1) for a in self.image.axes if a not in "YXS"]
+        shape = self.request.shape()
+        sizes = dict(zip(self.image.axes, shape))
+        window = slice(0, sizes["Y"]), slice(0, sizes["X"])
+        result = self.upscale(lead, window, max(sizes["Y"], sizes["X"]))
+        return result.with_(data=da.zeros(shape, dtype=result.dtype, chunks=shape))
 
 
 def run(request: Request, report: Report) -> Finished:
@@ -100,46 +300,141 @@ def run(request: Request, report: Report) -> Finished:
         Called with text, then once with `Opened`, then with `Filled` after every tile.
         What it raises ends the run; then nothing is left on disk.
     """
-    vdsr = engine()
-    report("loading the model")
-    model = vdsr.modelfile.load_model(request.model)
-    image = _filled(vdsr, request)
-    options = {
-        "device": request.device,
-        "precision": request.precision,
-        "self_ensemble": request.self_ensemble,
-    }
-    on_gpu = vdsr.device.choose_device(request.device).type != "cpu"
-    tile = TILE["gpu" if on_gpu else "cpu"]
-    normalization = _measured(vdsr, image, request, report)
-    result = vdsr.engine.upscale(
-        image, model, request.scale, normalize=normalization, tile=tile, **options
-    )
-    tiles = {RESULT: Chunks(result.data)}
-    if request.residual:
-        tiles[RESIDUAL] = Chunks(_bicubic(vdsr, image, request, tile))
-    numbers = _ordered(result, request.first_plane)
-    provenance = result.metadata["provenance"]
+    work = Work(request, report)
+    work.measure()
+    report("preparing the result")
+    result = work.described()
     with storage_for(request, result) as storage:
-        report(Opened(storage.levels, provenance, len(numbers)), wait=True)
-        seconds, residuals = 0.0, np.zeros(2)
-        for done, number in enumerate(numbers, 1):
-            started = time.perf_counter()
-            start = tuple(s[i].start for s, i in zip(tiles[RESULT].spans, number))
-            (pixels,) = tiles[RESULT].compute([number], scheduler="synchronous")
-            storage.put(RESULT, start, pixels)
-            if request.residual:
-                (bicubic,) = tiles[RESIDUAL].compute([number], scheduler="synchronous")
-                found = storage.put_difference(RESIDUAL, start, pixels - bicubic)
-                residuals = np.maximum(residuals, found)
-            seconds += time.perf_counter() - started
-            report(Filled(done, len(numbers)))
-        limits = {RESIDUAL: _limits(residuals)} if request.residual else {}
+        report(Opened(storage.levels, result.metadata["provenance"]), wait=True)
+        work.pace = Pace(work.halo, storage.unit, request.speed)
+        filling = Filling(work, storage, report)
+        for lead in _groups(request, work.pace):
+            filling.fill(lead)
+        limits = {RESIDUAL: _limits(filling.residuals)} if request.residual else {}
         if request.consistency:
-            report("shrinking the result")
-            limits[CONSISTENCY] = _limits(_fill_consistency(image, request, storage, report))
-    speed = math.prod(request.shape()) / image.size("S") / max(seconds, 1e-9)
-    return Finished(storage.published(), limits, seconds, speed, provenance["device"])
+            found = _fill_consistency(work.image, request, storage, report)
+            limits[CONSISTENCY] = _limits(found)
+        report("finishing")
+    speed = filling.done_pixels / max(filling.seconds, 1e-9)
+    return Finished(storage.published(), limits, filling.seconds, speed, work.device)
+
+
+class Filling:
+    """Fills the layers of a run, strip by strip, in tiles of about a second.
+
+    Attributes
+    ----------
+    done_pixels : int
+        Of the result, of all planes.
+    seconds : float
+        That they took.
+    residuals : numpy.ndarray
+        (2,): how large most residuals are, and the largest.
+    """
+
+    def __init__(self, work: Work, storage: Storage, report: Report) -> None:
+        self._work, self._storage, self._report = work, storage, report
+        axes, shape = work.image.axes, work.request.shape()
+        sizes = dict(zip(axes, shape))
+        self._rows, self._columns = sizes["Y"], sizes["X"]
+        self._planes = math.prod(n for a, n in sizes.items() if a not in "YXS")
+        self._pixels = self._planes * self._rows * self._columns
+        self._tiles = self._total = 0
+        self.done_pixels = 0
+        self.seconds = 0.0
+        self.residuals = np.zeros(2)
+
+    def fill(self, lead: tuple[slice, ...]) -> None:
+        """Fill some planes."""
+        together = math.prod(place.stop - place.start for place in lead)
+        self._planes -= together
+        row = 0
+        while row < self._rows:
+            side = self._work.pace.side
+            across = math.ceil(self._columns / side)
+            down = math.ceil((self._rows - row) / side)
+            others = self._planes * math.ceil(self._rows / side)
+            # So many if they stay as large.
+            self._total = self._tiles + across * (together * down + others)
+            height = min(side, self._rows - row)
+            scale = math.prod(self._work.request.scale)
+            sides = max(1, int(READ_PIXELS * scale / (together * height * side)))
+            for column in range(0, self._columns, sides * side):
+                last = min(column + sides * side, self._columns)
+                window = slice(row, row + height), slice(column, last)
+                self._fill_window(lead, window, side)
+            row += height
+
+    def _fill_window(self, lead: tuple[slice, ...], window: tuple[slice, slice], side: int) -> None:
+        self._tell()
+        source = self._work.near(lead, window)
+        strip = self._work.upscale(lead, window, side, source)
+        tiles = {RESULT: Chunks(strip.data)}
+        if self._work.request.residual:
+            if source.size("S") != 4:  # whose colours count by their alpha's dtype
+                source = source.with_(data=source.data.astype(np.float64), bits=None)
+            bicubics = self._work.upscale(lead, window, side, source, bicubic=True)
+            tiles[RESIDUAL] = Chunks(bicubics.data)
+        corner = self._corner(lead, window)
+        for number in np.ndindex(*strip.data.numblocks):
+            self._report.check()
+            started = time.perf_counter()
+            start = [c + s[i].start for c, s, i in zip(corner, tiles[RESULT].spans, number)]
+            (pixels,) = tiles[RESULT].compute([number], scheduler="synchronous")
+            self._storage.put(RESULT, start, pixels)
+            if RESIDUAL in tiles:
+                (bicubic,) = tiles[RESIDUAL].compute([number], scheduler="synchronous")
+                change = pixels.astype(np.float64) - bicubic
+                found = self._storage.put_difference(RESIDUAL, start, change)
+                self.residuals = np.maximum(self.residuals, found)
+            seconds = time.perf_counter() - started
+            size = dict(zip(strip.axes, pixels.shape))
+            self._work.pace.learn(size["Y"], size["X"], seconds)
+            self.seconds += seconds
+            self.done_pixels += size["Y"] * size["X"]
+            self._tiles += 1
+            self._tell()
+
+    def _corner(self, lead: tuple[slice, ...], window: tuple[slice, slice]) -> list[int]:
+        places, inside = iter(lead), {"Y": window[0], "X": window[1]}
+        axes = self._work.image.axes
+        return [
+            0 if a == "S" else inside[a].start if a in inside else next(places).start for a in axes
+        ]
+
+    def _tell(self) -> None:
+        """Say which tile is next."""
+        seconds = self._work.pace.seconds(self._pixels - self.done_pixels)
+        self._report(Filled(step="Tile", done=self._tiles, total=self._total, left=seconds))
+
+
+def _groups(request: Request, pace: Pace) -> Iterator[tuple[slice, ...]]:
+    """All planes, that which is seen first; others together where they are small."""
+    sizes = dict(zip(request.image.axes, request.shape()))
+    lengths = [n for a, n in sizes.items() if a not in "YXS"]
+    seen = _padded(request.first_plane, request.image.axes)
+    yield tuple(slice(i, i + 1) for i in seen)
+    if not lengths:
+        return
+    *outer, inner = lengths
+    for at in np.ndindex(*outer):
+        lead = tuple(slice(i, i + 1) for i in at)
+        runs = [range(inner)]
+        if at == seen[:-1]:
+            runs = [range(seen[-1]), range(seen[-1] + 1, inner)]
+        for whole in runs:
+            first = whole.start
+            while first < whole.stop:
+                together = min(pace.planes(sizes["Y"], sizes["X"]), TOGETHER)
+                last = min(first + together, whole.stop)
+                yield (*lead, slice(first, last))
+                first = last
+
+
+def _padded(plane: Sequence[int], axes: str) -> tuple[int, ...]:
+    """Index on all the leading axes; those that are not named are at 0."""
+    lead = [axis for axis in axes if axis not in "YXS"]
+    return tuple([*plane, *(0 for _ in lead)][: len(lead)])
 
 
 def lazy(request: Request, report: Report) -> Opened:
@@ -158,57 +453,20 @@ def lazy(request: Request, report: Report) -> Opened:
         The result as a pyramid whose smaller level is the source itself: only what is
         seen at full size goes through the network.
     """
-    vdsr = engine()
-    report("loading the model")
-    model = vdsr.modelfile.load_model(request.model)
-    image = _filled(vdsr, request)
-    result = vdsr.engine.upscale(
-        image,
-        model,
+    work = Work(request, report)
+    work.measure()
+    report("preparing the result")
+    result = work.vdsr.engine.upscale(
+        work.image,
+        work.model,
         request.scale,
-        normalize=_measured(vdsr, image, request, report),
+        normalize=work.normalization,
         device=request.device,
         precision=request.precision,
         self_ensemble=request.self_ensemble,
         tile=LAZY_TILE,
     )
-    levels = [result.data, image.data]
-    return Opened({RESULT: levels}, result.metadata["provenance"], 0)
-
-
-def _filled(vdsr: Any, request: Request) -> Image:
-    if request.fill is None:
-        return request.image
-    return vdsr.engine.filled(request.image, request.fill)
-
-
-def _measured(vdsr: Any, image: Image, request: Request, report: Report) -> Normalization:
-    text = "measuring the intensities"
-    report(text)
-    return vdsr.normalize.measure(image, request.normalize, on_block=lambda: report(text))
-
-
-def _bicubic(vdsr: Any, image: Image, request: Request, tile: tuple[int, int]) -> da.Array:
-    """Bicubic image in float64, in the same tiles as the result."""
-    data = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
-    exact = image.with_(data=data.astype(np.float64))
-    bicubic = vdsr.modelfile.load_model("bicubic")
-    return vdsr.engine.upscale(
-        exact, bicubic, request.scale, tile=tile, device="cpu", normalize=(0, 1)
-    ).data
-
-
-def _plane_index(axes: str, plane: Sequence[int]) -> tuple[Any, ...]:
-    leading = iter(plane)
-    return tuple(slice(None) if a in "YXS" else next(leading, 0) for a in axes)
-
-
-def _ordered(result: Image, first: Sequence[int]) -> list[tuple[int, ...]]:
-    """Numbers of all tiles, those of the plane that is seen first."""
-    numbers = list(product(*(range(n) for n in result.data.numblocks)))
-    leading = [i for i, a in enumerate(result.axes) if a not in "YXS"]
-    wanted = dict(zip(leading, first))
-    return sorted(numbers, key=lambda number: any(number[i] != n for i, n in wanted.items()))
+    return Opened({RESULT: [result.data, work.image.data]}, result.metadata["provenance"])
 
 
 def _limits(sizes: np.ndarray) -> tuple[float, float]:
@@ -226,6 +484,9 @@ def _fill_consistency(
     across = axis_window(length["X"], 1 / request.scale[1], 0, columns)
     source = image.data
     sizes = np.zeros(2)
+    planes = math.prod(n for a, n in zip(image.axes, image.shape) if a not in "YXS")
+    bands = Counter("Shrinking the result: band", planes * math.ceil(rows / BAND))
+    report(bands.now())
     leading = [range(n) if a not in "YXS" else (0,) for a, n in zip(image.axes, image.shape)]
     for plane in product(*leading):
         index: list[Any] = [slice(i, i + 1) for i in plane]
@@ -245,5 +506,5 @@ def _fill_consistency(
             start = [0 if a == "S" else i for a, i in zip(image.axes, plane)]
             start[at["Y"]] = first
             sizes = np.maximum(sizes, storage.put_difference(CONSISTENCY, start, change))
-            report("shrinking the result")
+            report(bands.count())
     return sizes

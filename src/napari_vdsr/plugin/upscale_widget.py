@@ -1,7 +1,6 @@
 """The widget "VDSR upscale"."""
 
 import contextlib
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,19 +14,19 @@ from qtpy.QtWidgets import QWidget
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.plugin import request as job
+from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
+from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.temporary import Temporary
-from napari_vdsr.plugin.upscale_form import UpscaleForm, duration, size
+from napari_vdsr.plugin.temporary import OUTPUT_MARK, Temporary
+from napari_vdsr.plugin.upscale_form import UpscaleForm, size
 from napari_vdsr.plugin.viewport import visible_window
 from napari_vdsr.regrid import Grid, regridded
 
 # Pixels of a preview before any speed is known, then what so many seconds allow.
 PREVIEW_PIXELS = 640 * 640
 PREVIEW_SECONDS = 1.5
-# Seconds between two looks at the layer that is being filled.
-REFRESH = 0.25
 PAUSE_MS = 30
 # Of the free memory, what a result may take.
 SHARE = 0.7
@@ -35,10 +34,11 @@ DISPLAY = (
     "colormap", "contrast_limits", "gamma", "blending", "opacity", "interpolation2d",
     "interpolation3d", "rendering", "attenuation", "iso_threshold", "projection_mode",
 )  # fmt: skip
+NOTHING = (None, (), None)
 DIVERGING = "PiYG"
 
 
-class UpscaleWidget(UpscaleForm):
+class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
     """Choose a layer and a scale; look at a preview; run.
 
     Parameters
@@ -48,11 +48,11 @@ class UpscaleWidget(UpscaleForm):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._measured: tuple[Any, ...] = (None,)
+        self._measured: tuple[Any, Any, Any] = NOTHING
         self._layers: dict[str, ImageLayer] = {}
         self._temporary = Temporary(viewer)
         self._source: ImageLayer | None = None
-        self._refreshed = 0.0
+        self._is_shown = False
         super().__init__(viewer)
         self.preview_button.changed.connect(self.preview)
         self.run_button.changed.connect(self.run)
@@ -84,10 +84,11 @@ class UpscaleWidget(UpscaleForm):
         except VdsrError as error:
             self.row.refuse(error)
             return
-        asked = request.normalize, request.fill
-        data, *known = self._measured
-        if data is _pixels(layer) and known[:2] == [*asked]:
-            request = replace(request, normalize=known[2])
+        asked = request.normalize, request.fill, request.first_plane
+        data, known, found = self._measured
+        same = known == asked or (found and not found.sample and known[:2] == asked[:2])
+        if data is _pixels(layer) and same:
+            request = replace(request, normalize=found)
         self.row.start(
             partial(_preview, request, window),
             f"VDSR preview of {layer.name}",
@@ -99,7 +100,7 @@ class UpscaleWidget(UpscaleForm):
     def _show_preview(
         self, layer: ImageLayer, request: job.Request, whole: bool, asked: Any, found: job.Preview
     ) -> None:
-        self._measured = _pixels(layer), *asked, found.normalization
+        self._measured = _pixels(layer), asked, found.normalization
         self.learn(request, found.speed, found.device)
         if layer not in self._viewer.layers:
             return
@@ -121,10 +122,13 @@ class UpscaleWidget(UpscaleForm):
             rgb, name = bool(meta.get("rgb")), f"{layer.name} [preview]"
             self._temporary.add("image", pixels, name=name, rgb=rgb, **looks)
         self._temporary.select_source()
-        self.row.status.value = (
+        lines = [
             "This is the preview." if whole
             else "This is the middle of the view. Zoom in to see all of it."
-        )  # fmt: skip
+        ]  # fmt: skip
+        if found.normalization.sample:
+            lines.append("Its intensity range is that of a sample; a run measures all pixels.")
+        self.row.status.value = " ".join(lines)
 
     # run
 
@@ -137,7 +141,7 @@ class UpscaleWidget(UpscaleForm):
             self.row.refuse(error)
             return
         self._source = self.layer.value
-        self._layers = {}
+        self._layers, self._is_shown = {}, False
         self.row.start(
             partial(_run, request),
             f"VDSR upscale of {self._source.name}",
@@ -153,20 +157,16 @@ class UpscaleWidget(UpscaleForm):
             window = self.native.window()
             window.setUpdatesEnabled(False)
             QTimer.singleShot(PAUSE_MS, partial(_paint_again, window))
-            self.row.after(2 * PAUSE_MS, self._show_result)
-            self.row.after(3 * PAUSE_MS, self._choose_source)
+            self.row.after(2 * PAUSE_MS, self._choose_source)
             self._add_layers(request, report)
-        elif isinstance(report, job.Filled):
-            self.row.show_progress(report.done, report.tiles)
-            self.row.status.value = f"Tile {report.done} of {report.tiles}"
-            if time.monotonic() - self._refreshed > REFRESH or report.done == report.tiles:
-                self._refresh()
+        elif isinstance(report, job.Filled) and report.done:
+            self._show_result()
+            self._refresh()
 
     def _refresh(self) -> None:
         for layer in self._layers.values():
             if layer.visible:
                 layer.refresh(extent=False)
-        self._refreshed = time.monotonic()
 
     def _add_layers(self, request: job.Request, opened: job.Opened) -> None:
         _, meta, _ = self._source.as_layer_data_tuple()
@@ -181,7 +181,7 @@ class UpscaleWidget(UpscaleForm):
                 multiscale=len(levels) > 1,
                 rgb=bool(meta.get("rgb")) and kind == job.RESULT,
                 name=f"{self._source.name} [{title}]",
-                metadata=self._metadata(opened, None if same_grid else request.scale),
+                metadata=self._metadata(opened, kind, None if same_grid else request.scale),
                 # dask would go on showing what a file held when a tile was first looked at
                 cache=request.output != job.ZARR,
                 **placed,
@@ -189,16 +189,21 @@ class UpscaleWidget(UpscaleForm):
                 visible=False,
             )
 
-    def _metadata(self, opened: job.Opened, scale: tuple[float, float] | None) -> dict[str, Any]:
+    def _metadata(
+        self, opened: job.Opened, kind: str, scale: tuple[float, float] | None
+    ) -> dict[str, Any]:
         """Metadata of a new layer: the source's, counted in its own pixels."""
-        found = {**self._source.metadata, "provenance": dict(opened.provenance)}
+        found = {**self._source.metadata, "provenance": dict(opened.provenance), OUTPUT_MARK: kind}
         if scale is not None and isinstance(found.get("image"), dict):
             found["image"], _ = regridded(found["image"], Grid(scale))
         return found
 
     def _show_result(self) -> None:
-        if job.RESULT in self._layers:
-            self._layers[job.RESULT].visible = True
+        """Show the layer, once, when there is something in it: it covers the source."""
+        if self._is_shown or job.RESULT not in self._layers:
+            return
+        self._is_shown = True
+        self._layers[job.RESULT].visible = True
         # Removing a layer has napari collect garbage, which takes a while: after the run.
         for layer in self._temporary.layers:
             layer.visible = False
@@ -219,6 +224,7 @@ class UpscaleWidget(UpscaleForm):
         for kind, levels in result.levels.items():
             layer = self._layers[kind]
             layer.data = levels if layer.multiscale else levels[0]
+        self._show_result()
         for kind, (most, largest) in result.limits.items():
             self._layers[kind].contrast_limits_range = (-largest, largest)
             self._layers[kind].contrast_limits = (-most, most)
@@ -242,7 +248,7 @@ class UpscaleWidget(UpscaleForm):
     def _on_removed(self, event: Any) -> None:
         gone = event.value
         if isinstance(gone, ImageLayer) and self._measured[0] is _pixels(gone):
-            self._measured = (None,)  # or the pixels would stay in memory
+            self._measured = NOTHING  # or the pixels would stay in memory
         if self.row.busy and gone in (self._source, *self._layers.values()):
             self.row.cancel()
 

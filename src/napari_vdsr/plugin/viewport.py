@@ -41,11 +41,7 @@ def visible_window(
     UsageError
         If the layer's Y and X are not the axes on the screen, or it is out of sight.
     """
-    shown = tuple(viewer.dims.displayed)
-    if viewer.dims.ndisplay != 2 or sorted(shown) != [viewer.dims.ndim - 2, viewer.dims.ndim - 1]:
-        raise UsageError(
-            "The preview shows Y and X in the 2-D view. Switch the viewer back to it first."
-        )
+    _check_view(viewer)
     corners = _corners(viewer, layer)
     spans = []
     for axis in range(2):
@@ -63,15 +59,34 @@ def visible_window(
 
 
 def _corners(viewer: Viewer, layer: ImageLayer) -> np.ndarray:
-    """Corners of the canvas as Y, X of the layer's pixels, (4, 2)."""
+    """Corners of the canvas as Y, X of the layer's pixels, (4, 2).
+
+    The view may be transposed: the camera counts in the order of the axes on the screen.
+    """
     camera = viewer.scene.camera
     half = np.asarray(viewer.canvas.size, float) / (2 * camera.zoom)
     point = np.asarray(viewer.dims.point, float)
     found = []
     for signs in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-        point[-2:] = np.asarray(camera.center[-2:]) + half * signs
+        point[list(viewer.dims.displayed)] = np.asarray(camera.center[-2:]) + half * signs
         found.append(layer.world_to_data(point)[-2:])
     return np.asarray(found, float)
+
+
+def _check_view(viewer: Viewer) -> None:
+    """Raise ``UsageError`` unless Y and X are on the screen, in either order."""
+    dims = viewer.dims
+    if dims.ndisplay != 2:
+        raise UsageError(
+            "Only the 2-D view shows Y and X alone. Switch the viewer back to it first."
+        )
+    if sorted(dims.displayed) != [dims.ndim - 2, dims.ndim - 1]:
+        shown = " and ".join(str(dims.axis_labels[axis]) for axis in dims.displayed)
+        planes = " and ".join(str(label) for label in dims.axis_labels[-2:])
+        raise UsageError(
+            f"The view shows the axes {shown}, but planes of {planes} are upscaled. Roll the "
+            "view's axes back to them first."
+        )
 
 
 def _shrunk(sizes: list[int], most: int) -> list[int]:

@@ -61,6 +61,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)
 REPORT_EVERY = 50
+PREPARING, STEP, MEASURING, WRITING = STAGES = (
+    "preparing",
+    "step",
+    "measuring the held-out images",
+    "writing the model and its report",
+)
 DEFAULT_NAME = "vdsr"
 # Settings that are counted out from the speed; the first may be raised later.
 COUNTED = ("steps", "validate_every", "warmup")
@@ -80,6 +86,7 @@ def train(
     tensorboard: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str, int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Train a network; it can be interrupted at any time and resumed.
@@ -109,6 +116,9 @@ def train(
         Called with (files read, files in all) before training starts.
     on_progress : callable, optional
         Called with a ``Progress`` every 50 steps and at each validation.
+    on_stage : callable, optional
+        Called with what begins (one of `STAGES`), the steps taken and those in all, 0 while
+        a run of some minutes has not counted them; at every step.
     should_stop : callable, optional
         Asked after every step; where it says True, the run ends as by Ctrl-C.
 
@@ -160,6 +170,7 @@ def train(
             tensorboard=tensorboard,
             on_file=on_file,
             on_progress=on_progress,
+            on_stage=on_stage,
             should_stop=should_stop,
         )
     return model
@@ -176,12 +187,20 @@ def _run(
     tensorboard: bool,
     on_file: Callable[[int, int], None] | None,
     on_progress: Callable[[Progress], None] | None,
+    on_stage: Callable[[str, int, int], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> None:
     """Read the data, take all steps, and write what `train` says."""
     output = model.parent
+
+    def tell(stage: str) -> None:
+        if on_stage is not None:
+            known = not config.minutes or run.step >= PROBE
+            on_stage(stage, run.step, run.config.steps if known else 0)
+
     dataset = load_dataset(config, sources, on_file=on_file)
     run = Run(fabric, config, dataset, sources, output, name=model.stem, saved=saved)
+    tell(PREPARING)
     fields = dataset.held_out.fields
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
     del dataset  # its pixels are where the run needs them
@@ -201,6 +220,7 @@ def _run(
     try:
         with Interrupt() as interrupt:
             while run.step < run.config.steps:
+                tell(STEP)
                 run.whole = False
                 worse, hr, result = take_step(run)
                 run.whole = True
@@ -213,6 +233,8 @@ def _run(
                 if config.schedule == "stable-decay" and run.step == falls:
                     run.save(STABLE_NAME)
                 validate = run.step % config.validate_every == 0 or run.step == config.steps
+                if validate and held_out is not None:
+                    tell(MEASURING)
                 if run.step % REPORT_EVERY == 0 or validate:
                     loss = run.pop_loss()
                     check_loss(loss, run.step)
@@ -234,6 +256,7 @@ def _run(
         if run.whole:
             run.save()
         raise KeyboardInterrupt(RESUMABLE) from error
+    tell(WRITING)
     run.save()
     finish(run, model)
     if log is not None:
