@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_vdsr.batch.record import content_sha256
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_image, read_provenance, zarr_store
+from napari_vdsr.io.checks import ZARR_METADATA
 from napari_vdsr.io.read import read_levels
 
 DATA = np.random.default_rng(0).integers(1000, 4000, (3, 64, 80)).astype("u2")
@@ -70,7 +72,7 @@ def describe(path, **changes):
 
 
 def stored(path):
-    names = zarr_store.METADATA
+    names = ZARR_METADATA
     return sorted(p for p in (path / "0").rglob("*") if p.is_file() and p.name not in names)
 
 
@@ -304,3 +306,15 @@ def test_all_levels_are_watched(tmp_path):
     with pytest.raises(ImageFileError, match="is gone"):
         levels[1].data.compute()
     np.testing.assert_array_equal(levels[0].data.compute(), DATA)
+
+
+def test_files_of_the_system_do_not_change_the_hash(tmp_path):
+    path = make(tmp_path / "a.zarr", chunks=(1, 32, 40))
+    before = content_sha256(path)
+    (path / "0/.DS_Store").write_bytes(b"x")
+    assert content_sha256(path) == before
+    (path / "0" / os.fsdecode(b"caf\xe9")).write_bytes(b"x")
+    assert content_sha256(path) != before
+    (path / ".zattrs").write_bytes(b"{}")
+    changed = content_sha256(path)
+    assert changed != before

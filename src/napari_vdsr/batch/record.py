@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
+from napari_vdsr.io.checks import ZARR_METADATA
+from napari_vdsr.io.failure import reading
+from napari_vdsr.io.listing import hidden_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
@@ -34,21 +38,38 @@ def completion_record(job: Job, image: Image, settings: Settings) -> dict[str, s
 
 
 def content_sha256(path: Path) -> str:
-    """Hash of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{inner.relative_to(path).as_posix()}\0{content_sha256(inner)}".encode())
-    return digest.hexdigest()
+    """Hash of a file, or of the names and contents of all files in an OME-Zarr folder.
+
+    What systems put into folders, such as ``.DS_Store``, does not count.
+
+    Raises
+    ------
+    ImageFileError
+        If a file cannot be read, or vanishes meanwhile.
+    """
+    with reading(path):
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256([(inner.relative_to(path).as_posix(), inner) for inner in _inside(path)])
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for inner in folder.rglob("*"):
+        meant = inner.name in ZARR_METADATA or hidden_reason(inner.name) is None
+        if meant and inner.is_file():
+            yield inner
 
 
 def set_sha256(files: Sequence[Path]) -> str:
     """Hash of the names and contents of the files of a set, in whatever order."""
+    return _sha256([(file.name, file) for file in files])
+
+
+def _sha256(files: Sequence[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(files, key=lambda file: file.name):
-        digest.update(f"{file.name}\0{content_sha256(file)}".encode())
+    for name, file in sorted(files):
+        digest.update(os.fsencode(name) + b"\0" + content_sha256(file).encode())
     return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_vdsr.io.pages import Pages
 
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 LARGEST_SEGMENT = 2**31
 # The most that one coded byte can stand for, by TIFF compression tag. A deflate bit codes
 # at most 258 bytes; the longest string of a 12-bit LZW table is 3838; runs of PackBits 128.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import product
@@ -13,6 +13,7 @@ import numpy as np
 from tifffile import TiffFile, TiffPage
 
 from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.io.quiet import caught
 from napari_vdsr.io.recent import RecentArrays
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Window = tuple[slice, slice, slice, slice, slice]
 READ_BYTES = 2**22
 NEW_JPEG = 7
 JPEG = (6, NEW_JPEG, 33007, 34892)
+TALKATIVE = (22610, 34933, 34934)  # JPEG XR and PNG: their decoders print warnings
 MISSING = -1
 
 
@@ -160,7 +162,8 @@ class Pages:
             data = _read_exactly(file, stamp, start, count) if count else None
             if data is not None and keyframe.compression == NEW_JPEG and not keyframe.jpegheader:
                 _check_jpeg_end(stamp, data)
-            pixels, _, extent = keyframe.decode(data, segment, **kwargs)
+            with caught() if keyframe.compression in TALKATIVE else nullcontext():
+                pixels, _, extent = keyframe.decode(data, segment, **kwargs)
             if pixels is None:
                 if not self.tiled:
                     raise damaged(stamp.name, "a strip has no data")

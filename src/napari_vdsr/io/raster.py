@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
@@ -21,6 +21,7 @@ from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pages import Stamp
 from napari_vdsr.io.picture_facts import picture_facts
 from napari_vdsr.io.provenance import KEY
+from napari_vdsr.io.quiet import caught
 from napari_vdsr.io.recent import RecentArrays
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Picture:
 
     def _decode(self, frame: int) -> np.ndarray:
         if self.mode == PNG16:
-            with self.stamp.open() as file:
+            with self.stamp.open() as file, caught():
                 pixels = imagecodecs.png_decode(file.read())
             pixels = pixels[..., 0] if len(self.shape) == 2 else _as_rgba(pixels)
         else:
@@ -113,7 +114,10 @@ class Picture:
 @contextmanager
 def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Image.Image]:
     """Open a picture with Pillow, silently, for as long as the block runs."""
-    with stamp.open() as file, _warnings_lock, warnings.catch_warnings():
+    # Pillow takes what libtiff makes of damaged data, and libtiff says so on the terminal only.
+    said: AbstractContextManager[list[str]]
+    said = caught() if formats == ("TIFF",) else nullcontext([])
+    with stamp.open() as file, _warnings_lock, warnings.catch_warnings(), said as complaints:
         warnings.simplefilter("ignore")
         try:
             picture = PIL.Image.open(file, formats=formats)
@@ -127,6 +131,8 @@ def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Ima
             raise damaged(stamp.name, "its header makes no sense") from error
         with picture:
             yield picture
+    if complaints:
+        raise damaged(stamp.name, complaints[0])
 
 
 def read_picture(path: str, *, axes: str | None, name: str) -> Image:
@@ -236,7 +242,7 @@ def _png_header(stamp: Stamp) -> tuple[int, int]:
 
 def _opaque(stamp: Stamp) -> bool:
     """Whether the alpha of a 16-bit PNG, its last sample, is full everywhere."""
-    with stamp.open() as file:
+    with stamp.open() as file, caught():
         return bool((imagecodecs.png_decode(file.read())[..., -1] == 65535).all())
 
 

@@ -254,6 +254,13 @@ def _folder(path: str) -> ImageFileError:
 def _unknown(path: str, head: bytes) -> ImageFileError:
     if not head:
         return failure(path, "is empty", "Export or copy it again")
+    if is_image_file(path):
+        kind = Path(path).suffix.lower()
+        return failure(
+            path,
+            f"is damaged, or no {kind} file in spite of its name (it begins with {head[:8]!r})",
+            "Export or copy it again",
+        )
     return failure(
         path,
         f"is no image of a known format (it begins with {head[:8]!r})",

@@ -19,6 +19,7 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import default_buffer_prototype
 
+from napari_vdsr.io.checks import ZARR_METADATA
 from napari_vdsr.io.failure import damaged, failure
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 LARGEST_METADATA = 2**26
 OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -175,13 +175,13 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
                         pending.append((entry.path, f"{prefix}{entry.name}/"))
                     elif not entry.is_file():
                         raise damaged(self.name, f"no file: {entry.path}")
-                    elif entry.name not in METADATA:
+                    elif entry.name not in ZARR_METADATA:
                         status = entry.stat()
                         yield prefix + entry.name, (status.st_size, status.st_mtime_ns)
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         path = os.path.join(self.root, key)
-        if key.rpartition("/")[2] in METADATA:
+        if key.rpartition("/")[2] in ZARR_METADATA:
             return self._read_metadata(key, path)
         known = self._stamp(key)
         try:
