@@ -75,7 +75,7 @@ class Image:
         format of ``napari_vdsr.io.write``), ``"icc_profile"`` (bytes), ``"dpi"`` (dots per
         inch along X and Y), ``"geotiff"`` and ``"tags"`` (values by the number of the TIFF
         tag), ``"png"`` (bytes by the name of the chunk), ``"exif"`` (bytes), ``"texts"``
-        (str by keyword).
+        (str by keyword), ``"ome"`` (what else OME-XML says that stays true).
     notes : tuple of str
         For people, one clause each: how what the source left open was read, and what of
         it could not be.

@@ -1,6 +1,9 @@
 """What decides how pixels are shown and placed goes along, or its loss is told."""
 
+import warnings
+
 import numpy as np
+import ome_types
 import PIL.Image
 import PIL.ImageCms
 import PIL.PngImagePlugin
@@ -173,3 +176,38 @@ def test_axes_of_unknown_meaning_are_told(tmp_path):
     image = Image(data=np.zeros((2, 3, 4), "u1"), axes="QYX")
     assert write_image(image, tmp_path / "a.ome.tif") == ("axis Q is written as T",)
     assert write_image(image, tmp_path / "a.tif") == ()
+
+
+def test_ome_keeps_what_stays_true_and_tells_what_it_leaves_out(tmp_path):
+    """Wavelengths and times go along; the instrument and regions are named as left out."""
+    xml = """<?xml version="1.0" encoding="UTF-8"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="1.4"/></Instrument>
+<Image ID="Image:0" Name="a"><InstrumentRef ID="Instrument:0"/>
+<ObjectiveSettings ID="Objective:0"/><ImagingEnvironment Temperature="37"/>
+<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="8" SizeY="9" SizeZ="1" SizeC="2"
+SizeT="1"><Channel ID="Channel:0:0" Name="DAPI" EmissionWavelength="461.5" Fluor="DAPI"/>
+<Channel ID="Channel:0:1" Name="GFP" ExcitationWavelength="488"/><TiffData IFD="0" PlaneCount="2"/>
+<Plane TheZ="0" TheC="1" TheT="0" ExposureTime="30" ExposureTimeUnit="ms"/></Pixels>
+<ROIRef ID="ROI:0"/></Image>
+<ROI ID="ROI:0"><Union><Point ID="Shape:0" X="1" Y="2"/></Union></ROI></OME>"""
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", np.zeros((2, 9, 8), "u1"), description=xml, metadata=None,
+        photometric="minisblack",
+    )  # fmt: skip
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.notes == ("left out of its OME-XML: instrument, regions, objective",)
+    assert enlarged(tmp_path / "a.ome.tif", tmp_path / "b.ome.tif") == ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ome_types.from_tiff(tmp_path / "b.ome.tif", validate=False).images[0]
+    assert found.imaging_environment.temperature == 37
+    first, second = found.pixels.channels
+    assert (first.emission_wavelength, first.fluor, second.excitation_wavelength) == (
+        461.5, "DAPI", 488,
+    )  # fmt: skip
+    (plane,) = (p for p in found.pixels.planes if p.exposure_time is not None)
+    assert (plane.the_c, plane.exposure_time, plane.exposure_time_unit.value) == (1, 30, "ms")
+    assert enlarged(tmp_path / "a.ome.tif", tmp_path / "b.tif", format="tiff") == (
+        "plain TIFF has no place for OME's wavelengths, times, surroundings: left out",
+    )

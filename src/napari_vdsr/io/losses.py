@@ -174,6 +174,13 @@ def _tag_texts(image: Image) -> str:
     return ", ".join(TEXTS[code] for code in found if code in TEXTS)
 
 
+def _ome(image: Image) -> str:
+    found = image.metadata.get("ome") or {}
+    names = {"channels": "wavelengths", "planes": "times", "surroundings": "surroundings"}
+    parts = [name for key, name in names.items() if key in found]
+    return f"OME's {', '.join(parts)}" if parts else ""
+
+
 def _position(image: Image) -> str:
     return "the position" if image.origin else ""
 
@@ -205,6 +212,7 @@ PARTS = (
     Part(TIFFS | {"png"}, _named("dots per inch", "dpi")),
     Part(TIFFS, _named("the georeference", "geotiff")),
     Part(ALL - {"imagej"}, _named("the date of acquisition", "acquired")),
+    Part(frozenset({"ome-tiff"}), _ome),
     Part(frozenset({"png"}), _exif),
     Part(frozenset({"png"}), _texts),
     Part(TIFFS, _tag_texts),

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts, display_range
+from napari_vdsr.io.ome_extras import read_extras, tag
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, decode_value
 from napari_vdsr.io.units import UNITLESS, to_seconds
 
@@ -26,16 +27,21 @@ def ome_facts(root: Element, position: int) -> Facts:
     position : int
         Number of the image in it.
     """
-    image = [e for e in root if _tag(e) == "Image"][position]
+    image = [e for e in root if tag(e) == "Image"][position]
     facts = Facts()
     for child in image:
-        if _tag(child) == "Pixels":
+        if tag(child) == "Pixels":
             _read_pixels(child, facts)
             facts.channels = _with_contrast(facts.channels, root)
-        elif _tag(child) == "Description" and child.text:
+        elif tag(child) == "Description" and child.text:
             facts.metadata["description"] = child.text
-        elif _tag(child) == "AcquisitionDate" and child.text:
+        elif tag(child) == "AcquisitionDate" and child.text:
             facts.metadata["acquired"] = child.text.strip()
+    extras, left_out = read_extras(root, image)
+    if extras:
+        facts.metadata["ome"] = extras
+    if left_out:
+        facts.note(f"left out of its OME-XML: {', '.join(left_out)}")
     return facts
 
 
@@ -50,8 +56,8 @@ def ome_provenance(xml: str) -> dict[str, Any] | None:
 def _read_map(root: Element, namespace: str) -> dict[str, Any] | None:
     """Return the entries of the map annotation of a namespace; None if there is none."""
     for element in root.iter():
-        if _tag(element) == "MapAnnotation" and element.get("Namespace") == namespace:
-            pairs = (e for e in element.iter() if _tag(e) == "M")
+        if tag(element) == "MapAnnotation" and element.get("Namespace") == namespace:
+            pairs = (e for e in element.iter() if tag(e) == "M")
             return {e.get("K", ""): decode_value(e.text or "") for e in pairs}
     return None
 
@@ -65,10 +71,6 @@ def _with_contrast(channels: tuple[Channel, ...], root: Element) -> tuple[Channe
     )
 
 
-def _tag(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
 def _read_pixels(pixels: Element, facts: Facts) -> None:
     for axis in "ZYX":
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
@@ -80,13 +82,13 @@ def _read_pixels(pixels: Element, facts: Facts) -> None:
         facts.take_origin(axis, plane.get(f"Position{axis}"), unit)
     step, unit = pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")
     facts.time_step = to_seconds(step, unit)
-    facts.channels = tuple(_read_channel(e) for e in pixels if _tag(e) == "Channel")
+    facts.channels = tuple(_read_channel(e) for e in pixels if tag(e) == "Channel")
 
 
 def _first_plane(pixels: Element) -> Element:
     """Return the description of the first plane; an empty one if there is none."""
     for plane in pixels:
-        if _tag(plane) == "Plane" and {plane.get(f"The{a}", "0") for a in "ZCT"} == {"0"}:
+        if tag(plane) == "Plane" and {plane.get(f"The{a}", "0") for a in "ZCT"} == {"0"}:
             return plane
     return ElementTree.Element("Plane")
 

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from napari_vdsr.io.ome_extras import channel_extras, plane_extras
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, encode_value
 from napari_vdsr.io.units import UNITLESS
 
@@ -26,7 +27,7 @@ TYPES = {
 }  # fmt: skip
 # XML 1.0 cannot hold these, not even escaped.
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-MOST_PLACES = 10_000
+MOST_PLANES = 10_000
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -57,6 +58,9 @@ def ome_xml(image: Image, provenance: Mapping[str, Any] | None, software: str) -
         _child(node, "AcquisitionDate").text = image.metadata["acquired"]
     if image.metadata.get("description"):
         _child(node, "Description").text = _clean(image.metadata["description"])
+    surroundings = (image.metadata.get("ome") or {}).get("surroundings")
+    if surroundings:
+        _child(node, "ImagingEnvironment", **surroundings)
     _add_pixels(node, image)
     # OME has no place for the display range of a channel.
     ranges = {str(i): c.contrast for i, c in enumerate(image.channels) if c.contrast}
@@ -99,11 +103,12 @@ def _add_pixels(node: Element, image: Image) -> None:
         pixels.set("TimeIncrementUnit", "s")
     number = image.size("C")
     described = image.channels if len(image.channels) == number else (None,) * number
-    for i, channel in enumerate(described):
-        _add_channel(pixels, i, channel, samples)
+    extras = channel_extras(image.metadata, number)
+    for i, (channel, own) in enumerate(zip(described, extras, strict=True)):
+        _add_channel(pixels, i, channel, samples, own)
     planes = image.size("T") * number * image.size("Z")
     _child(pixels, "TiffData", IFD=0, PlaneCount=planes)
-    _add_places(pixels, image)
+    _add_planes(pixels, image)
 
 
 def _unit(image: Image, axis: str) -> str:
@@ -111,23 +116,27 @@ def _unit(image: Image, axis: str) -> str:
     return UNITLESS if axis in image.spacing and axis not in image.pixel_size else "µm"
 
 
-def _add_places(pixels: Element, image: Image) -> None:
-    """Say where each plane lies; of a very long stack, where the first one does."""
+def _add_planes(pixels: Element, image: Image) -> None:
+    """Say where and when each plane was taken; of a very long stack, where the first was."""
     place = {axis: image.origin[axis] for axis in "XYZ" if axis in image.origin}
-    if not place:
-        return
+    extras = plane_extras(image.metadata)
     lengths = [image.size(axis) for axis in "TCZ"]
-    every = math.prod(lengths) <= MOST_PLACES
+    every = math.prod(lengths) <= MOST_PLANES
     for t, c, z in itertools.product(*(range(n if every else 1) for n in lengths)):
-        node = _child(pixels, "Plane", TheZ=z, TheC=c, TheT=t)
+        own = extras.get((t, c, z), {})
+        if not place and not own:
+            continue
+        node = _child(pixels, "Plane", TheZ=z, TheC=c, TheT=t, **own)
         for axis, start in place.items():
             shift = z * (image.step("Z") or 0.0) if axis == "Z" else 0.0
             node.set(f"Position{axis}", repr(float(start + shift)))
             node.set(f"Position{axis}Unit", _unit(image, axis))
 
 
-def _add_channel(pixels: Element, index: int, channel: Channel | None, samples: int) -> None:
-    node = _child(pixels, "Channel", ID=f"Channel:0:{index}", SamplesPerPixel=samples)
+def _add_channel(
+    pixels: Element, index: int, channel: Channel | None, samples: int, own: Mapping[str, str]
+) -> None:
+    node = _child(pixels, "Channel", ID=f"Channel:0:{index}", SamplesPerPixel=samples, **own)
     if channel is None:
         return
     if channel.name is not None:

@@ -1,0 +1,102 @@
+"""What OME-XML says besides pixels, sizes and names: kept where a larger image has it, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from xml.etree.ElementTree import Element
+
+# Attributes in the schema of 2016-06 that need no other element.
+OF_CHANNELS = (
+    "AcquisitionMode", "ContrastMethod", "EmissionWavelength", "EmissionWavelengthUnit",
+    "ExcitationWavelength", "ExcitationWavelengthUnit", "Fluor", "IlluminationType", "NDFilter",
+    "PinholeSize", "PinholeSizeUnit", "PockelCellSetting",
+)  # fmt: skip
+OF_PLANES = ("DeltaT", "DeltaTUnit", "ExposureTime", "ExposureTimeUnit")
+OF_SURROUNDINGS = (
+    "Temperature", "TemperatureUnit", "AirPressure", "AirPressureUnit", "Humidity", "CO2Percent",
+)  # fmt: skip
+# What else there may be, in words for people; None where it says nothing of the image.
+WORDS: dict[str, str | None] = {
+    "Instrument": "instrument", "InstrumentRef": "instrument", "ObjectiveSettings": "objective",
+    "ROI": "regions", "ROIRef": "regions", "Experimenter": "people", "ExperimenterRef": "people",
+    "ExperimenterGroup": "people", "ExperimenterGroupRef": "people", "Project": "project",
+    "Dataset": "dataset", "Experiment": "experiment", "ExperimentRef": "experiment",
+    "MicrobeamManipulationRef": "experiment", "Plate": "plate", "Screen": "plate",
+    "Folder": "folders", "Rights": "rights", "StageLabel": "stage label",
+    "DetectorSettings": "settings of detectors and lamps",
+    "LightSourceSettings": "settings of detectors and lamps",
+    "FilterSetRef": "filters", "LightPath": "filters",
+    "Image": None, "Pixels": None, "AcquisitionDate": None, "Description": None, "Channel": None,
+    "ImagingEnvironment": None, "TiffData": None, "Plane": None, "BinData": None,
+    "MetadataOnly": None, "BinaryOnly": None, "StructuredAnnotations": None,
+    "AnnotationRef": None,
+}  # fmt: skip
+OWN = (NAMESPACE, CONTRAST_NAMESPACE)
+
+
+def tag(element: Element) -> str:
+    """Return the name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def read_extras(root: Element, image: Element) -> tuple[dict[str, Any], list[str]]:
+    """Return what is kept of an image's further metadata, and what is left out.
+
+    Parameters
+    ----------
+    root, image : xml.etree.ElementTree.Element
+        The document, and the image in it.
+
+    Returns
+    -------
+    extras : dict
+        Plain values, for ``metadata["ome"]``.
+    left_out : list of str
+        For people.
+    """
+    found: dict[str, Any] = {}
+    lost = [WORDS.get(tag(e), "other entries") for e in [*root, *image]]
+    for pixels in (e for e in image if tag(e) == "Pixels"):
+        channels = [e for e in pixels if tag(e) == "Channel"]
+        lost += [WORDS.get(tag(e), "other entries") for channel in channels for e in channel]
+        found["channels"] = [_attributes(channel, OF_CHANNELS) for channel in channels]
+        found["planes"] = {
+            tuple(int(e.get(f"The{a}", 0)) for a in "TCZ"): _attributes(e, OF_PLANES)
+            for e in pixels
+            if tag(e) == "Plane"
+        }
+    for element in image:
+        if tag(element) == "ImagingEnvironment":
+            found["surroundings"] = _attributes(element, OF_SURROUNDINGS)
+            lost += ["further surroundings"] * (len(element) > 0)
+    annotations = (a for e in root if tag(e) == "StructuredAnnotations" for a in e)
+    lost += ["annotations" for a in annotations if a.get("Namespace") not in OWN]
+    kept = {key: value for key, value in found.items() if any(_values(value))}
+    return kept, [words for words in dict.fromkeys(lost) if words]
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else list(value)
+
+
+def _attributes(element: Element, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: element.get(name, "") for name in names if element.get(name)}
+
+
+def channel_extras(metadata: Mapping[str, Any], number: int) -> list[dict[str, str]]:
+    """Return the attributes of each of an image's channels; empty where they do not fit."""
+    found = (metadata.get("ome") or {}).get("channels", [])
+    return found if len(found) == number else [{}] * number
+
+
+def plane_extras(metadata: Mapping[str, Any]) -> dict[tuple[int, int, int], dict[str, str]]:
+    """Return the attributes of planes by their number in T, C and Z."""
+    found: dict[tuple[int, int, int], dict[str, str]] = (metadata.get("ome") or {}).get(
+        "planes", {}
+    )
+    return found
