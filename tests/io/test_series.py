@@ -142,6 +142,14 @@ def test_a_renamed_file_is_known_by_its_uuid(tmp_path):
     np.testing.assert_array_equal(np.asarray(image.data), data)
 
 
+def test_a_member_of_another_set_is_told(tmp_path):
+    data = time_series(tmp_path)
+    xml = f'{HEAD} UUID="urn:uuid:stranger"></OME>'
+    write(tmp_path / "cell_T2.ome.tif", data[2], xml)
+    notes = "; ".join(read_image(tmp_path / "cell_T0.ome.tif").notes)
+    assert "cell_T2.ome.tif has another UUID than the set says" in notes
+
+
 def test_missing_members_are_named_and_may_be_left_out(tmp_path):
     data = time_series(tmp_path, missing=(3,))
     with pytest.raises(ImageFileError, match=r"1 of 4 planes are missing: T3; cell_T3\.ome\.tif"):

@@ -123,9 +123,9 @@ class TestSets:
         with tifffile.TiffWriter(tmp_path / "a.tif") as file:
             file.write(texture(20, 30), metadata=None)
             file.write(texture(40, 50), metadata=None)
-        assert [f.shape for f in scan([tmp_path / "a.tif"]).fields] == [(20, 30)]
-        (field,) = scan([tmp_path / "a.tif"], series=1, memory=0).fields
-        assert field.read().shape == (40, 50)
+        assert [f.shape for f in scan([tmp_path / "a.tif"]).fields] == [(40, 50)]
+        (field,) = scan([tmp_path / "a.tif"], series=0, memory=0).fields
+        assert field.read().shape == (20, 30)
 
     def test_progress(self, tmp_path):
         paths = [save_png(tmp_path / f"{n}.png", texture(20, 30, n)) for n in range(3)]

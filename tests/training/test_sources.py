@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import tifffile
 from made_up import save_png, texture
 
 from napari_vdsr.errors import TrainingError
@@ -88,6 +89,25 @@ class TestHoldOut:
     def test_one_file_cannot_be_split(self):
         with pytest.raises(TrainingError, match="is the only file"):
             hold_out(FILES[:1], 0.1, 1)
+
+
+def test_a_set_of_files_is_listed_once(tmp_path):
+    listed = "".join(
+        f'<TiffData FirstT="{t}" IFD="0"><UUID FileName="a{t}.ome.tif">urn:uuid:{t}</UUID>'
+        "</TiffData>"
+        for t in range(3)
+    )
+    for t in range(3):
+        xml = (
+            f'<?xml version="1.0"?><OME UUID="urn:uuid:{t}"><Image ID="I:0"><Pixels ID="P:0" '
+            'DimensionOrder="XYZCT" Type="uint8" SizeX="30" SizeY="20" SizeZ="1" SizeC="1" '
+            f'SizeT="3">{listed}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            tmp_path / f"a{t}.ome.tif", texture(20, 30), description=xml, metadata=None
+        )
+    save_png(tmp_path / "b.png", texture(20, 30))
+    assert [path.name for path in list_files([tmp_path])] == ["a0.ome.tif", "b.png"]
 
 
 class TestPairs:

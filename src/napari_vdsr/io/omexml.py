@@ -19,6 +19,7 @@ from xml.sax.saxutils import quoteattr
 from napari_vdsr.advice import Remedy
 from napari_vdsr.io.chain import follow
 from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.io.peek import description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ DTYPES = {
     "uint32": "uint32", "float": "float32", "double": "float64", "bit": "bool",
     "complex": "complex64", "double-complex": "complex128",
 }  # fmt: skip
+_UUID = re.compile(r"<(?:\w+:)?OME\s[^>]*?\bUUID\s*=\s*[\"']([^\"']+)")
 _ROOT = re.compile(r"<(\w+:)?OME[\s>]")
 
 
@@ -119,6 +121,8 @@ class OmeDocument:
         The document; only for metadata that do not decide what is read.
     images : tuple of OmeImage
         Those with planes.
+    uuids : dict
+        For each file that the document names, the UUID that it should have.
     annotations : dict
         For each ID of an annotation about axes within axes, its XML, rewritten.
     """
@@ -127,6 +131,7 @@ class OmeDocument:
     source: str
     root: Element
     images: tuple[OmeImage, ...]
+    uuids: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -286,6 +291,20 @@ def missing_files(document: OmeDocument, image: OmeImage) -> dict[str, str]:
     return missing
 
 
+def strangers(document: OmeDocument, image: OmeImage, missing: set[str]) -> list[str]:
+    """List files of an image whose own metadata say that they are others than is meant."""
+    folder = os.path.dirname(os.path.realpath(document.path))
+    found = []
+    for name in image.files:
+        if name == document.own or name in missing or not document.uuids.get(name):
+            continue
+        text = description(os.path.join(folder, name), most=4096)
+        own = _UUID.search(text) if text else None
+        if own is not None and own.group(1) != document.uuids[name]:
+            found.append(name)
+    return found
+
+
 def counted(document: OmeDocument, image: OmeImage, missing: set[str]) -> OmeImage:
     """Return an image whose runs say how many planes there really are."""
     folder = os.path.dirname(os.path.realpath(document.path))
@@ -321,8 +340,6 @@ def _metadata(path: str, name: str) -> tuple[str, Element] | None:
 
 def _text(path: str) -> str:
     """Return the OME-XML of a TIFF file or of a file of its own."""
-    from napari_vdsr.io.peek import description  # it needs this module for nothing else
-
     with open(path, "rb") as file:
         if file.read(4) in TIFF_MAGIC:
             return description(path) or ""
@@ -354,7 +371,10 @@ def _document(path: str, source: str, root: Element, own_uuid: str | None) -> Om
             images.append(OmeImage(**{**image.__dict__, "runs": tuple(runs)}))
     if not images:
         return None
-    return OmeDocument(path, source, root, tuple(images), _annotations(root))
+    uuids = {
+        e.get("FileName", ""): (e.text or "").strip() for e in root.iter() if _tag(e) == "UUID"
+    }
+    return OmeDocument(path, source, root, tuple(images), uuids, _annotations(root))
 
 
 def _refuse_lookalikes(path: str, root: Element) -> None:

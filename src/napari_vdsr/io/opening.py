@@ -213,6 +213,7 @@ def _open_ome(
     image = next(one for one in document.images if one.index == info.index)
     gone = omexml.missing_files(document, image)
     spare = sum(max(0, run.first + run.count - image.planes) for run in image.runs)
+    others = omexml.strangers(document, image, set(gone))
     image = omexml.counted(document, image, set(gone))
     reason = _reason(gone)
     _check_planes(path, image, set(gone), reason, partial)
@@ -232,6 +233,9 @@ def _open_ome(
         found = [info if one.index == info.index else one for one in found]
         source = (document.source,) if document.source != path else ()
         notes = [f"its OME-XML lists {spare} planes more than the image has"] if spare else []
+        if others:
+            more = f" and {len(others) - 1} more have" if len(others) > 1 else " has"
+            notes.append(f"{others[0]}{more} another UUID than the set says")
         yield Opened(tif, pages[0], info, found, document, image.position, notes, reason, source)
 
 

@@ -9,13 +9,15 @@ MOST_TAGS = 4096
 DESCRIPTION, ASCII = 270, 2
 
 
-def description(path: str) -> str | None:
+def description(path: str, most: int = -1) -> str | None:
     """Return the description of a TIFF file's first page.
 
     Parameters
     ----------
     path : str
         The file.
+    most : int
+        Bytes to read of it; negative for all.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def description(path: str) -> str | None:
                     if place + length > os.fstat(file.fileno()).st_size:
                         return None
                     file.seek(place)
-                    data = file.read(length)
+                    data = file.read(length if most < 0 else min(length, most))
                 return _decoded(data.rstrip(b"\0"))
         except (struct.error, OSError, OverflowError, ValueError):
             pass

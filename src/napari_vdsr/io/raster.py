@@ -64,6 +64,8 @@ class Picture:
         Exif orientation of the stored picture; `shape` is that of the upright one.
     movie : bool
         Whether the first axis counts frames.
+    first : int
+        Number of the first picture in the file.
     recent : RecentArrays
         Frames decoded last.
     """
@@ -75,6 +77,7 @@ class Picture:
     dtype: np.dtype[Any]
     orientation: int = 1
     movie: bool = False
+    first: int = 0
     recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
 
     @property
@@ -92,7 +95,7 @@ class Picture:
             return np.array((np.stack(chosen) if chosen else empty)[rest])
 
     def __dask_tokenize__(self) -> object:
-        return (self.stamp, self.formats, self.mode, self.shape, self.movie)
+        return (self.stamp, self.formats, self.mode, self.shape, self.movie, self.first)
 
     def _frame(self, index: int) -> np.ndarray:
         return self.recent.get(index, partial(self._decode, index))
@@ -104,7 +107,7 @@ class Picture:
             pixels = pixels[..., 0] if len(self.shape) == 2 else _as_rgba(pixels)
         else:
             with opened(self.stamp, self.formats) as picture:
-                picture.seek(frame)
+                picture.seek(frame + self.first)
                 form = picture if picture.mode == self.mode else picture.convert(self.mode)
                 pixels = np.asarray(form)
         turned = upright(pixels, "YXS"[: pixels.ndim], self.orientation)
@@ -191,8 +194,8 @@ def picture_provenance(path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def pillow_tiff(path: str, shape: tuple[int, ...]) -> da.Array:
-    """Return the first page of a TIFF with YCbCr pixels that only Pillow can decode.
+def pillow_tiff(path: str, shape: tuple[int, ...], page: int = 0) -> da.Array:
+    """Return a page of a TIFF with YCbCr pixels that only Pillow can decode.
 
     Raises
     ------
@@ -201,10 +204,11 @@ def pillow_tiff(path: str, shape: tuple[int, ...]) -> da.Array:
     """
     stamp = Stamp.of(path)
     with opened(stamp, ("TIFF",)) as picture:
+        picture.seek(page)
         if (picture.height, picture.width, 3) != shape or picture.mode not in ("RGB", "YCbCr"):
             raise failure(path, "its YCbCr pixels cannot be decoded", "Convert it to RGB first")
         picture.load()
-    source = Picture(stamp, ("TIFF",), "RGB", shape, np.dtype("uint8"))
+    source = Picture(stamp, ("TIFF",), "RGB", shape, np.dtype("uint8"), first=page)
     return as_dask(source, shape)
 
 

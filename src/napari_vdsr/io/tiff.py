@@ -13,7 +13,7 @@ from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, up
 from napari_vdsr.io.chain import follow
 from napari_vdsr.io.checks import check_kind
 from napari_vdsr.io.facts import Facts
-from napari_vdsr.io.failure import reading
+from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.holes import salvage
 from napari_vdsr.io.imagej import imagej_facts
 from napari_vdsr.io.lazy import as_dask, chunk_shape
@@ -82,7 +82,7 @@ def read_tiff_levels(
         for level in _levels(chosen):
             whole = level is chosen
             if _needs_pillow(page):
-                data = pillow_tiff(path, level.shape)
+                data = pillow_tiff(path, level.shape, _page_number(path, page))
                 files: tuple[str, ...] = (path,)
             else:
                 stack, holes = stack_of(
@@ -130,6 +130,13 @@ def _levels(series: TiffPageSeries) -> list[TiffPageSeries]:
         if level.axes == series.axes and smaller and level.shape != levels[-1].shape:
             levels.append(level)
     return levels if not _needs_pillow(series.keyframe) else levels[:1]
+
+
+def _page_number(path: str, page: TiffPage) -> int:
+    """Return which page of the file this is, for a decoder that counts them."""
+    if page.is_subifd:
+        raise failure(path, "its YCbCr pixels cannot be decoded", "Convert it to RGB first")
+    return int(page.index)
 
 
 def _needs_pillow(page: TiffPage) -> bool:

@@ -47,6 +47,7 @@ UNUSED = {
 # What a setting can be. Where the largest is beyond all use, it stands for "no limit", and
 # keeps a slip, or a file from elsewhere, from being acted upon.
 Count = Annotated[int, Meta(ge=0, le=10**12)]
+MAIN = -1  # in place of a number of an image: the main one of each file
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -83,7 +84,7 @@ class TrainConfig:
     noise_from: str = ""
     jpeg_quality: tuple[Percent, Percent] = (0, 0)
     channel: str = ""
-    series: Count = 0
+    series: Annotated[int, Meta(ge=MAIN, le=10**12)] = MAIN
     hold_out: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
     allow_shift: bool = False
     memory: Amount = 4.0

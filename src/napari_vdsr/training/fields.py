@@ -44,7 +44,7 @@ class Field:
     pair : Pair or None
         The measured low-resolution image of the same field.
     series : int
-        Which image of a file that holds several.
+        Which image of a file that holds several; -1 for the main one.
     by_percentiles : bool
         Whether `low` and `width` were measured, as they are for all but 8 bits.
     inputs : dict of str to Range
@@ -59,7 +59,7 @@ class Field:
     width: float = 1.0
     pixels: NDArray[np.float32] | None = None
     pair: Pair | None = None
-    series: int = 0
+    series: int = -1
     by_percentiles: bool = False
     inputs: dict[str, Range] = dataclasses.field(default_factory=dict)
 
@@ -141,9 +141,9 @@ def field_of(pixels: NDArray[Any], name: str = "image") -> Field:
 
 
 @lru_cache(maxsize=16)
-def opened(path: Path, series: int = 0) -> Image:
-    """Open an image; the last few stay open."""
-    return read_image(path, series=series)
+def opened(path: Path, series: int = -1) -> Image:
+    """Open an image, the main one if its number is negative; the last few stay open."""
+    return read_image(path, series=None if series < 0 else series)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def scan(
     files: Sequence[Path],
     *,
     channel: str = "",
-    series: int = 0,
+    series: int = -1,
     memory: float = 4.0,
     on_file: Callable[[int, int], None] | None = None,
 ) -> FieldSet:
@@ -46,7 +46,7 @@ def scan(
         Name or number (from 0) of the channel to take of multi-channel files; all by
         default.
     series : int
-        Which image of files that hold several.
+        Which image of files that hold several; -1 for the main one of each.
     memory : float
         GiB that pixels may take.
     on_file : callable, optional
@@ -80,7 +80,7 @@ def scan_pairs(
     files: Sequence[tuple[Path | None, Path]],
     *,
     channel: str = "",
-    series: int = 0,
+    series: int = -1,
     memory: float = 4.0,
     allow_shift: bool = False,
     without: frozenset[str] = frozenset(),

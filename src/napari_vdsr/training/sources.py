@@ -12,6 +12,7 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import is_image_file, is_zarr_folder
 from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.io.sets import SetFinder
 from napari_vdsr.training.folder import is_drawn
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Path]:
     """List the image files of folders, globs and single files, by name within each.
+
+    Of a set of files that make up one image, only the first is listed.
 
     Parameters
     ----------
@@ -42,7 +45,10 @@ def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pat
     kept = [path for path in paths if path not in left_out]
     if not kept:
         raise TrainingError(f"no images in {', '.join(map(str, sources))}.")
-    return kept
+    # Each file of a set gives the whole image: held out and trained on would be the same.
+    finder = SetFinder()
+    wanted = [finder.wanted(path, None)[0] for path in kept]
+    return list({image.key: image.path for image in reversed(wanted)}.values())[::-1]
 
 
 def list_pairs(
