@@ -37,3 +37,28 @@ def test_fields_stand_in_line_and_can_be_scrolled_to(viewer, widget, pause, name
     area.resize(area.width(), 120)
     bar = area.verticalScrollBar()
     assert bar.maximum() + area.viewport().height() >= inner.minimumSizeHint().height()
+
+
+def test_chosen_layers_stay_chosen_when_layers_change(viewer, widget, pause):
+    a, b, c = (viewer.add_image(np.zeros((20, 20)), name=name) for name in "abc")
+    trainer, comparer = widget("VDSR train"), widget("VDSR compare")
+    trainer.form.source.value = "image layers"
+    trainer.form.layers.value = [a, c]
+    comparer.layer.value, comparer.truth.value = a, b
+    viewer.layers.move(0, 3)
+    pause()
+    a.name = "another name"
+    b.name = "z"
+    pause()
+    viewer.add_image(np.zeros((20, 20)), name="d")
+    viewer.layers.selection.active = a
+    pause()
+    assert set(trainer.form.layers.value) == {a, c}
+    assert (comparer.layer.value, comparer.truth.value) == (a, b)
+    for box in (trainer.form.layers, comparer.layer):
+        assert [str(layer) for layer in box.choices] == ["z", "c", "another name", "d"]
+    viewer.layers.remove(b)
+    viewer.layers.remove(c)
+    pause()
+    assert trainer.form.layers.value == [a]
+    assert comparer.truth.value is None

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Widget
+from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Select, Widget
 from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
@@ -178,7 +178,49 @@ def _call_once(references: list[weakref.WeakMethod]) -> None:
             callback()
 
 
-class LayerBox(ComboBox):
+class _Kept:
+    """Keeps what is chosen where magicgui, which goes by texts, would lose it on a rename."""
+
+    _texts: Sequence[str] = ()
+
+    def reset_choices(self: Any, *_: Any) -> None:
+        chosen, order = self.value, self.choices
+        offered = self._default_choices(self)
+        texts = [one[0] if isinstance(one, tuple) else str(one) for one in offered]
+        with self.changed.blocked():
+            if texts != self._texts:
+                self._widget._mgui_set_choices([])  # or new ones would stand behind old ones
+                self._texts = texts
+            super().reset_choices()
+            if isinstance(chosen, list):
+                self.value = [layer for layer in chosen if layer in self.choices]
+            elif chosen in self.choices:
+                self.value = chosen
+        if self.value != chosen or tuple(order) != tuple(self.choices):
+            self.changed.emit(self.value)
+
+
+class LayersBox(_Kept, Select):
+    """Choice of several image layers.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers are offered.
+    label : str
+        Of the field.
+    """
+
+    def __init__(self, viewer: Viewer, label: str = "Layers") -> None:
+        self._viewer = viewer
+        super().__init__(label=label, choices=self._images)
+        self.max_height = 90
+
+    def _images(self, _: Any = None) -> list[ImageLayer]:
+        return [layer for layer in self._viewer.layers if is_image(layer)]
+
+
+class LayerBox(_Kept, ComboBox):
     """Choice of an image layer, which follows the viewer's selection.
 
     What a widget has computed is not followed: it would become the next input.

@@ -11,7 +11,6 @@ from magicgui.widgets import (
     FileEdit,
     FloatSpinBox,
     LineEdit,
-    Select,
     SpinBox,
 )
 from napari.layers import Image as ImageLayer
@@ -19,9 +18,8 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import MissingExtraError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.form import DEVICES, Form
+from napari_vdsr.plugin.form import DEVICES, Form, LayersBox
 from napari_vdsr.plugin.layers import to_image
-from napari_vdsr.plugin.temporary import is_image
 
 FOLDER, LAYERS = "a folder", "image layers"
 PRESETS = ("fine-tune", "fast", "paper")
@@ -98,8 +96,7 @@ class TrainForm(Form):
         self.folder = FileEdit(
             label="Folder", mode="d", tooltip="Sharp images, as many and as varied as you have"
         )
-        self.layers = Select(label="Layers", choices=self.image_layers)
-        self.layers.max_height = 90
+        self.layers = LayersBox(self._viewer)
         self.mode = ComboBox(label="To undo", choices=MODES)
         self.low_resolution = FileEdit(
             label="Low-res", mode="d",
@@ -160,10 +157,6 @@ class TrainForm(Form):
         }
         for field, shown in visible.items():
             field.visible = shown
-
-    def image_layers(self, _: Any = None) -> list[ImageLayer]:
-        """Layers that can be trained on."""
-        return [layer for layer in self._viewer.layers if is_image(layer)]
 
     def resumable(self) -> bool:
         """Whether the run folder holds a run."""
