@@ -28,7 +28,7 @@ from napari_vdsr.io.raster import pillow_tiff
 from napari_vdsr.io.resolution import measured_pixel_size
 from napari_vdsr.io.series import stack_of
 from napari_vdsr.io.tags import read_tags
-from napari_vdsr.io.vendor import content_format, vendor_pixel_size
+from napari_vdsr.io.vendor import content_format, vendor_facts
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -158,7 +158,8 @@ def _facts(found: Opened) -> Facts:
         metadata = page.shaped_description or "{}"
         facts = shaped_facts(shaped_description_metadata(metadata), page)
     else:
-        facts = Facts(pixel_size=vendor_pixel_size(tif) or measured_pixel_size(page))
+        facts = vendor_facts(tif)
+        facts.pixel_size = facts.pixel_size or measured_pixel_size(page)
         if page.description:
             facts.metadata["description"] = page.description
     facts.metadata["format"] = content_format(tif, series.kind, found.document is not None)

@@ -1,12 +1,16 @@
-"""Pixel sizes in the private metadata of microscopes, where tifffile reads it."""
+"""The private metadata of microscopes, where tifffile reads it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.io.units import to_micrometres
+from napari_vdsr.image import Channel
+from napari_vdsr.io.facts import Facts
+from napari_vdsr.io.units import to_micrometres, to_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tifffile import TiffFile
 
 
@@ -40,27 +44,26 @@ def content_format(tif: TiffFile, kind: str, ome: bool) -> str:
     return "ome-tiff" if known and kind != "shaped" else "tiff"
 
 
-def vendor_pixel_size(tif: TiffFile) -> dict[str, float]:
-    """Return the pixel size in micrometres that a microscope's own metadata states.
+def vendor_facts(tif: TiffFile) -> Facts:
+    """Return what a microscope's own metadata state; empty where there are none.
 
-    Knows FEI and Zeiss electron microscopes, Zeiss LSM, Olympus SIS, MetaMorph STK,
-    and Aperio slides. Empty where there is none.
+    Knows the pixel sizes of FEI and Zeiss electron microscopes, Zeiss LSM, Olympus SIS and
+    FluoView, MetaMorph STK and MetaSeries, Micro-Manager and Aperio slides, and the channels
+    and times of some.
     """
-    for flag, function in (
-        ("is_fei", _fei),
-        ("is_sem", _zeiss_sem),
-        ("is_lsm", _lsm),
-        ("is_sis", _sis),
-        ("is_stk", _stk),
-        ("is_svs", _svs),
-    ):
-        if getattr(tif, flag, False):
-            try:
-                found = function(tif)
-            except (AttributeError, KeyError, TypeError, ValueError, IndexError):
-                return {}  # unusual metadata: the size is unknown, the pixels are fine
-            return {axis: size for axis, size in found.items() if size is not None}
-    return {}
+    facts = Facts()
+    for name, function in READERS.items():
+        if not getattr(tif, f"is_{name}", False):
+            continue
+        try:
+            found = function(tif)
+        except Exception:  # unusual metadata end in any: size unknown, pixels fine
+            continue
+        facts.pixel_size = {a: size for a, size in found.items() if a in "ZYX" and size}
+        facts.time_step = found.get("T")
+        facts.channels = found.get("channels", ())
+        break
+    return facts
 
 
 def _fei(tif: TiffFile) -> dict[str, Any]:
@@ -74,7 +77,51 @@ def _zeiss_sem(tif: TiffFile) -> dict[str, Any]:
 
 
 def _lsm(tif: TiffFile) -> dict[str, Any]:
-    return {a: to_micrometres(tif.lsm_metadata[f"VoxelSize{a}"], "m") for a in "ZYX"}
+    metadata = tif.lsm_metadata
+    found: dict[str, Any] = {a: to_micrometres(metadata.get(f"VoxelSize{a}"), "m") for a in "ZYX"}
+    found["T"] = to_seconds(metadata.get("TimeIntervall"))
+    shown = metadata.get("ChannelColors")
+    if isinstance(shown, dict):
+        pairs = zip(shown.get("ColorNames", ()), shown.get("Colors", ()), strict=False)
+        found["channels"] = tuple(
+            Channel(name=str(name).strip() or None, color=_rgb(color)) for name, color in pairs
+        )
+    return found
+
+
+def _rgb(color: Sequence[int]) -> int:
+    red, green, blue = (int(value) & 255 for value in color[:3])
+    return red << 16 | green << 8 | blue
+
+
+def _fluoview(tif: TiffFile) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, length, _, step, unit in tif.fluoview_metadata["Dimensions"]:
+        if name.upper() in ("X", "Y", "Z") and length > 1:
+            found[name.upper()] = to_micrometres(step, unit)
+        elif name.upper() in ("T", "TIME") and length > 1:
+            found["T"] = to_seconds(step, unit)
+    return found
+
+
+def _metaseries(tif: TiffFile) -> dict[str, Any]:
+    plane = tif.metaseries_metadata["PlaneInfo"]
+    if not plane.get("spatial-calibration-state", True):
+        return {}
+    unit = str(plane["spatial-calibration-units"])
+    return {a: to_micrometres(plane[f"spatial-calibration-{a.lower()}"], unit) for a in "YX"}
+
+
+def _micromanager(tif: TiffFile) -> dict[str, Any]:
+    summary = tif.micromanager_metadata["Summary"]
+    size = summary.get("PixelSize_um", summary.get("PixelSizeUm"))
+    found: dict[str, Any] = dict.fromkeys("YX", to_micrometres(size, "um"))
+    found["Z"] = to_micrometres(summary.get("z-step_um"), "um")
+    found["T"] = to_seconds(summary.get("Interval_ms"), "ms")
+    names = summary.get("ChNames")
+    if isinstance(names, list):
+        found["channels"] = tuple(Channel(name=str(name)) for name in names)
+    return found
 
 
 def _sis(tif: TiffFile) -> dict[str, Any]:
@@ -96,3 +143,7 @@ def _svs(tif: TiffFile) -> dict[str, Any]:
 
 
 _SIDES = (("X", "Width"), ("Y", "Height"))
+READERS: dict[str, Callable[[TiffFile], dict[str, Any]]] = {
+    "fei": _fei, "sem": _zeiss_sem, "lsm": _lsm, "sis": _sis, "stk": _stk, "svs": _svs,
+    "fluoview": _fluoview, "metaseries": _metaseries, "micromanager": _micromanager,
+}  # fmt: skip
