@@ -15,8 +15,8 @@ from msgspec import Meta
 
 from napari_vdsr.errors import ModelFileError, ScaleError
 from napari_vdsr.schema import Damaged, checked
+from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import TensorFile, open_tensors
-from napari_vdsr.text import shown
 
 SUFFIX = ".safetensors"
 BUNDLED = Path(__file__).parent / "models"
@@ -104,7 +104,7 @@ def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
     elif not keeps_size:
         allowed += ", at least one above 1"
     raise ScaleError(
-        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {shown(card.name)}: "
+        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {got(card.name)}: "
         f"pass {allowed}."
     )
 
@@ -125,7 +125,7 @@ def find_model(name_or_path: str | Path) -> Path:
         return path
     names = ", ".join(card.name for card in list_models())
     raise ModelFileError(
-        f"model {shown(str(name_or_path))} is neither a bundled model ({names}) nor a file. "
+        f"model {got(str(name_or_path))} is neither a bundled model ({names}) nor a file. "
         f"Pass one of these names or the path of a {SUFFIX} file."
     )
 

@@ -28,8 +28,8 @@ from napari_vdsr.modelcard import (
 )
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.schema import Damaged
+from napari_vdsr.showing import got, shortened
 from napari_vdsr.tensorfile import TensorFile, open_tensors
-from napari_vdsr.text import shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def load_model(name_or_path: str | Path) -> Model:
     card = read_card(path)
     if card.architecture not in NETWORKS:
         raise ModelFileError(
-            f"{path}: architecture {shown(card.architecture)} is unknown to this version; "
+            f"{path}: architecture {got(card.architecture)} is unknown to this version; "
             f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
         )
     try:
@@ -121,7 +121,7 @@ def _claimed(card: ModelCard, file: TensorFile, path: Path) -> Network:
     for name, value in card.hyperparameters.items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and abs(number) > held:
-                raise _disagreement(path, f"{shown(name)} is {number}; Missing key for as many")
+                raise _disagreement(path, f"{got(name)} is {number}; Missing key for as many")
     try:
         return without_numbers(NETWORKS[card.architecture], card.hyperparameters)
     except Exception as error:  # a card can claim any arguments, and they fail in any way
@@ -163,12 +163,12 @@ def misfit(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> s
     if missing := wanted.keys() - shapes.keys():
         return f"Missing key {min(missing)}"
     if unknown := shapes.keys() - wanted.keys():
-        return f"unexpected key {shown(min(unknown))}"
+        return f"unexpected key {got(min(unknown))}"
     wrong = [name for name, shape in wanted.items() if shape != shapes[name]]
     if not wrong:
         return None
     name = wrong[0]
-    return f"size mismatch: {name} is {shown(shapes[name])}, not {shown(wanted[name])}"
+    return f"size mismatch: {name} is {got(shapes[name])}, not {got(wanted[name])}"
 
 
 def _disagreement(path: Path, reason: str) -> ModelFileError:

@@ -25,7 +25,7 @@ from typing import (
 
 import msgspec
 
-from napari_vdsr.text import shortened, shown
+from napari_vdsr.showing import got, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,11 +140,11 @@ def _reason(message: str, values: Any, kind: Any) -> str:
     if "missing required field" in rule:
         return f"{quoted} is missing"
     if "unknown field" in rule:
-        return f"unknown {shown(quoted)}; allowed are {', '.join(field_types(kind))}"
+        return f"unknown {got(quoted)}; allowed are {', '.join(field_types(kind))}"
     if not field:
-        return f"it is {shown(values)}; it must be {WORDS[dict][0]}"
-    got = values.get(field) if isinstance(values, dict) else None
-    return f"{field} is {shown(got)}; {_allowed(rule, got, field_types(kind).get(field))}"
+        return f"it is {got(values)}; it must be {WORDS[dict][0]}"
+    value = values.get(field) if isinstance(values, dict) else None
+    return f"{field} is {got(value)}; {_allowed(rule, value, field_types(kind).get(field))}"
 
 
 def field_types(kind: Any) -> dict[str, Any]:
@@ -152,9 +152,9 @@ def field_types(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _allowed(rule: str, got: Any, annotation: Any) -> str:
+def _allowed(rule: str, value: Any, annotation: Any) -> str:
     """Rule that a field breaks, in words."""
-    inner = got if isinstance(got, list | tuple) else [got]
+    inner = value if isinstance(value, list | tuple) else [value]
     if any(isinstance(x, float) and not -1e308 <= x <= 1e308 for x in inner):
         return "it must be finite"
     bounds, bare = _bounds(annotation)

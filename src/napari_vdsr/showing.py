@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 import unicodedata
 
+LONGEST = 160
+# Beyond it an integer has more digits than anybody reads, and Python refuses to write it.
+LONGEST_INTEGER = 128
 # Joiners that some scripts need inside words; they move nothing.
 JOINERS = "\u200c\u200d"
 MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!$"})
@@ -40,3 +44,26 @@ def _written_out(character: str) -> str:
 def in_markdown(text: object) -> str:
     """Return `shown` text in which nothing is markup, for a cell or a line of Markdown."""
     return shown(text).translate(MARKDOWN)
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Text as one `shown` line, cut where it is longer than `longest` characters."""
+    line = shown(" ".join(text[: 4 * longest].split()))
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+_values = reprlib.Repr()
+_values.maxstring = _values.maxother = 60
+_values.maxlevel = 3
+
+
+def got(value: object) -> str:
+    """Value of any kind as a message says what was got: its ``repr``, cut and `shown`."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return f"a number of {int(value.bit_length() * 0.30103) + 1} digits"
+    if isinstance(value, list | tuple) and len(value) <= _values.maxlist:
+        return shortened(f"[{', '.join(map(got, value))}]")
+    try:
+        return shortened(_values.repr(value))
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"

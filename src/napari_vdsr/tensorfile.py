@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.schema import Damaged, parse_json
-from napari_vdsr.text import shortened
+from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -23,8 +23,8 @@ from napari_vdsr.modelcard import LARGEST_SCALE
 from napari_vdsr.modelfile import misfit, without_numbers
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked
+from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
-from napari_vdsr.text import shown
 from napari_vdsr.training.config import TrainConfig, config_from
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ FED = {
 FREE = ("keep", "patience")
 # Of the optimizer's groups: what changes as a run goes on, and what depends on the machine.
 MOVING = ("lr", "previous_lr")
+NEEDED = frozenset({"params", "lr", "base_lr", "betas", "eps", "weight_decay", "momentum",
+                    "dampening", "nesterov", "theta"})  # fmt: skip
 OF_A_MACHINE = ("foreach", "fused", "capturable", "differentiable")
 ADAM, SGD = frozenset({"step", "exp_avg", "exp_avg_sq"}), frozenset({"momentum_buffer"})
 
@@ -167,7 +169,7 @@ class Checkpoint:
                 for key in file.shapes:
                     part, _, name = key.partition("/")
                     if part not in parts:
-                        raise Damaged(f"{shown(key)} is no part of a run")
+                        raise Damaged(f"{got(key)} is no part of a run")
                     parts[part][name] = file.tensor(key)
             return cls(
                 **values,
@@ -233,8 +235,13 @@ def restore_optimizer(
     Damaged
         If it is not the state of such an optimizer.
     """
-    _check_groups(optimizer.state_dict()["param_groups"], groups)
+    mine = optimizer.state_dict()["param_groups"]
+    _check_groups(mine, groups)
     state = _by_parameter(optimizer, tensors)
+    groups = [
+        other | {name: group[name] for name in OF_A_MACHINE if name in group}
+        for group, other in zip(mine, groups, strict=True)
+    ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
@@ -246,14 +253,15 @@ def _check_groups(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> N
     if len(mine) != len(theirs):
         raise Damaged(f"the optimizer has {len(theirs)} groups, not {len(mine)}")
     for group, other in zip(mine, theirs, strict=True):
-        if not {"params", "lr", "base_lr"} <= other.keys():
-            raise Damaged("the optimizer's groups lack a learning rate or their weights")
+        missing = (group.keys() & NEEDED) - other.keys()
+        if missing:
+            raise Damaged(f"{min(missing)} of the optimizer is missing")
         for name in group.keys() & other.keys():
             value, given = _as_json(group[name]), _as_json(other[name])
             number = isinstance(given, int | float) and not isinstance(given, bool)
             good = number and 0 <= given < math.inf if name in MOVING else given == value
-            if not good and name not in OF_A_MACHINE:
-                raise Damaged(f"{shown(name)} of the optimizer is {shown(given)}")
+            if not good and name not in OF_A_MACHINE:  # which are not taken from the file
+                raise Damaged(f"{got(name)} of the optimizer is {got(given)}")
 
 
 def _as_json(value: Any) -> Any:
@@ -275,11 +283,11 @@ def _by_parameter(
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         if not (index.isascii() and index.isdigit() and len(index) < 9):
-            raise Damaged(f"{shown(key)} is no part of an optimizer")
+            raise Damaged(f"{got(key)} is no part of an optimizer")
         number = int(index)
         fits = number < len(weights) and value.shape in ((), weights[number].shape)
         if not fits or value.dtype != torch.float32 or (name == "step") != (value.ndim == 0):
-            raise Damaged(f"{shown(key)} of the optimizer fits no weight")
+            raise Damaged(f"{got(key)} of the optimizer fits no weight")
         state.setdefault(number, {})[name] = value
     names = {frozenset(values) for values in state.values()}
     adam = isinstance(optimizer, torch.optim.AdamW)

@@ -16,7 +16,7 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.modelcard import LARGEST_SCALE
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked, read_toml
-from napari_vdsr.text import shown
+from napari_vdsr.showing import got
 from napari_vdsr.training.degradation import DOWNSAMPLINGS
 
 PRESETS = Path(__file__).parent / "presets"
@@ -120,14 +120,14 @@ class TrainConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(
-                    f"training setting {name} is {shown(getattr(self, name))}; "
+                    f"training setting {name} is {got(getattr(self, name))}; "
                     f"allowed are {', '.join(allowed)}."
                 )
         self._check_size()
         if not self.scales or min(self.scales) < 2:
-            raise UsageError(f"scales are {shown(self.scales)}; pass whole numbers from 2.")
+            raise UsageError(f"scales are {got(self.scales)}; pass whole numbers from 2.")
         if max(self.scales) > LARGEST_SCALE:
-            raise UsageError(f"scales are {shown(self.scales)}; the largest is {LARGEST_SCALE}.")
+            raise UsageError(f"scales are {got(self.scales)}; the largest is {LARGEST_SCALE}.")
         if len(set(self.scales)) < len(self.scales):
             raise UsageError(f"scales are {list(self.scales)}; pass each of them once.")
         self._check_degradations()
@@ -262,7 +262,7 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
         )
     if unknown:
         raise UsageError(
-            f"unknown training setting {shown(unknown[0])}; allowed are {', '.join(known)}."
+            f"unknown training setting {got(unknown[0])}; allowed are {', '.join(known)}."
         )
     return TrainConfig(**values)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.text import shown
+from napari_vdsr.showing import got
 from napari_vdsr.training.config import (
     OF_A_RUN,
     PRESETS,
@@ -77,12 +77,12 @@ def read_plan(path: Path, *, preset: str | None = None, **overrides: Any) -> Pla
     output, name = _text(values, "output"), _text(values, "name")
     named = _text(values, "preset") or FAST
     if preset is None and named not in presets():
-        raise UsageError(f"{path}: preset is {shown(named)}; allowed are {', '.join(presets())}.")
+        raise UsageError(f"{path}: preset is {got(named)}; allowed are {', '.join(presets())}.")
     known = (*OF_A_RUN, *(field.name for field in fields(TrainConfig)))
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise UsageError(
-            f"{path}: unknown setting {shown(unknown[0])}; allowed are {', '.join(known)}."
+            f"{path}: unknown setting {got(unknown[0])}; allowed are {', '.join(known)}."
         )
     values = found_beside(values, folder)
     config = load_config(preset or named, **(values | overrides))
@@ -162,7 +162,7 @@ def _text(values: dict[str, Any], key: str) -> str:
     """Take a setting of one text out of `values`; empty if it is not there."""
     given = values.pop(key, "")
     if not isinstance(given, str):
-        raise UsageError(f"{key} is {shown(given)}; it must be one text.")
+        raise UsageError(f"{key} is {got(given)}; it must be one text.")
     return given
 
 
@@ -171,7 +171,7 @@ def _texts(values: dict[str, Any], key: str) -> list[str]:
     given = values.pop(key, [])
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{key} is {shown(given)}; it must be a text or a list of texts.")
+        raise UsageError(f"{key} is {got(given)}; it must be a text or a list of texts.")
     return [text for text in texts if text]
 
 
