@@ -122,9 +122,12 @@ def test_every_plane_is_upscaled_alone_whatever_the_axes(axes):
 
 def test_colour_goes_through_luma_and_alpha_is_bicubic():
     rgba = np.random.default_rng(0).random((12, 10, 4))
-    found = compute(Image(data=rgba, axes="YXS"), SHALLOW, 2, normalize=(0, 1))
+    found = compute(Image(data=rgba, axes="YXS", alpha="none"), SHALLOW, 2, normalize=(0, 1))
     bicubic = resize(rgba, 2)
     np.testing.assert_allclose(found[..., 3], bicubic[..., 3], atol=1e-12)
+    rgba[..., 3] = 1
+    opaque = compute(Image(data=rgba, axes="YXS"), SHALLOW, 2, normalize=(0, 1))
+    np.testing.assert_allclose(opaque[..., :3], found[..., :3], atol=1e-12)
     x = torch.from_numpy(luma(bicubic)).float()[None, None]
     with torch.inference_mode():
         y = SHALLOW.network(x)[0, 0].numpy()
@@ -242,7 +245,7 @@ def test_memory_budget_picks_the_tile():
     small = upscale(image, SHALLOW, 2, device="cpu", max_memory=50 * 2**20).data.chunksize
     large = upscale(image, SHALLOW, 2, device="cpu").data.chunksize
     assert small[0] * small[1] < large[0] * large[1]
-    with pytest.raises(UsageError, match="smallest tile needs"):
+    with pytest.raises(UsageError, match="smallest one needs"):
         upscale(image, SHALLOW, 2, device="cpu", max_memory=1000)
 
 

@@ -18,21 +18,22 @@ from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
-from napari_vdsr.normalize import measure
+from napari_vdsr.nodata import REACH, check_nodata
+from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.regrid import Grid, regridded
-from napari_vdsr.resize import axis_window
+from napari_vdsr.resize import axis_window, nearest
 from napari_vdsr.scale import output_length, scale_pair
 from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
 from napari_vdsr.tiling import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_vdsr.image import Image
     from napari_vdsr.modelfile import Model
-    from napari_vdsr.normalize import Normalization
+    from napari_vdsr.nodata import Nodata
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def upscale(
     precision: str = "auto",
     normalize: str | tuple[float, float] | Normalization = "auto",
     fill: float | None = None,
+    nodata: Nodata = "auto",
     max_memory: int | None = None,
     self_ensemble: bool = False,
     window: tuple[slice, slice] | None = None,
@@ -68,7 +70,8 @@ def upscale(
     ----------
     image : Image
         Any axes. Planes are upscaled one by one; of colour images the luma goes through
-        the network, chroma and alpha are bicubic.
+        the network, chroma and alpha are bicubic, colours multiplied by alpha meanwhile.
+        Labels are enlarged by nearest neighbour, without the network.
     model : Model
         From ``napari_vdsr.load_model``.
     scale : float or (float, float)
@@ -84,6 +87,10 @@ def upscale(
         See ``napari_vdsr.normalize.measure``.
     fill : float, optional
         Replaces NaN and infinity before upscaling; without it they are an error.
+    nodata : float, "auto" or None
+        Value of pixels where nothing was measured, possibly NaN; "auto" for ``image.nodata``,
+        None if every pixel is a measurement. They count in no range, nothing is interpolated
+        from them, and the result has them where the nearest source pixel is one.
     max_memory : int, optional
         Bytes that the tasks of one tile may take.
     self_ensemble : bool
@@ -110,25 +117,34 @@ def upscale(
         If NaN or infinity is met, now or when a tile is computed.
     DeviceError
         If the device or precision cannot be used here.
+    UsageError
+        If NaN is to be filled and to stay.
     """
     scale_y, scale_x = check_model_scale(scale, model)
     torch_device = choose_device(device)
     dtype = choose_precision(precision, torch_device)
     if executor is None:
         executor = Executor(model.network, torch_device, dtype, ensemble=self_ensemble)
+    image = with_nodata(image, nodata, fill)
     if fill is not None:
         image = filled(image, fill)
+    if image.labels:
+        image = image.noted("labels, enlarged by nearest neighbour")
     plan = Plan(
         model=model,
         scale=(scale_y, scale_x),
         tile=choose_tile(tile, image, executor, max_memory),
-        normalization=measure(image, normalize),
+        normalization=Normalization("none", ()) if image.labels else measure(image, normalize),
         device=str(torch_device),
         precision=str(dtype).removeprefix("torch."),
         fill=fill,
         self_ensemble=self_ensemble,
         executor=executor,
         name=image.name,
+        nodata=image.nodata,
+        labels=image.labels,
+        bits=image.bits,
+        alpha=image.alpha,
     )
     sizes = {"Y": scale_y, "X": scale_x}
     whole = dict(zip(image.axes, output_shape(image, plan.scale)))
@@ -176,6 +192,18 @@ def output_shape(image: Image, scale: tuple[float, float]) -> tuple[int, ...]:
         output_length(size, factors[axis]) if axis in factors else size
         for axis, size in zip(image.axes, image.shape)
     )
+
+
+def with_nodata(image: Image, nodata: Nodata, fill: float | None = None) -> Image:
+    """Image that knows which of its pixels hold no measurement.
+
+    Raises
+    ------
+    UsageError
+        If `nodata` is no number, or is NaN while NaN is to be filled.
+    """
+    check_nodata(nodata, fill)
+    return image if nodata == "auto" else image.with_(nodata=nodata)
 
 
 def filled(image: Image, fill: float) -> Image:
@@ -248,15 +276,15 @@ def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Ar
     source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
     source = source.transpose([image.axes.index(axis) for axis in order])
     rows, columns = (
-        _tile_windows(image.size(axis), inside[axis], tile, scale, plan.model.network.halo)
+        _tile_windows(image.size(axis), inside[axis], tile, scale, plan, has_alpha=image.has_alpha)
         for axis, tile, scale in zip("YX", plan.tile, plan.scale)
     )
 
     # The name follows the work, so that equal work has equal keys; hashing the network
     # and its windows for every tile would cost more than the graph.
-    name = (
-        f"vdsr-{dask.base.tokenize(source.name, plan.provenance(), plan.tile, plan.fill, inside)}"
-    )
+    meant = (plan.nodata, plan.labels, plan.bits, plan.alpha)
+    work = (source.name, plan.provenance(), plan.tile, plan.fill, inside, meant)
+    name = f"vdsr-{dask.base.tokenize(*work)}"
     shared_plan = dask.delayed(plan, name=f"{name}-plan", traverse=False)
     tile_task = dask.delayed(upscale_tile, pure=False)
     trailing = source.shape[len(leading) + 2 :]
@@ -286,9 +314,16 @@ def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
 
 
 def _tile_windows(
-    length: int, inside: range, tile: int, scale: float, halo: Callable[[float], int]
+    length: int, inside: range, tile: int, scale: float, plan: Plan, *, has_alpha: bool
 ) -> list[TileAxis]:
-    return [
-        TileAxis(span, axis_window(length, scale, span.padded_start, span.padded_stop))
-        for span in spans(output_length(length, scale), tile, halo(scale), inside)
-    ]
+    halo = 0 if plan.labels else plan.model.network.halo(scale)
+    # What fills nodata is one neighbourhood, what fills transparent ground another.
+    holes = (plan.nodata is not None) + has_alpha
+    reach = 0 if plan.labels else REACH * holes
+    tiles = []
+    for span in spans(output_length(length, scale), tile, halo, inside):
+        window = axis_window(length, scale, span.padded_start, span.padded_stop)
+        own = nearest(length, scale, span.start, span.stop)
+        before, after = min(reach, window.start), min(reach, length - window.stop)
+        tiles.append(TileAxis(span, window, own, before, after))
+    return tiles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     # dask carries no types that mypy could read, so the alias is given by its numpy half.
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]] | da.Array
+
+Alpha: TypeAlias = Literal["straight", "premultiplied", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +71,15 @@ class Image:
         Further metadata of the source, kept to be written out again. Reserved keys:
         ``"description"`` (str), ``"software"`` (str), ``"imagej"`` (dict as tifffile
         gives it), ``"colormap"`` (uint array, (3, 256) or (3, 65536)), ``"datetime"``,
-        ``"acquired"`` (ISO 8601 str), ``"photometric"``, ``"extrasamples"``,
+        ``"acquired"`` (ISO 8601 str), ``"photometric"``,
         ``"series_count"`` (as in TIFF), ``"series"`` (number of the image, where a file
         holds several), ``"format"`` (what the source's content is: a
         format of ``napari_vdsr.io.write``), ``"icc_profile"`` (bytes), ``"dpi"`` (dots per
         inch along X and Y), ``"geotiff"`` and ``"tags"`` (values by the number of the TIFF
         tag), ``"png"`` (bytes by the name of the chunk), ``"exif"`` (bytes), ``"texts"``
-        (str by keyword), ``"ome"`` (what else OME-XML says that stays true).
+        (str by keyword), ``"ome"`` (what else OME-XML says that stays true), ``"grey"`` (bool:
+        red, green and blue are copies of one grey), ``"labels"`` (mapping, what OME-Zarr says
+        of labels).
     notes : tuple of str
         For people, one clause each: how what the source left open was read, and what of
         it could not be.
@@ -86,8 +90,11 @@ class Image:
     labels : bool
         Whether pixels are the numbers of objects rather than intensities.
     bits : int or None
-        Significant bits of an integer type, where the source says so: intensities are from
+        Significant bits of an unsigned type, where the source says so: intensities are from
         0 to ``2**bits - 1``.
+    alpha : {"straight", "premultiplied", "none"}
+        What the fourth sample of colours means: opacity, with colours as they are or
+        multiplied by it; or no opacity, but one more band.
 
     Raises
     ------
@@ -111,6 +118,7 @@ class Image:
     nodata: float | None = None
     labels: bool = False
     bits: int | None = None
+    alpha: Alpha = "straight"
 
     def __post_init__(self) -> None:
         check_axes(self.axes, self.data.shape)
@@ -120,6 +128,11 @@ class Image:
                 "Every axis must have a length of at least 1."
             )
         check_dtype(self.data.dtype, self.name)
+        if self.labels and self.dtype.kind == "f":
+            raise ImageDataError(
+                f"image {self.name!r} has dtype {self.dtype}, but labels are whole numbers, one "
+                "for each object. Convert it to integers, or do not call it labels."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,6 +146,11 @@ class Image:
     def is_rgb(self) -> bool:
         """Whether the last axis holds colour samples of one image."""
         return self.axes[-1] == "S" and self.size("S") in (3, 4)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last sample of its colours says how opaque a pixel is."""
+        return self.is_rgb and self.size("S") == 4 and self.alpha != "none"
 
     def size(self, axis: str) -> int:
         """Length along an axis; 1 if the image does not have it."""

@@ -15,8 +15,10 @@ import dask.array as da
 import numpy as np
 
 from napari_vdsr.advice import Remedy
+from napari_vdsr.alpha import SEEN, full_opacity, straightened
 from napari_vdsr.chunks import Chunks, ranges
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
+from napari_vdsr.nodata import missing_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +57,10 @@ class Range:
     def width(self) -> float:
         return self.high - self.low
 
+    @property
+    def middle(self) -> float:
+        return self.low + self.width / 2
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -89,7 +95,8 @@ def measure(
     image : Image
         Lazy or not.
     mode : str, (float, float) or Normalization
-        "dtype": the integer type's whole range ([0, 1] for floats); "minmax";
+        "dtype": the integer type's whole range, or that of its significant bits ([0, 1] for
+        floats); "minmax";
         "percentile": the 0.1 and 99.9 percentiles, or minmax where these coincide, as
         in sparse images; "auto": "dtype" for 8 bits, else "percentile"; or the two
         intensities that shall become 0 and 1. What was measured before is returned as
@@ -105,6 +112,11 @@ def measure(
         If the pass over the pixels meets NaN or infinity.
     ImageDataError
         If the intensities are too far apart for float64.
+
+    Notes
+    -----
+    Pixels without a measurement (``image.nodata``) count nowhere. Colours with alpha
+    count as they are where they can be seen.
     """
     if isinstance(mode, Normalization):
         return mode
@@ -115,7 +127,7 @@ def measure(
     if mode == "auto":
         mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
     if mode == "dtype":
-        return Normalization(mode, (dtype_range(image.dtype),) * channels)
+        return Normalization(mode, (dtype_range(image.dtype, image.bits),) * channels)
     ranges = tuple(_measure_channel(image, c, mode, on_block) for c in range(channels))
     return Normalization(mode, ranges)
 
@@ -204,11 +216,13 @@ def check_mode(mode: str | tuple[float, float]) -> None:
         )
 
 
-def dtype_range(dtype: np.dtype[Any]) -> Range:
-    """Range of an integer type; [0, 1] for floats."""
+def dtype_range(dtype: np.dtype[Any], bits: int | None = None) -> Range:
+    """Range of an integer type, or of its significant bits; [0, 1] for floats."""
     if dtype.kind == "f":
         return Range(0.0, 1.0)
     info = np.iinfo(dtype)
+    if bits and dtype.kind == "u":
+        return Range(0.0, float(2**bits - 1))
     return Range(float(info.min), float(info.max))
 
 
@@ -247,26 +261,54 @@ def _measure_channel(
     data = image.data
     if "C" in image.axes:
         data = data[(slice(None),) * image.axes.index("C") + (slice(channel, channel + 1),)]
-    if image.size("S") == 4:
+    if image.size("S") == 4 and not image.has_alpha:
         data = data[..., :3]  # how opaque a pixel is says nothing of how bright it is
     if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":
-        low, high, minimum, maximum = _exact_percentiles(data, on_block)
+        low, high, minimum, maximum = _exact_percentiles(data, image, on_block)
     else:
         low, high, minimum, maximum = _sampled_percentiles(data, image, on_block)
+    if minimum > maximum:
+        return Range(0.0, 0.0)  # nothing was measured
     if mode == "minmax" or not low < high:
         low, high = minimum, maximum
     return Range(low, high)
 
 
+def _intensities(
+    block: NDArray[Any], image: Image
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return what counts for the range, and where it does (None: everywhere)."""
+    lost = None
+    if image.nodata is not None:
+        lost = missing_pixels(block, image.nodata, color=image.is_rgb)
+        if not lost.any():
+            lost = None
+    if image.has_alpha:
+        full = full_opacity(image.dtype, image.bits)
+        colors, share = straightened(block, full, straight=image.alpha == "straight")
+        block = to_dtype(colors, image.dtype)
+        if (share < SEEN).any():
+            lost = share < SEEN if lost is None else lost | (share < SEEN)
+    if lost is None:
+        return block, None
+    if image.is_rgb:
+        lost = np.broadcast_to(lost[..., None], block.shape)
+    return block, ~lost
+
+
 def _exact_percentiles(
-    data: Array, on_block: Callable[[], None] | None
+    data: Array, image: Image, on_block: Callable[[], None] | None
 ) -> tuple[float, float, float, float]:
     """Percentiles, minimum and maximum of 8 and 16-bit integers, by counting."""
     first = int(np.iinfo(data.dtype).min)
     counts = np.zeros(2 ** (8 * data.dtype.itemsize), np.int64)
     for _, block in iter_blocks(data, on_block):
-        counts += np.bincount(block.ravel().astype(np.int64) - first, minlength=counts.size)
+        values, kept = _intensities(block, image)
+        values = values.ravel() if kept is None else values[kept]
+        counts += np.bincount(values.astype(np.int64) - first, minlength=counts.size)
     present = np.flatnonzero(counts)
+    if not present.size:
+        return 0.0, 0.0, math.inf, -math.inf
     cumulative = np.cumsum(counts)
     ranks = np.array(PERCENTILES) / 100 * (cumulative[-1] - 1)
     low, high = np.searchsorted(cumulative, ranks, side="right") + first
@@ -280,20 +322,26 @@ def _sampled_percentiles(
     step = max(1, math.ceil(math.sqrt(data.size / SAMPLE)))
     minimum, maximum, sample = math.inf, -math.inf, []
     for start, block in iter_blocks(data, on_block):
-        check_finite(block, image.name)
-        minimum, maximum = min(minimum, float(block.min())), max(maximum, float(block.max()))
+        values, kept = _intensities(block, image)
+        there = values if kept is None else values[kept]
+        check_finite(there, image.name)
+        if there.size:
+            minimum, maximum = min(minimum, float(there.min())), max(maximum, float(there.max()))
         # Positions count from the whole image, so that chunks do not change the sample.
         grid = tuple(
             slice(-s % step, None, step) if axis in "YX" else slice(None)
             for s, axis in zip(start, image.axes)
         )
-        sample.append(block[grid].ravel())
+        sample.append(values[grid].ravel() if kept is None else values[grid][kept[grid]])
+    if minimum > maximum:
+        return 0.0, 0.0, minimum, maximum
     if not math.isfinite(maximum - minimum):
         raise ImageDataError(
             f"image {image.name!r} has intensities from {minimum:g} to {maximum:g}, too far apart "
             "for 64-bit numbers. Divide them by a constant first."
         )
-    low, high = np.percentile(np.concatenate(sample).astype(np.float64), PERCENTILES)
+    chosen = np.concatenate(sample).astype(np.float64)
+    low, high = np.percentile(chosen, PERCENTILES) if chosen.size else (0.0, 0.0)
     return float(low), float(high), minimum, maximum
 
 
@@ -351,6 +399,20 @@ def _place(image: Image, number: int, fraction: float) -> slice:
     start = min(max(target - size // 2, chunk.start), max(chunk.stop - size, chunk.start))
     start = max(min(start, length - size), 0)
     return slice(start, start + size)
+
+
+def unmeasured(image: Image) -> str | None:
+    """Say why an image cannot be learnt from or measured on; None if it can.
+
+    Its pixels are read until one without a measurement is met, if it may have such.
+    """
+    if image.labels:
+        return "holds labels, the numbers of objects, and no intensities"
+    if image.nodata is not None:
+        for _, block in iter_blocks(image.data):
+            if missing_pixels(block, image.nodata, color=image.is_rgb).any():
+                return "has pixels without a measurement (nodata)"
+    return None
 
 
 def iter_blocks(

@@ -94,6 +94,12 @@ def axis_window(
     return AxisWindow(first, last, sparse.csr_array(entries, shape=(stop - start, last - first)))
 
 
+def nearest(length: int, scale: float, start: int, stop: int) -> NDArray[np.int64]:
+    """Source sample in which the centre of each output sample ``[start, stop)`` lies."""
+    at = np.floor(np.round((np.arange(start, stop) + 0.5) / scale, 9)).astype(np.int64)
+    return np.minimum(at, length - 1)
+
+
 def apply_windows(block: NDArray[Any], y: AxisWindow, x: AxisWindow) -> NDArray[np.float64]:
     """Resize source pixels ``block[y.start:y.stop, x.start:x.stop]`` of an image.
 

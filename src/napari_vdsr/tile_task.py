@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr.advice import Remedy
+from napari_vdsr.alpha import SEEN, composed, full_opacity, straightened
 from napari_vdsr.color import RGB_PER_LUMA, luma
 from napari_vdsr.errors import ImageDataError
-from napari_vdsr.normalize import Normalization, check_finite, to_dtype
+from napari_vdsr.nodata import fill_missing, missing_pixels, restore, written
+from napari_vdsr.normalize import Normalization, Range, check_finite, to_dtype
 from napari_vdsr.resize import AxisWindow, apply_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_vdsr.execute import Executor
+    from napari_vdsr.image import Alpha
     from napari_vdsr.modelfile import Model
     from napari_vdsr.tiling import Span
 
@@ -45,6 +48,8 @@ class Plan:
         Runs the network.
     name : str
         The image's, for error messages.
+    nodata, labels, bits, alpha
+        See `Image`.
     """
 
     model: Model
@@ -57,6 +62,10 @@ class Plan:
     self_ensemble: bool
     executor: Executor
     name: str
+    nodata: float | None = None
+    labels: bool = False
+    bits: int | None = None
+    alpha: Alpha = "straight"
 
     def provenance(self) -> dict[str, Any]:
         """Record of the run, to be stored in the output (strings and numbers only)."""
@@ -71,19 +80,41 @@ class Plan:
             "self_ensemble": int(self.self_ensemble),
             "normalization": self.normalization.mode,
             "normalization_ranges": str(ranges),
+            **({} if self.nodata is None else {"nodata": written(self.nodata)}),
+            **({"method": "nearest neighbour, as these are labels"} if self.labels else {}),
         }
 
 
 @dataclass(frozen=True)
 class TileAxis:
-    """One tile along one axis: what it reads, how it is resized, what it keeps."""
+    """One tile along one axis: what it reads, how it is resized, what it keeps.
+
+    Attributes
+    ----------
+    span : Span
+        Output pixels.
+    window : AxisWindow
+        Bicubic weights for them.
+    nearest : numpy.ndarray
+        For each of the tile's own pixels the nearest source pixel.
+    before, after : int
+        Source pixels read beyond the window, from which holes are filled.
+    """
 
     span: Span
     window: AxisWindow
+    nearest: NDArray[np.int64]
+    before: int = 0
+    after: int = 0
 
     @property
     def source(self) -> slice:
-        return slice(self.window.start, self.window.stop)
+        return slice(self.window.start - self.before, self.window.stop + self.after)
+
+    @property
+    def inner(self) -> slice:
+        """The window, counted from the first source pixel that is read."""
+        return slice(self.before, self.before + self.window.stop - self.window.start)
 
     @property
     def length(self) -> int:
@@ -114,7 +145,7 @@ def upscale_tile(
     Raises
     ------
     NonFiniteError
-        If a pixel is NaN or infinite.
+        If a pixel is NaN or infinite, unless that is what stands for no measurement.
     ImageDataError
         If a pixel is so far outside the range that the network's float32 overflows.
 
@@ -123,15 +154,82 @@ def upscale_tile(
     The result is the bicubic image, kept in float64 and the file's own units, plus what
     the network changed. So integers of any width are as exact as bicubic makes them.
     """
-    check_finite(pixels, plan.name)
+    nearest = np.ix_(row.nearest - row.source.start, column.nearest - column.source.start)
+    if plan.labels:
+        return np.asarray(pixels[nearest])
     unit = plan.normalization.ranges[channel]
-    bicubic = apply_windows(pixels, row.window, column.window)
+    color = pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
+    values = pixels
+    if plan.nodata is None:
+        check_finite(pixels, plan.name)
+    else:
+        lost = missing_pixels(pixels, plan.nodata, color=color)
+        check_finite(pixels[~lost], plan.name)
+        if lost[nearest].all():  # nothing of this tile was measured
+            return np.asarray(pixels[nearest])
+        if lost.any():
+            values = fill_missing(values, ~lost, unit.middle)
+    if color and pixels.shape[-1] == 4 and plan.alpha != "none":
+        result = _veiled_tile(values, pixels[nearest], row, column, unit, plan)
+    else:
+        window = values[row.inner, column.inner]
+        bicubic = apply_windows(window, row.window, column.window)
+        result = bicubic[row.span.core, column.span.core]
+        change = _network_change(bicubic, row, column, unit, plan, color=color)
+        if color:
+            result[..., :3] += change
+        else:
+            result += change
+    out = to_dtype(result, pixels.dtype)
+    if plan.bits:
+        out = _within_bits(out, pixels[nearest], plan.bits)
+    if plan.nodata is not None:
+        out = restore(out, pixels[nearest], plan.nodata, color=color)
+    return out
+
+
+def _veiled_tile(
+    values: NDArray[Any],
+    source: NDArray[Any],
+    row: TileAxis,
+    column: TileAxis,
+    unit: Range,
+    plan: Plan,
+) -> NDArray[np.float64]:
+    """Tile of colours with alpha, (Y, X, 4)."""
+    full = full_opacity(source.dtype, plan.bits)
+    straight = plan.alpha == "straight"
+    colors, share = straightened(values, full, straight=straight)
     core = (row.span.core, column.span.core)
-    result = bicubic[core]
-    if unit.width == 0:  # a constant image: nothing can be sharpened
-        return to_dtype(result, pixels.dtype)
-    is_rgb = bicubic.ndim == 3 and bicubic.shape[-1] in (3, 4)
-    if is_rgb:
+    inner = (row.inner, column.inner)
+    veil = share[..., None]
+    veiled = np.concatenate([colors * veil, veil], axis=-1)
+    veiled = apply_windows(veiled[inner], row.window, column.window)
+    if not (share > 0).any():
+        change = np.zeros(1)
+    elif (share == 1).all():
+        change = _network_change(veiled, row, column, unit, plan, color=True)
+    else:
+        behind = fill_missing(colors, np.clip(share / SEEN, 0, 1), unit.middle)
+        bicubic = apply_windows(behind[inner], row.window, column.window)
+        change = _network_change(bicubic, row, column, unit, plan, color=True)
+    return composed(veiled[core], change, source, full, straight=straight)
+
+
+def _network_change(
+    bicubic: NDArray[np.float64],
+    row: TileAxis,
+    column: TileAxis,
+    unit: Range,
+    plan: Plan,
+    *,
+    color: bool,
+) -> NDArray[np.float64]:
+    """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
+    core = (row.span.core, column.span.core)
+    if unit.width == 0:  # in a constant image nothing can be sharpened
+        return np.zeros(1)
+    if color:
         planes = luma((bicubic[..., :3] - unit.low) / unit.width)[None]
     else:
         planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
@@ -145,8 +243,13 @@ def upscale_tile(
             "which the network takes for 0 and 1, that 32-bit numbers overflow.",
             Remedy.WIDER_RANGE,
         )
-    if is_rgb:
-        result[..., :3] += (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
-    else:
-        result += unit.width * np.moveaxis(change, 0, -1).reshape(result.shape).astype(np.float64)
-    return to_dtype(result, pixels.dtype)
+    if color:
+        return (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
+    change = np.moveaxis(change, 0, -1).reshape(change.shape[1:] + bicubic.shape[2:])
+    return unit.width * change.astype(np.float64)
+
+
+def _within_bits(out: NDArray[Any], source: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Clip to the significant bits, but for what lies beyond them in the source itself."""
+    top = np.maximum(source, out.dtype.type(2**bits - 1))
+    return np.asarray(np.minimum(out, top))

@@ -13,6 +13,7 @@ from napari_vdsr.errors import ImageDataError, ImageFileError
 from napari_vdsr.io import is_image_file, read_image
 from napari_vdsr.io.listing import hidden_reason
 from napari_vdsr.metrics import SSIM_WINDOW
+from napari_vdsr.normalize import unmeasured
 from napari_vdsr.protocol import modcrop
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ def read_truth(path: str | Path) -> Truth:
     ImageFileError
         If the file cannot be read.
     ImageDataError
-        If it is a stack, or not of 8 bits, which the published protocol is made for:
-        scaling other images to 8 bits would decide their figures.
+        If it is a stack, holds labels or pixels without a measurement, or is not of 8 bits,
+        which the published protocol is made for: scaling other images to 8 bits would decide
+        their figures.
     """
     path = Path(path)
     image = read_image(path)
@@ -110,6 +112,9 @@ def read_truth(path: str | Path) -> Truth:
             "8-bit copies, all scaled alike (in ImageJ: Image > Adjust > Brightness/Contrast, "
             "then Image > Type > 8-bit)."
         )
+    reason = unmeasured(image)
+    if reason:
+        raise ImageDataError(f"{path}: {reason}. Leave it out, or crop it.")
     kept = tuple(slice(None) if axis in "YXS" else 0 for axis in image.axes)
     pixels: NDArray[np.uint8] = np.asarray(image.data)[kept]
     if not image.is_rgb:

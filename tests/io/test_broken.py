@@ -177,7 +177,6 @@ def test_a_size_of_zero_is_no_image(tmp_path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (np.zeros((8, 8), bool), r"dtype bool.*astype\('uint8'\)"),
         (np.zeros((8, 8), "c8"), "dtype complex64.*magnitude"),
     ],
 )

@@ -373,6 +373,6 @@ def test_options_that_cannot_be(tmp_path):
 
 
 def test_uncompressible_alpha_keeps_its_kind(tmp_path):
-    image = Image(data=pixels((9, 8, 4)), axes="YXS", metadata={"extrasamples": (1,)})
+    image = Image(data=pixels((9, 8, 4)), axes="YXS", alpha="premultiplied")
     write_image(image, tmp_path / "a.tif")
-    assert read_image(tmp_path / "a.tif").metadata["extrasamples"] == (1,)
+    assert read_image(tmp_path / "a.tif").alpha == "premultiplied"

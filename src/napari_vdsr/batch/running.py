@@ -136,7 +136,12 @@ def _run_one(
     with ExitStack() as stack:
         try:
             image = read_image(
-                job.source, axes=settings.axes, series=settings.of(job), partial=settings.partial
+                job.source,
+                axes=settings.axes,
+                series=settings.of(job),
+                partial=settings.partial,
+                nodata=settings.nodata,
+                labels=settings.labels or None,
             )
             _describe(result, image, settings)
             if dry_run:

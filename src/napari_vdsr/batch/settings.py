@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
 from napari_vdsr.errors import UsageError
+from napari_vdsr.nodata import check_nodata, written
 from napari_vdsr.normalize import check_mode
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from napari_vdsr.io.sets import Series
     from napari_vdsr.io.write import Compression, Format
     from napari_vdsr.modelfile import Model
+    from napari_vdsr.nodata import Nodata
 
 IF_EXISTS = ("error", "skip", "overwrite")
 
@@ -33,6 +35,10 @@ class Settings:
         asked; None for the main one.
     partial : bool
         Take what is there of images that are not whole; see ``io.read_image``.
+    nodata : float, "auto" or None
+        Value of pixels without a measurement; "auto" for what the files say.
+    labels : bool
+        Whether all files hold numbers of objects, also those that do not say so.
     format : str or None
         Of the outputs; None keeps each input's own where it can be written, else TIFF.
     if_exists : str
@@ -60,6 +66,8 @@ class Settings:
     self_ensemble: bool = False
     normalize: str | tuple[float, float] = "auto"
     fill: float | None = None
+    nodata: Nodata = "auto"
+    labels: bool = False
     max_memory: int | None = None
     workers: int = 2
     scheduler: str = "threads"
@@ -70,6 +78,7 @@ class Settings:
             raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
         if self.fill is not None and not math.isfinite(self.fill):
             raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
+        check_nodata(self.nodata, self.fill)
 
     def of(self, job: Job) -> int | None:
         """Number of the image of a job; None for the main one."""
@@ -87,9 +96,15 @@ class Settings:
             **({"self_ensemble": True} if self.self_ensemble else {}),
             "normalize": self.normalize,
             "fill": self.fill,
+            **({} if self.nodata == "auto" else {"nodata": _in_json(self.nodata)}),
+            **({"labels": True} if self.labels else {}),
             "axes": self.axes,
             "series": self.series,
             **({"partial": True} if self.partial else {}),
             "format": self.format,
             "compression": self.compression,
         }
+
+
+def _in_json(nodata: Nodata) -> str:
+    return "none" if nodata is None else nodata if isinstance(nodata, str) else written(nodata)

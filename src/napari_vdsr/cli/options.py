@@ -63,6 +63,22 @@ def parse_series(text: str | None) -> int | Literal["all"] | None:
     return int(text)
 
 
+def parse_nodata(text: str | None) -> float | Literal["auto"] | None:
+    """Read a number, ``"nan"`` or ``"none"``; not given, the files decide."""
+    if text is None or text.strip().lower() == "auto":
+        return "auto"
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--nodata {text} must be a number, nan or none.") from error
+
+
 def parse_bytes(text: str) -> int:
     """``"800M"``, ``"2G"``, ``"1.5GiB"`` or plain bytes."""
     units = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}

@@ -55,6 +55,22 @@ def command(
             help="Put this value where pixels are NaN or infinite.", rich_help_panel=PIXELS
         ),
     ] = None,
+    nodata: Annotated[
+        str | None,
+        typer.Option(
+            help="Value of pixels without a measurement: a number, nan, or none.",
+            show_default="what the files say",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels",
+            help="The files are segmentations: enlarge them by nearest neighbour.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = False,
     self_ensemble: Annotated[
         bool,
         typer.Option(
@@ -171,6 +187,7 @@ def command(
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
     options.check_choice("--scheduler", scheduler, ("threads", "synchronous"))
     factor = options.parse_scale(scale) if scale else None
+    empty = options.parse_nodata(nodata)
     range_ = options.parse_normalize(normalize)
     number = options.parse_series(series)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
@@ -207,6 +224,8 @@ def command(
         self_ensemble=self_ensemble,
         normalize=range_,
         fill=fill_nan,
+        nodata=empty,
+        labels=labels,
         max_memory=budget,
         workers=workers,
         scheduler=scheduler,

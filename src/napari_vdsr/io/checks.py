@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tifffile import PHOTOMETRIC
 
 from napari_vdsr.errors import ImageDataError, ImageFileError
@@ -53,7 +54,8 @@ def check_kind(path: str, page: TiffPage) -> None:
             "Convert it to grey or RGB first",
         )
     try:
-        check_dtype(page.dtype, Path(path).name)
+        if page.bitspersample != 1:  # which becomes 0 and 255
+            check_dtype(page.dtype, Path(path).name)
     except ImageDataError as error:
         raise ImageFileError(error.told.of(path)) from error
 
@@ -79,9 +81,14 @@ def check_pages(pages: Pages, page: TiffPage) -> None:
     if page.compression == 1:
         return
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
-    share = segment if pages.tiled else math.prod(pages.shape) * pages.dtype.itemsize
-    number = (pages.counts > 0).sum(axis=1) if pages.tiled else 1
-    claimed = number * share * (bits / (8 * pages.dtype.itemsize))
+    number = (pages.counts > 0).sum(axis=1)
+    share = number * segment
+    if not pages.tiled:
+        # One strip may be as long as it likes to say, and the last one may be short.
+        whole = math.prod(pages.shape) * pages.dtype.itemsize
+        all_there = number == pages.counts.shape[1]
+        share = np.where(all_there, whole, np.minimum(whole, np.maximum(number - 1, 0) * segment))
+    claimed = share * (bits / (8 * pages.dtype.itemsize))
     limit = JPEG_EXPANSION if page.compression in (6, 7, 33007, 34892) else OTHER_EXPANSION
     limit = EXPANSION.get(int(page.compression), limit)
     if (claimed > pages.counts.sum(axis=1) * float(limit) + 4096).any():

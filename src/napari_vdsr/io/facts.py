@@ -22,6 +22,7 @@ class Facts:
     channels: tuple[Channel, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    bits: int | None = None
 
     def step(self, axis: str) -> float | None:
         """Distance of pixels along an axis: the size, or else the spacing."""

@@ -82,6 +82,10 @@ def _read_pixels(pixels: Element, facts: Facts) -> None:
         facts.take_origin(axis, plane.get(f"Position{axis}"), unit)
     step, unit = pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")
     facts.time_step = to_seconds(step, unit)
+    bits = pixels.get("SignificantBits", "")
+    kind = pixels.get("Type", "")
+    if bits.isdecimal() and kind.startswith("uint") and 0 < int(bits[:4]) < int(kind[4:] or 0):
+        facts.bits = int(bits)
     facts.channels = tuple(_read_channel(e) for e in pixels if tag(e) == "Channel")
 
 

@@ -98,6 +98,8 @@ def _add_pixels(node: Element, image: Image) -> None:
         if step is not None:
             pixels.set(f"PhysicalSize{axis}", repr(float(step)))
             pixels.set(f"PhysicalSize{axis}Unit", _unit(image, axis))
+    if image.bits:
+        pixels.set("SignificantBits", str(image.bits))
     if image.time_step is not None:
         pixels.set("TimeIncrement", repr(float(image.time_step)))
         pixels.set("TimeIncrementUnit", "s")

@@ -165,10 +165,10 @@ class Pages:
             with caught() if keyframe.compression in TALKATIVE else nullcontext():
                 pixels, _, extent = keyframe.decode(data, segment, **kwargs)
             if pixels is None:
-                if not self.tiled:
+                if not self.tiled and start:
                     raise damaged(stamp.name, "a strip has no data")
-                # A tile that was never written means "nothing here" (GDAL's sparse files).
-                pixels = np.full(extent, keyframe.nodata, self.dtype)
+                # What was never written means "nothing here" (GDAL's sparse files).
+                pixels = np.full(extent, self.fill, self.dtype)
             return np.asarray(pixels)
 
         out = np.empty(_extent(window), self.dtype)

@@ -29,6 +29,9 @@ def shaped_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
     ``unit``, ``finterval``), and from the resolution tags.
     """
     facts = Facts()
+    bits = metadata.get("bits")
+    if isinstance(bits, int) and page.dtype is not None and page.dtype.kind == "u":
+        facts.bits = bits if 0 < bits < 8 * page.dtype.itemsize else None
     _read_sizes(metadata, page, facts)
     facts.time_step = to_seconds(metadata.get("finterval")) or to_seconds(
         metadata.get("TimeIncrement"), str(metadata.get("TimeIncrementUnit", "s"))
@@ -108,6 +111,8 @@ def shaped_description(image: Image, provenance: Mapping[str, Any] | None) -> st
         metadata |= {"TimeIncrement": float(image.time_step), "TimeIncrementUnit": "s"}
     elif "T" in image.spacing:
         metadata |= {"TimeIncrement": float(image.spacing["T"]), "TimeIncrementUnit": UNITLESS}
+    if image.bits:
+        metadata["bits"] = image.bits
     if image.channels:
         metadata["channels"] = [asdict(channel) for channel in image.channels]
     for key, name in TEXTS:

@@ -8,14 +8,13 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
+import numpy as np
 
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.tags import fitting_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import numpy as np
 
     from napari_vdsr.image import Image
 
@@ -32,11 +31,11 @@ def encode_png(pixels: np.ndarray, chunks: bytes) -> bytes:
     Parameters
     ----------
     pixels : numpy.ndarray
-        8 or 16-bit unsigned, (rows, columns) or (rows, columns, 3 or 4).
+        8 or 16-bit unsigned, (rows, columns) or (rows, columns, 2 to 4).
     chunks : bytes
         What goes along, from `png_chunks`.
     """
-    encoded = bytes(imagecodecs.png_encode(pixels))
+    encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels)))
     return encoded[:HEADER_BYTES] + chunks + encoded[HEADER_BYTES:]
 
 

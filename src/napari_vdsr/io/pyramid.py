@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_vdsr.alpha import full_opacity
+from napari_vdsr.nodata import missing_pixels, restore
+from napari_vdsr.normalize import to_dtype
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from napari_vdsr.image import Image
 
 # Levels stop where a plane fits onto any screen.
 SMALLEST = 512
@@ -41,7 +48,13 @@ def level_shapes(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
     return shapes
 
 
-def fill(levels: Sequence[Level], axes: str, start: Sequence[int], block: np.ndarray) -> None:
+def fill(
+    levels: Sequence[Level],
+    axes: str,
+    start: Sequence[int],
+    block: np.ndarray,
+    shrink: Callable[[np.ndarray, str], np.ndarray] | None = None,
+) -> None:
     """Write a block into all levels of a pyramid.
 
     Parameters
@@ -55,12 +68,99 @@ def fill(levels: Sequence[Level], axes: str, start: Sequence[int], block: np.nda
         divides it that is at least as large as the smallest level's reduction.
     block : numpy.ndarray
         Pixels, which reach the end of the image where their number is odd.
+    shrink : callable, optional
+        Used instead of `halve`; see `shrinking`.
     """
     for number, level in enumerate(levels):
         if number:
             start = [s // 2 if a in "YX" else s for s, a in zip(start, axes)]
-            block = halve(block, axes)
+            block = (shrink or halve)(block, axes)
         level[tuple(slice(s, s + n) for s, n in zip(start, block.shape))] = block
+
+
+def shrinking(image: Image) -> Callable[[np.ndarray, str], np.ndarray]:
+    """Return what halves the blocks of an image, by what its values mean.
+
+    Labels are those of one of the four pixels. Pixels without a measurement are in no mean,
+    and stay where all four are without one. Straight colours count by their opacity; with
+    alpha they must be whole along C.
+    """
+    if image.labels:
+        return _first
+    color, straight = image.is_rgb, image.has_alpha and image.alpha == "straight"
+    if image.nodata is not None or straight:
+        return partial(
+            _weighted_means,
+            nodata=image.nodata,
+            color=color,
+            full=full_opacity(image.dtype, image.bits) if straight else None,
+        )
+    return halve
+
+
+def _first(block: np.ndarray, axes: str) -> np.ndarray:
+    y, x = axes.index("Y"), axes.index("X")
+    index = [slice(None)] * block.ndim
+    index[y] = index[x] = slice(None, None, 2)
+    return block[tuple(index)]
+
+
+def _weighted_means(
+    block: np.ndarray, axes: str, *, nodata: float | None, color: bool, full: float | None
+) -> np.ndarray:
+    if color:  # samples are kept along C
+        channel = axes.index("C")
+        block = np.moveaxis(block, channel, -1)
+        axes = axes.replace("C", "") + "C"
+    lost = np.zeros(block.shape[:-1] if color else block.shape, bool)
+    if nodata is not None:
+        lost = missing_pixels(block, nodata, color=color)
+    weight = (~lost).astype(np.float64)
+    if color:
+        weight = weight[..., None]
+    values = np.where(weight > 0, block, 0).astype(np.float64)
+    if full is not None:
+        opacity = values[..., 3:] / full
+        weight = np.concatenate([np.repeat(weight * opacity, 3, axis=-1), weight], axis=-1)
+    weight = np.broadcast_to(weight, block.shape)
+    total, share = _sums(values * weight, axes), _sums(weight, axes)
+    first = _first(block, axes)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = total / share
+    unknown = share == 0
+    result = np.where(unknown, first, to_dtype(np.where(unknown, 0, means), block.dtype))
+    if nodata is not None:
+        result = restore(result, _lost_first(block, lost, axes, color=color), nodata, color=color)
+    return np.moveaxis(result, -1, channel) if color else result
+
+
+def _lost_first(block: np.ndarray, lost: np.ndarray, axes: str, *, color: bool) -> np.ndarray:
+    """Of four pixels a measured one, if there is one."""
+    chosen = _first(block, axes)
+    spatial = axes[:-1] if color else axes
+    for row, column in ((0, 1), (1, 0), (1, 1)):
+        index = [slice(None)] * len(spatial)
+        index[spatial.index("Y")] = slice(row, None, 2)
+        index[spatial.index("X")] = slice(column, None, 2)
+        other, there = block[tuple(index)], ~lost[tuple(index)]
+        place = tuple(slice(0, n) for n in there.shape)
+        part = chosen[place]
+        chosen = chosen.copy()
+        chosen[place] = np.where(there[..., None] if color else there, other, part)
+    return chosen
+
+
+def _sums(values: np.ndarray, axes: str) -> np.ndarray:
+    """Sums of 2 x 2 pixels; beyond the end there is nothing."""
+    y, x = axes.index("Y"), axes.index("X")
+    padding = [(0, n % 2 if i in (y, x) else 0) for i, n in enumerate(values.shape)]
+    values = np.pad(values, padding)
+    total: np.ndarray = np.zeros(())
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        index = [slice(None)] * values.ndim
+        index[y], index[x] = slice(row, None, 2), slice(column, None, 2)
+        total = total + values[tuple(index)]
+    return np.asarray(total)
 
 
 def halve(block: np.ndarray, axes: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ SAMPLES = {"RGB": 3, "RGBA": 4}
 DTYPES = {"I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16"}
 PNG16 = "16-bit PNG"
 PNG_GREY, PNG_GREY_ALPHA = 0, 4
+PNG_SIGNATURE = 8
+# Text and profiles come before the pixels; what is asked for here lies before them, too.
+MOST_CHUNKS = 10_000
 # warnings.catch_warnings changes the state of the whole process.
 _warnings_lock = RLock()
 
@@ -66,6 +70,8 @@ class Picture:
         Whether the first axis counts frames.
     first : int
         Number of the first picture in the file.
+    clear : int or None
+        The grey that a PNG declares to be transparent; `shape` then has four samples.
     recent : RecentArrays
         Frames decoded last.
     """
@@ -78,6 +84,7 @@ class Picture:
     orientation: int = 1
     movie: bool = False
     first: int = 0
+    clear: int | None = None
     recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
 
     @property
@@ -110,6 +117,8 @@ class Picture:
                 picture.seek(frame + self.first)
                 form = picture if picture.mode == self.mode else picture.convert(self.mode)
                 pixels = np.asarray(form)
+        if self.clear is not None:
+            pixels = _with_alpha(pixels, self.clear, self.dtype)
         turned = upright(pixels, "YXS"[: pixels.ndim], self.orientation)
         return np.asarray(turned, self.dtype)
 
@@ -167,6 +176,9 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
             source = _describe(path, stamp, picture)
             metadata, notes = picture_facts(stamp, picture)
             frames = getattr(picture, "n_frames", 1)
+            bits = _significant_bits(source, _sbit(stamp)) if picture.format == "PNG" else None
+            if source.shape[-1:] == (4,) and _is_grey_alpha(stamp, picture):
+                metadata["grey"] = True
     if frames > 1 and not source.movie:
         notes.append(f"only the first of {frames} pictures in the file is read")
     stored = "TYXS"[not source.movie : source.ndim + (not source.movie)]
@@ -179,7 +191,13 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
     chunks = (1, *source.shape[1:]) if source.movie else source.shape
     data = as_dask(source, chunks).transpose([named.letters.index(a) for a in letters])
     return Image(
-        data=data, axes=letters, name=name, metadata=metadata, notes=tuple(notes), files=(path,)
+        data=data,
+        axes=letters,
+        name=name,
+        metadata=metadata,
+        notes=tuple(notes),
+        files=(path,),
+        bits=bits,
     )
 
 
@@ -212,17 +230,48 @@ def pillow_tiff(path: str, shape: tuple[int, ...], page: int = 0) -> da.Array:
     return as_dask(source, shape)
 
 
+def _is_grey_alpha(stamp: Stamp, picture: PIL.Image.Image) -> bool:
+    if picture.format == "PNG":
+        return _png_header(stamp)[1] == PNG_GREY_ALPHA
+    return picture.mode in ("LA", "La")
+
+
+def _significant_bits(source: Picture, stored: int | None) -> int | None:
+    """Bits of a PNG that says how many its counts had, if it did not scale them up.
+
+    The format asks for samples to be scaled to their whole depth, but not all writers do.
+    """
+    if stored is None or not 0 < stored < 8 * source.dtype.itemsize:
+        return None
+    return stored if int(source[...].max()) < 2**stored else None
+
+
+def _sbit(stamp: Stamp) -> int | None:
+    """Return the significant bits of grey or of all three colours of a PNG, as it states them."""
+    depth, color_type = _png_header(stamp)
+    stated = _png_chunks(stamp).get("sBIT", b"")
+    number = {0: 1, 2: 3, 4: 1, 6: 3}.get(color_type, 0)
+    if depth < 8 or not number or len(stated) < number or len(set(stated[:number])) > 1:
+        return None
+    return stated[0]
+
+
 def _describe(path: str, stamp: Stamp, picture: PIL.Image.Image) -> Picture:
     """Decide in what form the pixels are given out."""
+    clear: int | None = None
     form = picture.format
     orientation = int(picture.getexif().get(274, 1) or 1) if form != "GIF" else 1
     movie = form == "GIF" and getattr(picture, "n_frames", 1) > 1
     depth, color_type = _png_header(stamp) if form == "PNG" else (8, 0)
     mode = _mode(path, picture, movie)
     dtype = np.dtype(DTYPES.get(mode, "uint8"))
-    if form == "PPM" and mode == "I":
-        dtype = np.dtype("uint16")  # its greatest value is 65535
-    samples = SAMPLES.get(mode, 0)
+    if form == "PNG" and color_type == PNG_GREY and "tRNS" in (chunks := _png_chunks(stamp)):
+        # Pillow knows it of 8 bits alone.
+        clear = int.from_bytes(chunks["tRNS"][:2], "big")
+        clear *= 255 // (2**depth - 1) if depth < 8 else 1
+        mode = "I;16" if depth == 16 else "L"
+        dtype = np.dtype(DTYPES.get(mode, "uint8"))
+    samples = 4 if clear is not None else SAMPLES.get(mode, 0)
     if depth == 16 and color_type != PNG_GREY:
         mode, dtype = PNG16, np.dtype("uint16")
         if color_type == PNG_GREY_ALPHA:
@@ -234,7 +283,32 @@ def _describe(path: str, stamp: Stamp, picture: PIL.Image.Image) -> Picture:
     shape = (*size, samples) if samples else size
     if movie:
         shape = (picture.n_frames, *shape)  # type: ignore[attr-defined]
-    return Picture(stamp, FORMATS, mode, shape, dtype, orientation, movie)
+    return Picture(stamp, FORMATS, mode, shape, dtype, orientation, movie, clear)
+
+
+def _with_alpha(grey: np.ndarray, clear: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Repeat the grey, and add an alpha of 0 where it is the one that is transparent."""
+    top = np.iinfo(dtype).max
+    alpha = np.where(grey == clear, 0, top)
+    return np.stack([grey, grey, grey, alpha], axis=-1).astype(dtype)
+
+
+def _png_chunks(stamp: Stamp) -> dict[str, bytes]:
+    """Return the small chunks that lie before the pixels of a PNG."""
+    found: dict[str, bytes] = {}
+    with stamp.open() as file:
+        file.seek(PNG_SIGNATURE)
+        for _ in range(MOST_CHUNKS):
+            head = file.read(8)
+            length, name = int.from_bytes(head[:4], "big"), head[4:].decode("latin-1")
+            if len(head) < 8 or name in ("IDAT", "IEND"):
+                break
+            if length <= 1024:
+                found[name] = file.read(length)
+                file.seek(4, os.SEEK_CUR)
+            else:
+                file.seek(length + 4, os.SEEK_CUR)
+    return found
 
 
 def _png_header(stamp: Stamp) -> tuple[int, int]:

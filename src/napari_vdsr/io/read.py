@@ -11,6 +11,8 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.failure import failure, reading
+from napari_vdsr.io.netpbm import MAGIC as NETPBM_MAGIC
+from napari_vdsr.io.netpbm import read_netpbm
 from napari_vdsr.io.omexml import companion, is_ome
 from napari_vdsr.io.raster import picture_provenance, read_picture
 from napari_vdsr.io.tiff import list_tiff, read_tiff_levels, tiff_provenance
@@ -18,20 +20,21 @@ from napari_vdsr.io.tiff import list_tiff, read_tiff_levels, tiff_provenance
 if TYPE_CHECKING:
     from napari_vdsr.errors import ImageFileError
     from napari_vdsr.image import Image
+    from napari_vdsr.nodata import Nodata
 
 TIFF_SUFFIXES = (
     ".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff",
     ".bif", ".gel", ".flex", ".dng",
 )  # fmt: skip
 PICTURE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pgm", ".ppm", ".pnm", ".webp",
-    ".jp2",
+    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pgm", ".ppm", ".pnm", ".pam",
+    ".webp", ".jp2",
 )  # fmt: skip
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PICTURE_MAGIC = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", b"P1", b"P2", b"P3", b"P4", b"P5",
-    b"P6", b"Pf", b"Py", b"RIFF", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+    b"P6", b"P7", b"Pf", b"Py", b"RIFF", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 
 
@@ -46,6 +49,8 @@ def read_image(
     axes: str | None = None,
     series: int | None = None,
     partial: bool = False,
+    nodata: Nodata = "auto",
+    labels: bool | None = None,
 ) -> Image:
     """Read an image file lazily.
 
@@ -56,7 +61,7 @@ def read_image(
     ----------
     path : str or Path
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
-        PGM, PPM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
+        PGM, PPM, PAM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
@@ -71,6 +76,12 @@ def read_image(
         longest run of frames or slices without gaps is read; if that would leave out more
         than half of the planes that are there, all are, and missing ones filled with 0 (or
         the file's value for "no data"). Notes say which are missing.
+    nodata : float, "auto" or None
+        Value of the pixels where nothing was measured, possibly NaN; "auto" for what the
+        file declares, None if every pixel is a measurement.
+    labels : bool, optional
+        Whether pixels are the numbers of objects, as in a segmentation; by default what the
+        file declares, which OME-Zarr alone can.
 
     Returns
     -------
@@ -101,8 +112,14 @@ def read_image(
 
     Indices of a palette are kept as intensities if its luminance rises or falls all
     along, as a display's does; other palettes are replaced by their colours.
+
+    Values are as stored, with one exception: grey and colours of less than 8 bits get the
+    whole range of 8, so that white is 255.
     """
-    return read_levels(path, axes=axes, series=series, partial=partial)[0]
+    levels = read_levels(
+        path, axes=axes, series=series, partial=partial, nodata=nodata, labels=labels
+    )
+    return levels[0]
 
 
 def read_levels(
@@ -111,12 +128,14 @@ def read_levels(
     axes: str | None = None,
     series: int | None = None,
     partial: bool = False,
+    nodata: Nodata = "auto",
+    labels: bool | None = None,
 ) -> list[Image]:
     """Read an image at every size that its file holds, lazily.
 
     Parameters
     ----------
-    path, axes, series, partial
+    path, axes, series, partial, nodata, labels
         See `read_image`.
 
     Returns
@@ -130,18 +149,24 @@ def read_levels(
     if is_zarr_folder(file):
         from napari_vdsr.io.zarr_read import read_zarr_levels  # zarr takes a while to import
 
-        return read_zarr_levels(file, axes=axes, series=series, name=name)
+        return read_zarr_levels(
+            file, axes=axes, series=series, name=name, nodata=nodata, labels=labels
+        )
     head = _head(file)
-    if head.startswith(TIFF_MAGIC):
-        return read_tiff_levels(file, axes=axes, series=series, name=name, partial=partial)
     if head.startswith(PICTURE_MAGIC):
         if series not in (None, 0):
             raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
-        return [read_picture(file, axes=axes, name=name)]
-    described = _described(file, head)
-    if described is not None:
-        return read_tiff_levels(described, axes=axes, series=series, name=name, partial=partial)
-    raise _unknown(file, head)
+        read = read_netpbm if head.startswith(NETPBM_MAGIC) else read_picture
+        image = read(file, axes=axes, name=name)
+        value = None if nodata == "auto" else nodata
+        return [image.with_(nodata=value, labels=bool(labels))]
+    described = file if head.startswith(TIFF_MAGIC) else _described(file, head)
+    if described is None:
+        raise _unknown(file, head)
+    return read_tiff_levels(
+        described, axes=axes, series=series, name=name, partial=partial,
+        nodata=nodata, labels=bool(labels),
+    )  # fmt: skip
 
 
 def list_series(path: str | Path) -> list[SeriesInfo]:
@@ -227,7 +252,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     head = _head(file)
     if head.startswith(TIFF_MAGIC):
         return tiff_provenance(file)
-    if head.startswith(PICTURE_MAGIC):
+    if head.startswith(PICTURE_MAGIC) and not head.startswith(NETPBM_MAGIC):
         return picture_provenance(file)
     return None
 

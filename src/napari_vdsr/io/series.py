@@ -13,6 +13,7 @@ from napari_vdsr.io.checks import check_pages
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.holes import Holes, refused
 from napari_vdsr.io.lazy import Stack, match_page_axes
+from napari_vdsr.io.meaning import blank_value
 from napari_vdsr.io.omexml import MOST_PLANES
 from napari_vdsr.io.pages import JPEG, MISSING, Pages, Stamp
 
@@ -83,7 +84,7 @@ def file_of(path: str, page: TiffPage | TiffFrame) -> str:
 
 def _contiguous(path: str, series: TiffPageSeries) -> Pages | None:
     """Return the pages of a series that is one uncompressed block, perhaps with one IFD."""
-    if series.is_multifile or series.dataoffset is None:
+    if series.is_multifile or not series.dataoffset:
         return None
     page = series.keyframe
     # Levels of a pyramid do not say that they lie in several files.
@@ -176,7 +177,7 @@ def _pages(
         tiled=tiled,
         raw=raw,
         dtype=np.dtype(page.dtype),
-        fill=page.nodata,
+        fill=blank_value(page),
     )
 
 

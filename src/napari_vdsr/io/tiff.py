@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile
 from tifffile.tifffile import shaped_description_metadata
@@ -17,6 +18,13 @@ from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.holes import salvage
 from napari_vdsr.io.imagej import imagej_facts
 from napari_vdsr.io.lazy import as_dask, chunk_shape
+from napari_vdsr.io.meaning import (
+    alpha_of,
+    declared_nodata,
+    expanded,
+    has_colors,
+    is_grey_alpha,
+)
 from napari_vdsr.io.ome import ome_facts, ome_provenance
 from napari_vdsr.io.omexml import is_ome
 from napari_vdsr.io.opening import letters_of, opened
@@ -31,17 +39,24 @@ from napari_vdsr.io.tags import read_tags
 from napari_vdsr.io.vendor import content_format, vendor_facts
 
 if TYPE_CHECKING:
-    import dask.array as da
     from tifffile import TiffPage, TiffPageSeries
 
     from napari_vdsr.io.choice import SeriesInfo
     from napari_vdsr.io.holes import Holes
     from napari_vdsr.io.lazy import Stack
     from napari_vdsr.io.opening import Opened
+    from napari_vdsr.nodata import Nodata
 
 
 def read_tiff_levels(
-    path: str, *, axes: str | None, series: int | None, name: str, partial: bool = False
+    path: str,
+    *,
+    axes: str | None,
+    series: int | None,
+    name: str,
+    partial: bool = False,
+    nodata: Nodata = "auto",
+    labels: bool = False,
 ) -> list[Image]:
     """Read one series of a TIFF file at every size that the file holds, lazily.
 
@@ -57,6 +72,10 @@ def read_tiff_levels(
         Name of the resulting images.
     partial : bool
         Whether planes may be missing.
+    nodata : float, "auto" or None
+        Value of pixels without a measurement, instead of the file's own.
+    labels : bool
+        Whether pixels are numbers of objects.
 
     Returns
     -------
@@ -99,8 +118,11 @@ def read_tiff_levels(
             files = tuple(dict.fromkeys((*files, *found.sources)))
             known = facts if whole else Facts()
             images.append(
-                _assemble(path, files, data, level.axes, page, chosen.kind, known, axes, name)
-            )
+                _assemble(
+                    path, files, data, level.axes, page, chosen.kind, known, axes, name,
+                    nodata=nodata, labels=labels,
+                )
+            )  # fmt: skip
         return images
 
 
@@ -183,9 +205,17 @@ def _assemble(
     facts: Facts,
     axes: str | None,
     name: str,
+    *,
+    nodata: Nodata,
+    labels: bool,
 ) -> Image:
     """Bring stored pixels into the order and form of an `Image`."""
-    color = page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
+    missing = declared_nodata(path, page, facts, nodata)
+    data, factor = expanded(data, page, facts, labels=labels)
+    color = has_colors(page, facts.metadata.get("imagej"), stored, data.shape)
+    if axes is None and is_grey_alpha(page, stored, data.shape):
+        data, color = da.take(data, [0, 0, 0, 1], axis=stored.index("S")), True
+        facts.metadata["grey"] = True
     if axes is None:
         named = name_axes(
             stored, data.shape, color=color, stack="ZTC" if kind == "imagej" else "TZC"
@@ -204,12 +234,11 @@ def _assemble(
             turned = {swapped.get(a, a): s for a, s in sizes.items()}
             sizes.clear()
             sizes.update(turned)
-    if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags:
+    if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and factor == 1:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
-        data, letters = _apply_palette(data, letters, page, kind, facts)
-    if "S" in letters and page.extrasamples:
-        facts.metadata["extrasamples"] = tuple(int(e) for e in page.extrasamples)
+        data, letters = _apply_palette(data, letters, page, kind, facts, missing)
+        missing = missing if letters[-1] != "S" else None
     image = Image(
         data=data,
         axes=letters,
@@ -221,6 +250,10 @@ def _assemble(
         metadata=facts.metadata,
         notes=tuple(facts.notes),
         files=files,
+        nodata=missing if missing is None or factor == 1 else missing * factor,
+        labels=labels,
+        bits=facts.bits,
+        alpha="straight" if page.photometric == PHOTOMETRIC.PALETTE else alpha_of(page),
     )
     known = any(channel != Channel() for channel in facts.channels)
     if known and len(facts.channels) == image.size("C") and not image.is_rgb:
@@ -229,22 +262,30 @@ def _assemble(
 
 
 def _apply_palette(
-    data: da.Array, letters: str, page: TiffPage, kind: str, facts: Facts
+    data: da.Array, letters: str, page: TiffPage, kind: str, facts: Facts, missing: float | None
 ) -> tuple[da.Array, str]:
-    """Keep indices that are intensities; replace others by their colours."""
+    """Keep indices that are intensities; replace others by their colours.
+
+    An index that stands for no measurement gets a colour that is transparent.
+    """
     colormap = np.asarray(page.colormap)
     if data.dtype.kind != "u" or "S" in letters or data.dtype.itemsize > 2:
         return data, letters
     if kind == "imagej" or is_display_map(colormap):
         facts.metadata["colormap"] = full_map(colormap, data.dtype)
         return data, letters
+    facts.bits = None
     table = color_table(colormap)
+    if missing is not None and missing in range(len(table)):
+        opaque = np.full((len(table), 1), np.iinfo(table.dtype).max, table.dtype)
+        opaque[int(missing)] = 0
+        table = np.hstack([table, opaque])
     colors = data.map_blocks(
         look_up,
         table,
         dtype=table.dtype,
         new_axis=data.ndim,
-        chunks=(*data.chunks, (3,)),
+        chunks=(*data.chunks, (table.shape[1],)),
         meta=np.empty((0,) * (data.ndim + 1), table.dtype),
     )
     return colors, letters + "S"

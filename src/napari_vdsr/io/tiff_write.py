@@ -15,6 +15,7 @@ from tifffile import TiffWriter
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.palette import full_map
 from napari_vdsr.io.tags import write_tags
+from napari_vdsr.nodata import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,8 @@ UNTILED_BYTES = 2**20
 # Offsets of a classic TIFF have 32 bits; some room is left for metadata.
 DIRECTORY_BYTES = 512
 CLASSIC_BYTES = 3_900_000_000
-UNASSOCIATED_ALPHA = 2
+GDAL_NODATA = 42113
+ALPHA_TAGS = {"straight": 2, "premultiplied": 1, "none": 0}
 DATETIME = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 COMPRESSIONS = {"zlib": "adobe_deflate", "zstd": "zstd"}
 
@@ -154,10 +156,14 @@ def common_tags(image: Image, software: str) -> dict[str, Any]:
     if image.is_rgb:
         tags |= {"photometric": "rgb", "planarconfig": "contig"}
         if image.size("S") == 4:
-            kinds = image.metadata.get("extrasamples", ())
-            tags["extrasamples"] = kinds if len(kinds) == 1 else (UNASSOCIATED_ALPHA,)
+            tags["extrasamples"] = (ALPHA_TAGS[image.alpha],)
+    elif image.axes[-1] == "S":  # grey and its opacity
+        tags |= {"planarconfig": "contig", "extrasamples": (ALPHA_TAGS[image.alpha],)}
     elif image.metadata.get("photometric") == "miniswhite":
         tags["photometric"] = "miniswhite"
+    if image.nodata is not None:
+        text = written(image.nodata)
+        tags["extratags"] = [*tags.get("extratags", ()), (GDAL_NODATA, "s", 0, text, True)]
     colormap = usable_colormap(image)
     if colormap is not None:
         tags |= {"photometric": "palette", "colormap": colormap}

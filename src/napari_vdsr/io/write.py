@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import dask.array as da
 import numpy as np
 
 from napari_vdsr.advice import Remedy
+from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.atomic import unwritable, whole_file, whole_folder
 from napari_vdsr.io.axes import plane_last
@@ -132,7 +134,12 @@ def write_image(
             if error is bands.failure:
                 raise
             raise unwritable(target, error) from error
-    return (*([told] if told else ()), *losses(image, kind), *renamed_axes(image, ready))
+    return (
+        *([told] if told else ()),
+        *losses(image, kind),
+        *value_losses(image, kind),
+        *renamed_axes(image, ready),
+    )
 
 
 def _format_of(target: Path, image: Image, compression: str | None) -> tuple[Format, str]:
@@ -204,7 +211,27 @@ def arranged(target: Path, image: Image, kind: str) -> Image:
     data: Any = image.data
     data = data.transpose([axes.index(a) for a in order])
     _check_holds(target, image, kind, order)
+    if kind == "png" and image.has_alpha and image.alpha == "premultiplied":
+        full = full_opacity(image.dtype, image.bits)
+        data = _lazy(data).map_blocks(divided, full, dtype=image.dtype)
+    if image.has_alpha and image.metadata.get("grey") and kind in ("png", "tiff"):
+        data = data[..., [0, 3]]
     return image.with_(data=data, axes=order)
+
+
+def _lazy(data: Any) -> da.Array:
+    return data if isinstance(data, da.Array) else da.from_array(data)
+
+
+def value_losses(image: Image, kind: str) -> tuple[str, ...]:
+    """Say what a format cannot tell about the meaning of pixels."""
+    losses = []
+    if image.nodata is not None and kind == "png":
+        losses.append(f"PNG does not say that {image.nodata:g} stands for nodata")
+    if image.bits and kind in ("png", "imagej"):
+        name = "PNG" if kind == "png" else "ImageJ TIFF"
+        losses.append(f"{name} does not say that {image.bits} bits are significant")
+    return tuple(losses)
 
 
 def _onto_tzc(target: Path, axes: str, kind: str) -> str:
@@ -241,6 +268,8 @@ def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
         raise failure(target, refusal, remedy)
     if kind == "png" and name not in ("uint8", "uint16"):
         raise failure(target, f"PNG holds uint8 and uint16, not {name}", remedy)
+    if kind == "png" and image.size("S") == 4 and image.is_rgb and not image.has_alpha:
+        raise failure(target, "PNG holds opacity, and no other fourth band", remedy)
     planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
     if kind == "png" and planes != 1:
         raise failure(

@@ -94,7 +94,7 @@ def check_name(path: str, name: str) -> None:
         raise damaged(path, f"refers to another folder: {name}")
 
 
-def check_array(path: str, name: str, array: Any) -> None:
+def check_array(path: str, name: str, array: Any, *, labels: bool = False) -> None:
     """Refuse an array whose shape, chunks, codecs or dtype cannot be read.
 
     Raises
@@ -104,7 +104,8 @@ def check_array(path: str, name: str, array: Any) -> None:
     """
     if not isinstance(array, zarr.Array):
         raise damaged(path, f"{name!r} is no array")
-    check_dtype(array.dtype, path)
+    if not (labels and array.dtype.kind == "b"):
+        check_dtype(array.dtype, path)
     if not 2 <= array.ndim <= MOST_AXES:
         raise damaged(path, f"an array of {array.ndim} dimensions")
     for codec in _codec_names(array.metadata.to_dict()):

@@ -21,6 +21,7 @@ from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with
 from napari_vdsr.io.facts import Facts, display_range
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
+from napari_vdsr.io.meaning import parsed
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.units import to_seconds
 from napari_vdsr.io.zarr_checks import (
@@ -34,6 +35,9 @@ from napari_vdsr.io.zarr_store import WatchedStore
 
 if TYPE_CHECKING:
     import dask.array as da
+
+    from napari_vdsr.image import Alpha
+    from napari_vdsr.nodata import Nodata
 
 CHUNK_BYTES = 2**22
 BEFORE_AXES = "TCZYX"  # what versions 0.1 and 0.2 always have
@@ -81,7 +85,15 @@ class ZarrSource:
         return self.store.token(self.array.path)
 
 
-def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: str) -> list[Image]:
+def read_zarr_levels(
+    path: str,
+    *,
+    axes: str | None,
+    series: int | None,
+    name: str,
+    nodata: Nodata = "auto",
+    labels: bool | None = None,
+) -> list[Image]:
     """Read one multiscale image of an OME-Zarr folder, lazily.
 
     Parameters
@@ -94,6 +106,10 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
         Which of several images in the folder; None for the main one.
     name : str
         Name of the resulting images.
+    nodata : float, "auto" or None
+        Value of pixels without a measurement, instead of what the arrays declare.
+    labels : bool or None
+        Whether pixels are numbers of objects; None for what the folder declares.
 
     Returns
     -------
@@ -119,7 +135,9 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
         stored, facts = _axes(path, multiscales, axes)
         facts.metadata |= _texts(attributes)
         names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
-        arrays = [_array(path, group, name) for name in names]
+        declared = attributes.get("image-label")
+        as_labels = labels if labels is not None else isinstance(declared, dict)
+        arrays = [_array(path, group, name, labels=as_labels) for name in names]
         for array in arrays:
             if array.ndim != len(stored):
                 raise damaged(path, f"an array of {array.ndim} dimensions, but axes {stored!r}")
@@ -132,6 +150,10 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
         letters = plane_last(letters)
         order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
         levels = [_lazy(store, array).transpose(order) for array in arrays]
+        if as_labels:
+            levels = [_numbers(level) for level in levels]
+            if isinstance(declared, dict):
+                facts.metadata["labels"] = declared
         image = Image(
             data=levels[0],
             axes=letters,
@@ -143,6 +165,10 @@ def read_zarr_levels(path: str, *, axes: str | None, series: int | None, name: s
             metadata=facts.metadata | ({} if number is None else {"series": number}),
             notes=(*filter(None, (told,)), *facts.notes, *notes),
             files=(path,),
+            nodata=_declared_nodata(attributes, arrays[0]) if nodata == "auto" else nodata,
+            labels=as_labels,
+            bits=_bits(attributes, arrays[0].dtype),
+            alpha=_alpha(attributes),
         )
         image = image.with_(channels=() if rgb else _channels(attributes, image.size("C")))
     return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
@@ -154,6 +180,45 @@ def _texts(attributes: dict[str, Any]) -> dict[str, str]:
     found = own if isinstance(own, dict) else {}
     keys = ("description", "acquired", "datetime")
     return {key: found[key] for key in keys if isinstance(found.get(key), str)}
+
+
+def _numbers(level: da.Array) -> da.Array:
+    """Masks of true and false as numbers."""
+    return level.astype(np.uint8) if level.dtype.kind == "b" else level
+
+
+def _declared_nodata(attributes: dict[str, Any], array: Any) -> float | None:
+    """Return what stands for no measurement, as this package or xarray's users declare it.
+
+    The fill value of an array alone says only what chunks that are not there hold.
+    """
+    own = attributes.get(KEY)
+    stated = [own.get("nodata")] if isinstance(own, dict) else []
+    stated += [array.attrs.get(key) for key in ("_FillValue", "missing_value", "nodata")]
+    for value in stated:
+        try:
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                return parsed(str(value))
+        except ValueError:
+            continue
+    return None
+
+
+def _bits(attributes: dict[str, Any], dtype: np.dtype[Any]) -> int | None:
+    own = attributes.get(KEY)
+    bits = own.get("bits") if isinstance(own, dict) else None
+    usable = isinstance(bits, int) and dtype.kind == "u" and 0 < bits < 8 * dtype.itemsize
+    return bits if usable else None
+
+
+def _alpha(attributes: dict[str, Any]) -> Alpha:
+    own = attributes.get(KEY)
+    match own.get("alpha") if isinstance(own, dict) else None:
+        case "premultiplied":
+            return "premultiplied"
+        case "none":
+            return "none"
+    return "straight"
 
 
 def zarr_provenance(path: str) -> dict[str, Any] | None:
@@ -271,13 +336,13 @@ def _ome(group: Any) -> dict[str, Any]:
     return {**attributes, **inner} if isinstance(inner, dict) else attributes
 
 
-def _array(path: str, group: Any, name: str) -> Any:
+def _array(path: str, group: Any, name: str, *, labels: bool = True) -> Any:
     check_name(path, name)
     try:
         array = group[name]
     except KeyError as error:
         raise damaged(path, f"its array {name!r} is missing") from error
-    check_array(path, name, array)
+    check_array(path, name, array, labels=labels)
     return array
 
 

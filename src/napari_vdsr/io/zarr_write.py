@@ -14,10 +14,10 @@ import zarr
 
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.provenance import KEY, plain_values
-from napari_vdsr.io.pyramid import fill, level_shapes
+from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari_vdsr.image import Channel, Image
@@ -42,11 +42,14 @@ class ZarrLevels:
         Of the arrays: T, C, Z, Y, X, those that the image has.
     order : tuple of int
         For each of these, the dimension of the image's own array.
+    shrink : callable or None
+        What makes the smaller levels; see `shrinking`.
     """
 
     arrays: list[Any]
     axes: str
     order: tuple[int, ...]
+    shrink: Callable[[np.ndarray, str], np.ndarray] | None = None
 
     def put(self, start: tuple[int, ...], block: np.ndarray) -> None:
         """Write a block of the image, in the image's own order of axes, into all levels.
@@ -59,7 +62,7 @@ class ZarrLevels:
             Pixels; 512 times a whole number of rows and columns, but for the last ones.
         """
         first = [start[i] for i in self.order]
-        fill(self.arrays, self.axes, first, block.transpose(self.order))
+        fill(self.arrays, self.axes, first, block.transpose(self.order), self.shrink)
 
 
 def write_zarr(
@@ -108,7 +111,7 @@ def create_zarr(
                 dtype=image.dtype.newbyteorder("="),
                 chunks=tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level, axes)),
                 dimension_names=[a.lower() for a in axes],
-                fill_value=0,
+                fill_value=_fill_value(image),
             )
         )
     own: dict[str, Any] = {"software": software}
@@ -116,11 +119,33 @@ def create_zarr(
         own["provenance"] = plain_values(provenance)
     if image.is_rgb:
         own["rgb"] = True
+        if image.size("S") == 4 and image.alpha != "straight":
+            own["alpha"] = image.alpha
+    if image.nodata is not None:
+        own["nodata"] = _in_json(image.nodata)
+    if image.bits:
+        own["bits"] = image.bits
     for key in TEXTS:
         if image.metadata.get(key):
             own[key] = str(image.metadata[key])
     group.attrs.update({"ome": _ome(image, axes, len(arrays)), KEY: own})
-    return ZarrLevels(arrays, axes, order)
+    return ZarrLevels(arrays, axes, order, shrinking(image))
+
+
+def _fill_value(image: Image) -> Any:
+    """What chunks that are not there hold: no measurement, if the type can say so."""
+    if image.nodata is None:
+        return 0
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return image.dtype.type(image.nodata)
+    info = np.iinfo(image.dtype)
+    whole = math.isfinite(image.nodata) and int(image.nodata) == image.nodata
+    return int(image.nodata) if whole and info.min <= image.nodata <= info.max else 0
+
+
+def _in_json(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
 
 
 def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
@@ -142,10 +167,14 @@ def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
             }
             for number in range(levels)
         ],
-        "type": "mean",
+        "type": "nearest" if image.labels else "mean",
     }
     ome: dict[str, Any] = {"version": VERSION, "multiscales": [multiscales]}
-    channels = _omero(image)
+    if image.labels:
+        source = image.metadata.get("labels")
+        kept = dict(source) if isinstance(source, dict) else {}
+        ome["image-label"] = {key: kept[key] for key in ("colors", "properties") if key in kept}
+    channels = _omero(image) if not image.labels else []
     if channels:
         ome["omero"] = {"channels": channels, "rdefs": {"model": "color"}}
     return ome

@@ -10,6 +10,7 @@ from scipy.optimize import least_squares
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import read_image
+from napari_vdsr.normalize import unmeasured
 from napari_vdsr.training.degradation import Noise
 
 if TYPE_CHECKING:
@@ -141,6 +142,9 @@ def noise_of_stack(path: Path, offset: float = 0.0) -> Noise:
         If it cannot be read.
     """
     image = read_image(path)
+    reason = unmeasured(image)
+    if reason:
+        raise TrainingError(f"{path}: {reason}. Crop it, or choose another file.")
     if image.is_rgb or image.size("C") > 1:
         raise TrainingError(f"{path}: has several channels. Save the frames of one of them.")
     stack = image.data.reshape(-1, *image.shape[-2:])

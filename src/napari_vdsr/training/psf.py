@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import read_image
+from napari_vdsr.normalize import unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,9 @@ def read_psf(path: Path) -> NDArray[np.float64]:
         If the file cannot be read.
     """
     image = read_image(path)
+    reason = unmeasured(image)
+    if reason:
+        raise TrainingError(f"{path}: {reason}. Crop it, or choose another file.")
     if image.is_rgb or image.size("C") > 1:
         raise TrainingError(
             f"{path}: a point-spread function is one plane or one z-stack; this is {image.shape} "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import NonFiniteError, TrainingError
-from napari_vdsr.normalize import Range, measure
+from napari_vdsr.normalize import Range, measure, unmeasured
 from napari_vdsr.training.fields import GIB, Field, FieldSet, is_constant, opened
 from napari_vdsr.training.pairing import paired
 
@@ -165,6 +165,9 @@ def _unloaded(field: Field) -> Field:
 def _fields(path: Path, channel: str, series: int) -> Iterator[Field]:
     """All fields of a file, not read yet."""
     image = opened(path, series)
+    reason = unmeasured(image)
+    if reason:
+        raise TrainingError(f"{path}: {reason}.", Remedy.REPAIR, name=path.name)
     ranges = _ranges(image, path)
     channels = chosen_channels(image, channel, path)
     axes = [axis for axis in image.axes if axis not in "YXS"]
