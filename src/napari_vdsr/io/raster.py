@@ -283,7 +283,7 @@ def _describe(path: str, stamp: Stamp, picture: PIL.Image.Image) -> Picture:
     shape = (*size, samples) if samples else size
     if movie:
         shape = (picture.n_frames, *shape)  # type: ignore[attr-defined]
-    return Picture(stamp, FORMATS, mode, shape, dtype, orientation, movie, clear)
+    return Picture(stamp, FORMATS, mode, shape, dtype, orientation, movie, clear=clear)
 
 
 def _with_alpha(grey: np.ndarray, clear: int, dtype: np.dtype[Any]) -> np.ndarray:
