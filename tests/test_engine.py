@@ -213,7 +213,7 @@ def test_a_model_that_keeps_the_size():
     model = Model(SHALLOW.network, ModelCard(name="d", architecture="vdsr", scales=(1.0,)))
     result = compute(Image(data=plane, axes="YX"), model, 1, tile=9, normalize=(0, 1))
     np.testing.assert_allclose(result, whole_image(model, plane, 1), atol=1e-5)
-    with pytest.raises(ScaleError, match="pass 1, since it changes no size"):
+    with pytest.raises(ScaleError, match="is 1, since it changes no size"):
         upscale(Image(data=plane, axes="YX"), model, 2)
 
 

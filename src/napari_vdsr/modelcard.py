@@ -98,14 +98,13 @@ def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
     keeps_size = 1 in card.scales
     if 1 <= min(scale) and max(scale) <= largest and (keeps_size or scale != (1, 1)):
         return
-    allowed = f"numbers from 1 to {largest:g}, e.g. {largest:g} or {largest:g},1 (Y,X)"
+    allowed = f"allowed for each of Y and X is 1 to {largest:g}"
     if largest == 1:
-        allowed = "1, since it changes no size"
+        allowed = "allowed is 1, since it changes no size"
     elif not keeps_size:
-        allowed += ", at least one above 1"
+        allowed += ", and more than 1 for one of them"
     raise ScaleError(
-        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {got(card.name)}: "
-        f"pass {allowed}."
+        f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {got(card.name)}: {allowed}."
     )
 
 

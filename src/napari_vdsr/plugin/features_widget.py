@@ -53,7 +53,11 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
         )
         wrap(self.about)
         super().__init__(
-            [Form([self.layer, self.model, self.scale, self.number]), self.row, self.about]
+            [
+                Form([self.layer, self.model, self.model.about, self.scale, self.number]),
+                self.row,
+                self.about,
+            ]
         )
         self.show_button.changed.connect(self.show_features)
         Leaving(self, self._close_down)

@@ -279,11 +279,18 @@ class LayerBox(_Kept, ComboBox):
 
 
 class ModelBox(ComboBox):
-    """Choice of a bundled model, or of a model file."""
+    """Choice of a bundled model, or of a model file.
+
+    Attributes
+    ----------
+    about : magicgui.widgets.Label
+        What the chosen model says of itself, to stand below.
+    """
 
     def __init__(self, label: str = "Model", default: str = "vdsr", **options: Any) -> None:
         self._files: list[Path] = []
         self._last = default
+        self.about = Label(label="", value="")
         super().__init__(
             label=label,
             choices=self._names,
@@ -292,7 +299,21 @@ class ModelBox(ComboBox):
             **options,
         )
         narrow(self)
+        wrap(self.about)
         self.changed.connect(self._on_changed)
+        self.changed.connect(self._tell_about)
+        self._tell_about()
+
+    def reset_choices(self, *_: Any) -> None:
+        super().reset_choices()
+        self._tell_about()
+
+    def _tell_about(self, _: Any = None) -> None:
+        """Say of the chosen model, and of each in the list, what it is for."""
+        for index in range(self.native.count()):
+            name = self.choices[index]
+            self.native.setItemData(index, _description(name), Qt.ItemDataRole.ToolTipRole)
+        self.about.value = _description(self.value)
 
     def _names(self, _: Any = None) -> list[tuple[str, str]]:
         bundled = [card.name for card in list_models()]
@@ -329,6 +350,17 @@ class ModelBox(ComboBox):
                 show_error(say(error))
 
 
+def _description(model: str | None) -> str:
+    """One line of a model's card; nothing of what is no model."""
+    if model in (None, CHOOSE):
+        return ""
+    cards = {card.name: card for card in list_models()}
+    try:
+        return (cards.get(model) or read_card(Path(model))).description
+    except VdsrError as error:
+        return say(error)
+
+
 class TaskRow(Container):
     """Buttons, a progress bar and a line of text for work in another thread.
 
@@ -347,6 +379,7 @@ class TaskRow(Container):
 
     def __init__(self, buttons: list[PushButton]) -> None:
         self.buttons = buttons
+        self._allowed = dict.fromkeys(map(id, buttons), True)
         self.cancel_button = PushButton(text="Cancel", enabled=False)
         row = Container(widgets=[*buttons, self.cancel_button], layout="horizontal", labels=False)
         row.margins = (0, 0, 0, 0)
@@ -475,8 +508,13 @@ class TaskRow(Container):
         self.closed = True
         self.cancel()
 
+    def allow(self, button: PushButton, allowed: bool) -> None:
+        """Let a button be pressed while nothing runs, or not."""
+        self._allowed[id(button)] = allowed
+        button.enabled = allowed and not self.busy
+
     def _set_running(self, running: bool) -> None:
         for button in self.buttons:
-            button.enabled = not running
+            button.enabled = self._allowed[id(button)] and not running
         self.cancel_button.enabled = running
         self.bar.visible = running

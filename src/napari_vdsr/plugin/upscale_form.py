@@ -70,7 +70,7 @@ class UpscaleForm(Dock):
         self._build()
         super().__init__(
             widgets=[
-                Form([self.layer, self.model, self.scale]),
+                Form([self.layer, self.model, self.model.about, self.scale]),
                 self.advanced,
                 self.settings,
                 Form([self.info]),
@@ -81,7 +81,8 @@ class UpscaleForm(Dock):
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
         for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
-                      self.precision, self.ensemble, self.output, self.residual,
+                      self.precision, self.ensemble, self.normalize, self.fill, self.path,
+                      self.output, self.residual,
                       self.consistency):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
@@ -228,10 +229,30 @@ class UpscaleForm(Dock):
         self.path.visible = self.advanced.value and self.output.value == job.ZARR
         for box in (self.residual, self.consistency):
             box.enabled = self.output.value != job.LAZY
-        if not self.row.busy:
-            ready = self.layer.value is not None and self.model.value != CHOOSE
-            self.run_button.enabled = self.preview_button.enabled = ready
-        self.info.value = self._describe()
+        text, (preview, run) = self._describe(), self._refusals()
+        chosen = self.layer.value is not None and self.model.value != CHOOSE
+        self.row.allow(self.preview_button, chosen and not preview)
+        self.row.allow(self.run_button, chosen and not run)
+        if preview and chosen:
+            text = preview
+        elif run and chosen:
+            text += f"\n{run}"
+        self.info.value = text
+
+    def _refusals(self) -> tuple[str, str]:
+        """Why there would be no preview, and why no run; empty where there would be one."""
+        try:
+            request = self.request()
+        except VdsrError as error:
+            return (say(error),) * 2
+        try:
+            self.check_run(request)
+        except VdsrError as error:
+            return "", say(error)
+        return "", ""
+
+    def check_run(self, request: job.Request) -> None:
+        """Raise ``UsageError`` if this computer cannot hold the result."""
 
     def learn(self, request: job.Request, speed: float, device: str) -> None:
         """Keep what a preview or a run has shown of this computer.
@@ -287,6 +308,7 @@ class UpscaleForm(Dock):
             lines.append(f"About {duration(pixels / speed)} on {device}.")
         else:
             lines.append("A preview tells how long it takes.")
+        lines += [f"{note[:1].upper()}{note[1:]}." for note in map(say, image.notes)]
         if wrong_layer:
             lines.append(wrong_layer)
         return "\n".join(lines)

@@ -136,7 +136,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         """Upscale the whole layer."""
         try:
             request = self.request()
-            _check_memory(request)
+            self.check_run(request)
         except VdsrError as error:
             self.row.refuse(error)
             return
@@ -149,6 +149,17 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
             on_done=partial(self._on_done, request),
             on_stopped=self._remove_layers,
         )
+
+    def check_run(self, request: job.Request) -> None:
+        """Raise ``UsageError`` if the result does not fit into the memory that is free."""
+        if request.output != job.MEMORY:
+            return
+        free = psutil.virtual_memory().available
+        if request.result_bytes() > SHARE * free:
+            raise UsageError(
+                f"The result takes {size(request.result_bytes())} of memory, and {size(free)} are "
+                f"free. Choose {job.ZARR!r} as output, under Advanced."
+            )
 
     def _on_report(self, request: job.Request, report: Any) -> None:
         if isinstance(report, job.Opened):
@@ -289,15 +300,3 @@ def _difference() -> dict[str, Any]:
         "contrast_limits": (-1.0, 1.0),
         "blending": "translucent",
     }
-
-
-def _check_memory(request: job.Request) -> None:
-    """Raise ``UsageError`` if the result does not fit into the memory that is free."""
-    if request.output != job.MEMORY:
-        return
-    free = psutil.virtual_memory().available
-    if request.result_bytes() > SHARE * free:
-        raise UsageError(
-            f"The result takes {size(request.result_bytes())} of memory, and {size(free)} are "
-            f"free. Choose {job.ZARR!r} as output, under Advanced."
-        )
