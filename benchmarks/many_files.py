@@ -87,7 +87,7 @@ def make(folder, files, damaged):
     random = np.random.default_rng(0)
     kinds = list(DAMAGE.values())
     every = files // damaged if damaged else files + 1
-    names = set()
+    names: set[str] = set()
     for number in range(files):
         pixels = random.integers(0, 4000, SIZE).astype("u2")
         form = (".tif", ".ome.tif", ".png", "-zlib.tif")[number % 4]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_vdsr.showing import in_markdown, shown
+from napari_vdsr.showing import in_figure, in_markdown, shown
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,13 @@ def test_names_do_nothing_but_show_themselves(name, wanted):
 
 
 def test_names_are_no_markup():
-    name = "a|b_c*<img src=x>[x](http://y)`$.tif\n# Title"
+    name = "a|_b_*<img src=x>[x](http://y)`$&lt;~~.tif\n# Title"
     text = in_markdown(name)
     assert "\n" not in text
-    for character in "|_*<>[]`$#":
-        assert f"\\{character}" in text
+    for character in "|_*<>[]`$&~":
+        assert text.count(f"\\{character}") == text.count(character) > 0
+    assert in_markdown("img_01 (x2).png") == "img_01 (x2).png"
+
+
+def test_names_are_no_formulas():
+    assert in_figure("a$x_1$.tif") == r"a\$x_1\$.tif"

@@ -74,3 +74,16 @@ def test_untrained_scale_is_marked(form):
 def test_unknown_form():
     with pytest.raises(UsageError, match="'html' is unknown; allowed are text, csv"):
         format_rows(ROWS, "html")
+
+
+def test_names_in_tables_are_shown_and_no_markup():
+    name = "a|b\n\x1b[31m"
+    row = Row(
+        model=name, dataset=name, scale=2, trained=True, images=1, psnr=30.0, ssim=0.9, mae=1.0,
+        mse=2.0, gain=1.0, seconds=0.1, per_image={},
+    )  # fmt: skip
+    for form in ("text", "csv", "markdown", "json"):
+        table = format_rows([row], form)
+        assert "\x1b" not in table
+    assert r"a\|b\\n" in format_rows([row], "markdown")
+    assert len(format_rows([row], "csv").split("\n")) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from napari_vdsr import __version__
+from napari_vdsr import __version__, showing
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.drawing import (
     ACCENT,
@@ -133,9 +133,10 @@ def compare(
         _check_crop(crop, truth)
     panels = _panels(truth, models, scale, device, precision)
     crop = crop or choose_crop(truth.luma, panels, scale)
-    figure = _draw(panels, f"{truth.path.name}, ×{scale}", crop)
+    figure = _draw(panels, f"{showing.in_figure(truth.path.name)}, ×{scale}", crop)
     hashes = "".join(f", {m.name} {m.card.sha256[:12]}" for m in models)
-    title = f"{truth.path.name} x{scale}{hashes}; protocol {PROTOCOL}; napari-vdsr {__version__}"
+    name = showing.shown(truth.path.name)
+    title = f"{name} x{scale}{hashes}; protocol {PROTOCOL}; napari-vdsr {__version__}"
     save_figure(figure, output, title=title, dpi=DPI)
     return crop
 

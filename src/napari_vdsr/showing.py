@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import unicodedata
 
@@ -10,7 +11,8 @@ LONGEST = 160
 LONGEST_INTEGER = 128
 # Joiners that some scripts need inside words; they move nothing.
 JOINERS = "\u200c\u200d"
-MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|!$"})
+# An underscore within a word is none in GitHub's Markdown.
+MARKUP = re.compile(r"[\\`*\[\]<>|$~&]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
 
 def shown(text: object) -> str:
@@ -43,7 +45,12 @@ def _written_out(character: str) -> str:
 
 def in_markdown(text: object) -> str:
     """Return `shown` text in which nothing is markup, for a cell or a line of Markdown."""
-    return shown(text).translate(MARKDOWN)
+    return MARKUP.sub(r"\\\g<0>", shown(text))
+
+
+def in_figure(text: object) -> str:
+    """Return `shown` text in which matplotlib finds no formula."""
+    return shown(text).replace("$", r"\$")
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.protocol import PROTOCOL, Score
+from napari_vdsr.showing import in_markdown, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HEADING = ("dataset", "scale", "model", "images", "PSNR", "gain", "SSIM", "MAE", "MSE", "s")
 NAMES = ("dataset", "model")  # to the left of their columns; figures stand to the right
@@ -86,12 +87,12 @@ def format_rows(rows: Sequence[Row], form: str = "text") -> str:
 
 
 def _text(rows: Sequence[Row]) -> str:
-    lines = ["  ".join(line).rstrip() for line in _padded(rows)]
+    lines = ["  ".join(line).rstrip() for line in _padded(rows, shown)]
     return "\n".join([NOTE, "", *lines, *_footnotes(rows)])
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    heading, *lines = _padded(rows)
+    heading, *lines = _padded(rows, in_markdown)
     widths = map(len, heading)
     rule = [
         "-" * w if name in NAMES else "-" * (w - 1) + ":"
@@ -109,7 +110,15 @@ def _csv(rows: Sequence[Row]) -> str:
     for row in rows:
         trained = "yes" if row.trained else "no"
         writer.writerow(
-            [row.dataset, row.scale, row.model, trained, row.images, *_figures(row), PROTOCOL]
+            [
+                shown(row.dataset),
+                row.scale,
+                shown(row.model),
+                trained,
+                row.images,
+                *_figures(row),
+                PROTOCOL,
+            ]
         )
     return text.getvalue().rstrip("\n")
 
@@ -131,9 +140,9 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
     return [] if all(row.trained for row in rows) else [UNTRAINED]
 
 
-def _padded(rows: Sequence[Row]) -> list[list[str]]:
+def _padded(rows: Sequence[Row], fit: Callable[[str], str]) -> list[list[str]]:
     """Heading and rows as cells, padded to the widths of their columns."""
-    lines = [HEADING, *(_cells(row) for row in rows)]
+    lines = [HEADING, *(_cells(row, fit) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         [
@@ -144,9 +153,9 @@ def _padded(rows: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    model = row.model if row.trained else f"{row.model} *"
-    return (row.dataset, f"x{row.scale}", model, str(row.images), *_figures(row))
+def _cells(row: Row, fit: Callable[[str], str]) -> tuple[str, ...]:
+    model = fit(row.model) if row.trained else f"{fit(row.model)} *"
+    return (fit(row.dataset), f"x{row.scale}", model, str(row.images), *_figures(row))
 
 
 def _figures(row: Row) -> tuple[str, ...]:

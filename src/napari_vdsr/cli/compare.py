@@ -9,6 +9,7 @@ import typer
 
 from napari_vdsr.cli import options
 from napari_vdsr.errors import UsageError
+from napari_vdsr.showing import shown
 
 
 def command(
@@ -37,7 +38,7 @@ def command(
     models = [load_model(name) for name in model or ["vdsr"]]
     part = _parse_crop(crop) if crop else None
     compare(image, models, scale, output, crop=part, device=device, precision=precision)
-    typer.echo(str(output))
+    typer.echo(shown(output))
 
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ import typer
 from napari_vdsr import __version__
 from napari_vdsr.cli import options
 from napari_vdsr.cli.words import say
+from napari_vdsr.showing import shown
 
 PACKAGES = (
     "numpy", "scipy", "scikit-image", "torch", "dask", "tifffile", "imagecodecs", "pillow",
@@ -24,9 +25,9 @@ def command(debug: options.Debug = False) -> int:
     """Say which device, precision, versions and models are found and used."""
     problems: list[str] = []
     for line in _lines(problems):
-        typer.echo(line)
+        typer.echo(shown(line))
     for problem in problems:
-        typer.echo(f"problem: {problem}")
+        typer.echo(f"problem: {shown(problem)}")
     return 3 if problems else 0
 
 

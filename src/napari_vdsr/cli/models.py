@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from napari_vdsr.showing import shown
+
 
 def list_command() -> None:
     """List the bundled models."""
@@ -44,6 +46,7 @@ def show_command(
     loaded = load_model(model)
     if filters is not None:
         draw_filters(loaded, filters, layer)
-    typer.echo(f"{describe(loaded)}\n\ncard\n{text}")
+    about = "\n".join(map(shown, describe(loaded).split("\n")))
+    typer.echo(f"{about}\n\ncard\n{text}")
     if filters is not None:
-        typer.echo(f"\nfilters: {filters}")
+        typer.echo(f"\nfilters: {shown(filters)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_vdsr import showing
 from napari_vdsr.cli import options
 from napari_vdsr.cli.train_view import shown
 from napari_vdsr.errors import MissingExtraError, UsageError
@@ -227,7 +228,7 @@ def command(
     plan_of, run, template = _training()
     if init is not None:
         template(init)
-        typer.echo(f"{init}: fill in, then run: vdsr train {init}")
+        typer.echo(showing.shown(f"{init}: fill in, then run: vdsr train {init}"))
         return
     changes = {
         "mode": mode,
@@ -285,7 +286,7 @@ def command(
             on_progress=callbacks.on_progress,
         )
     if main:
-        typer.echo(str(model))
+        typer.echo(showing.shown(model))
 
 
 def _training() -> tuple[Any, Any, Any]:

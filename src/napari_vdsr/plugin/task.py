@@ -11,7 +11,7 @@ from napari.utils import progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_vdsr.errors import VdsrError
+from napari_vdsr.errors import VdsrError, unforeseen
 from napari_vdsr.plugin.smooth import short_collections
 from napari_vdsr.plugin.steps import Clock
 from napari_vdsr.plugin.words import say
@@ -135,7 +135,7 @@ class Task(QObject):
             return Failure(say(error))
         except Exception as error:
             logger.exception("a task of the plugin failed")
-            return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return Failure(say(unforeseen(error)))
 
     def check(self) -> None:
         """Raise `Cancelled` if the function shall end."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from napari_vdsr.advice import Remedy, worded
 from napari_vdsr.errors import VdsrError
+from napari_vdsr.showing import shown
 
 OTHER_FOLDER = "choose another run folder"
 
@@ -73,7 +74,7 @@ WORDS = {
 def say(text: str | VdsrError) -> str:
     """Return what an error or a note says, as one paragraph."""
     told = text.told if isinstance(text, VdsrError) else text
-    return " ".join(worded(told, WORDS).split())
+    return shown(worded(told, WORDS))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.advice import Remedy
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +147,7 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
             _ = float(row["loss"]), float(row["seconds"])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise TrainingError(
-            f"{path}: is not as the run wrote it ({type(error).__name__}: {error}); did another "
+            f"{path}: is not as the run wrote it ({shown(error)}); did another "
             "program save it? Delete it: the run goes on without."
         ) from error
     return kept

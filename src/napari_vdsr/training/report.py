@@ -16,6 +16,7 @@ from napari_vdsr.errors import ModelFileError
 from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
+from napari_vdsr.showing import in_figure, in_markdown
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
 from napari_vdsr.training.validation import Case, case_of, enhanced, richest
 
@@ -104,7 +105,7 @@ def draw_outcomes(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
             case = made.case
             place = _worst_part(case)
             names = (
-                f"{case.name}\n{_input_name(case)}  {case.before.psnr:.2f} dB",
+                f"{in_figure(case.name)}\n{_input_name(case)}  {case.before.psnr:.2f} dB",
                 f"model  {made.after.psnr:.2f} dB ({made.gain:+.2f})",
                 "truth",
             )
@@ -164,12 +165,16 @@ def write_report(
     start = start_model(run) if fields else None
     start_name = Path(config.start_from).name if start is not None else ""
     outcomes = list(_outcomes(run, fields, model, start))
-    text.write(f"# {card.name}\n\n")
+    text.write(f"# {in_markdown(card.name)}\n\n")
     text.write(
         f"A {card.architecture} of {config.depth} layers, trained by napari-vdsr {__version__}: "
         f"{run.step:,} steps of {config.batch_size} patches, {run.seconds / 60:.0f} minutes, "
         f"{run.data['files']} files. The weights are those of step {card.training['step']:,}"
-        + (f", started from {card.training['config']['start_from']}" if config.start_from else "")
+        + (
+            f", started from {in_markdown(card.training['config']['start_from'])}"
+            if config.start_from
+            else ""
+        )
         + ".\n\n"
     )
     for task in run.tasks:
@@ -258,7 +263,7 @@ def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str
            "bicubic shrinking are this run's own")
         + ".\n\n"
     )  # fmt: skip
-    second = f" start: {start} |" if start else ""
+    second = f" start: {in_markdown(start)} |" if start else ""
     shrunken = all(made.case.task.scale > 1 for made in outcomes)
     first = "bicubic" if shrunken else "input"
     text.write(f"| task | image | {first} |{second} trained | gain (dB) |\n")
@@ -266,7 +271,7 @@ def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str
     for name in names:
         mine = [made for made in outcomes if made.case.task.name == name]
         for made in mine:
-            text.write(_row(name, made.case.name, [made]))
+            text.write(_row(name, in_markdown(made.case.name), [made]))
         if len(mine) > 1:
             text.write(_row(f"**{name}**", "**mean**", mine))
     lost = [made for made in outcomes if made.gain < 0]
