@@ -49,3 +49,15 @@ def test_what_cannot_be_shown_is_said(viewer, looker, said, until):
     looker.show_features()
     until(lambda: not looker.row.busy)
     assert "does not exist" in said()[-1] or "no layers" in said()[-1]
+
+
+def test_maps_are_not_looked_into(viewer, looker, until):
+    source = viewer.add_image(pictures.camera()[:20, :30], name="a")
+    for number in (1, 2):
+        looker.number.value = number
+        looker.show_button.native.click()
+        until(lambda: not looker.row.busy)
+        viewer.layers.selection.active = viewer.layers[-1]
+        assert looker.layer.value is source
+    assert [layer.name for layer in viewer.layers] == ["a", "a [vdsr layer 1]", "a [vdsr layer 2]"]
+    assert looker.layer.choices == (source,)

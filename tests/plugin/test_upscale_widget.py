@@ -3,6 +3,7 @@
 import gc
 import re
 import weakref
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -114,6 +115,49 @@ def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
     np.testing.assert_array_equal(result.data[0], expected)
     quarters = expected.reshape(310, 2, 400, 2).astype(int).sum(axis=(1, 3))
     np.testing.assert_array_equal(result.data[1], (quarters + 2) // 4)
+
+
+@pytest.mark.parametrize("axes", ["YX", "CYX"])
+def test_every_step_is_named_and_nothing_black_covers_the_source(
+    viewer, upscaler, until, axes, monkeypatch
+):
+    small_tiles(monkeypatch)
+    upscaler.residual.value = upscaler.consistency.value = True
+    viewer.add_image(picture(axes, size=(60, 60)), name="a", contrast_limits=(0, 255))
+    lines, black = [], []
+
+    def ended():
+        lines.append(upscaler.row.status.value)
+        shown = [layer for layer in viewer.layers if layer.visible and layer.name != "a"]
+        black.extend(layer.name for layer in shown if not layer.data.any())
+        return not upscaler.row.busy
+
+    upscaler.run()
+    until(ended)
+    assert not black
+    assert all(lines)
+    assert any(re.match(r"Tile \d+ of \d+, \d+ s left", line) for line in lines)
+    assert lines[-1].startswith("Done")
+    assert viewer.layers["a [VDSR x2]"].visible
+
+
+def test_a_result_is_not_the_next_source_unless_it_is_chosen(viewer, upscaler, until):
+    upscaler.model.value = "bicubic"
+    upscaler.residual.value = True
+    source = viewer.add_image(picture(), name="a")
+    run(upscaler, until)
+    result, residual = viewer.layers["a [bicubic x2]"], viewer.layers["a [bicubic x2 residual]"]
+    for layer in (result, residual):
+        viewer.layers.selection.active = layer
+        assert upscaler.layer.value is source
+    assert "choose it under Layer" in upscaler.info.value
+    assert residual not in upscaler.layer.choices
+    viewer.layers.remove(source)
+    assert upscaler.layer.value is None
+    assert not upscaler.run_button.enabled
+    upscaler.layer.value = result
+    run(upscaler, until)
+    assert viewer.layers[-2].data.shape == (160, 208)
 
 
 def test_a_multiscale_source(viewer, upscaler, until):
@@ -364,6 +408,70 @@ class TestPreview:
         until(lambda: not upscaler.row.busy)
         assert "middle of the view" in upscaler.row.status.value
         assert viewer.layers["a [preview]"].data.size <= 640 * 640
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_in_either_order_of_the_axes(self, viewer, upscaler, until, pause, order):
+        data = picture(size=(60, 200))
+        upscaler.model.value = "bicubic"
+        viewer.add_image(data, name="a")
+        viewer.dims.order = order
+        pause(0.3)
+        at = {0: 15.0, 1: 170.0}
+        self.look(viewer, pause, 20, (0, *(at[axis] for axis in viewer.dims.displayed)))
+        upscaler.preview()
+        until(lambda: not upscaler.row.busy)
+        shown = viewer.layers["a [preview]"]
+        half = np.asarray(viewer.canvas.size) / 20 / 2
+        for place, axis in enumerate(viewer.dims.displayed):
+            low, high = shown.extent.world[:, axis]
+            most = data.shape[axis] - 0.5
+            assert low == pytest.approx(max(at[axis] - half[place], -0.5), abs=1.5)
+            assert high == pytest.approx(min(at[axis] + half[place], most), abs=1.5)
+
+    def test_not_of_other_planes(self, viewer, upscaler, said):
+        viewer.add_image(picture("ZYX"), name="a", axis_labels=("z", "y", "x"))
+        viewer.dims.order = (1, 0, 2)
+        upscaler.preview()
+        assert "The view shows the axes z and x" in said()[-1]
+        assert not upscaler.row.busy
+
+    @pytest.mark.parametrize("levels", [1, 2])
+    def test_it_reads_what_is_seen_and_a_sample(self, viewer, upscaler, until, pause, levels):
+        read = []
+
+        def block(step, block_info=None):
+            read.append(step)
+            rows, columns = block_info[None]["chunk-shape"]
+            return (np.add.outer(np.arange(rows), np.arange(columns)) % 4000).astype(np.uint16)
+
+        def level(step):
+            return da.map_blocks(
+                partial(block, step), chunks=((512,) * (16 // step),) * 2, dtype=np.uint16,
+                meta=np.zeros((0, 0), np.uint16),
+            )  # fmt: skip
+
+        data = [level(1), level(8)] if levels == 2 else level(1)
+        upscaler.model.value = "bicubic"
+        viewer.add_image(data, multiscale=levels == 2, contrast_limits=(0, 4000), name="a")
+        self.look(viewer, pause, 4, (0, 2300, 2300))  # within one block
+        read.clear()
+        upscaler.preview()
+        until(lambda: not upscaler.row.busy)
+        assert read.count(1) <= 2 if levels == 2 else 20
+        assert "that of a sample" in upscaler.row.status.value
+
+    def test_it_goes_with_its_source_and_with_the_widget(self, viewer, upscaler, until):
+        upscaler.model.value = "bicubic"
+        for leave in (
+            lambda: viewer.layers.remove("a"),
+            lambda: viewer.window.remove_dock_widget(upscaler.native),
+        ):
+            viewer.add_image(picture(), name="a")
+            upscaler.preview()
+            until(lambda: not upscaler.row.busy)
+            assert "a [preview]" in viewer.layers
+            leave()
+            until(lambda: "a [preview]" not in viewer.layers)
 
     def test_not_in_three_dimensions(self, viewer, upscaler, said):
         viewer.add_image(picture("ZYX"), name="a")

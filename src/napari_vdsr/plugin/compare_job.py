@@ -114,6 +114,7 @@ def compare(
         found.append(Panel(Path(model).stem, shown.pixels))
     if sharp is None or truth is None:
         return Comparison(found, window, None)
+    report("comparing with the truth")
     data_range = full_scale(truth, request.first_plane)
     measured = [_measured(panel, sharp, data_range) for panel in found]
     return Comparison([Panel(TRUTH, sharp), *measured], window, data_range)

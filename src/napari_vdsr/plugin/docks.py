@@ -1,10 +1,12 @@
 """One open widget of a kind, however it was opened."""
 
 import weakref
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import Container
 from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 MOVING = "vdsr-moving"  # a property of widgets that leave one dock for another
@@ -29,6 +31,7 @@ class OneOfAKind(type(Container)):
             widget.native.setProperty(MOVING, True)
             viewer.window.remove_dock_widget(dock)
             widget.native.setProperty(MOVING, False)
+            QTimer.singleShot(0, partial(_show, widget))
             return widget
         widget = super().__call__(viewer)
         cls._made.add(widget)
@@ -64,6 +67,12 @@ def bring(kind: OneOfAKind, viewer: Viewer, name: str) -> Any:
         dock.show()
         dock.raise_()
     return widget
+
+
+def _show(widget: Any) -> None:
+    """Show a widget that has come into a new dock: Qt hides what leaves its parent."""
+    if dock_of(widget) is not None:
+        widget.native.show()
 
 
 def dock_of(widget: Any) -> QDockWidget | None:

@@ -16,6 +16,8 @@ from napari_vdsr.io.pyramid import fill, level_shapes
 from napari_vdsr.io.write import arranged
 from napari_vdsr.plugin.request import CONSISTENCY, MEMORY, RESIDUAL, RESULT, Request, is_wide
 
+# Pixels that are copied at a time.
+SKETCHED = 2**18
 # Differences are shown up to what most of them reach: a few are many times larger.
 MOST = (99.5, 100)
 
@@ -66,6 +68,30 @@ class Storage:
         block = block.astype(np.float32)
         fill(self.levels[kind], self.grey_axes, start, block)
         return np.percentile(np.abs(block), MOST)
+
+    def sketch(self, plane: tuple[int, ...], pixels: np.ndarray) -> None:
+        """Put a plane of the source there, enlarged by nearest neighbour.
+
+        It is what one sees, instead of black, until the tiles come.
+
+        Parameters
+        ----------
+        plane : tuple of int
+            Index on the leading axes.
+        pixels : numpy.ndarray
+            (Y, X) or (Y, X, S).
+        """
+        for level in self.levels[RESULT]:
+            target = level[plane]
+            rows, columns = (
+                np.minimum((np.arange(n) + 0.5) * have / n, have - 1).astype(int)
+                for n, have in zip(target.shape[:2], pixels.shape[:2])
+            )
+            # Little by little: NumPy lets no other thread run meanwhile.
+            step = max(1, SKETCHED // len(columns))
+            for first in range(0, len(rows), step):
+                band = slice(first, first + step)
+                target[band] = pixels[rows[band, None], columns[None]]
 
     def rows(self, place: tuple[Any, ...]) -> np.ndarray:
         """Return pixels of the result."""

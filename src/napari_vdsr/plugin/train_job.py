@@ -88,7 +88,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
         with contextlib.suppress(Cancelled):
             report(watch.step(step, steps) if stage == STEP else stage)
 
-    report("reading the images")
+    report("writing the layers" if layers else "reading the images")
     sources = Sources(tuple(setup.sources), tuple(setup.inputs), setup.validation)
     with _kept(layers, setup.output):
         try:

@@ -27,6 +27,7 @@ from napari_vdsr.normalize import (
 from napari_vdsr.plugin.pace import Pace
 from napari_vdsr.plugin.request import (
     CONSISTENCY,
+    MEMORY,
     RESIDUAL,
     RESULT,
     Filled,
@@ -48,6 +49,8 @@ PREVIEW_TILE = 256
 # Source pixels beyond the network's halo that a tile may need, and how many are read at once.
 NEAR = 8
 READ_PIXELS = 2**22
+# Pixels of a result that is shown as the enlarged source at first, and of a source's plane.
+SKETCH_ALL, SKETCH_PLANE = 2**26, 2**24
 # Planes that are prepared together, where they are small.
 TOGETHER = 64
 
@@ -108,7 +111,7 @@ def preview(request: Request, window: tuple[slice, slice], report: Report) -> Pr
             )
             area = (part[0].stop - part[0].start, part[1].stop - part[1].start)
             pace = work.pace.seconds(rows * columns * (tiles - done) / tiles)
-            report(Counted(step="View: tile", done=done, total=tiles, left=pace))
+            report(Counted(step=f"{work.model.name}: tile", done=done, total=tiles, left=pace))
             started = time.perf_counter()
             block = work.upscale(lead, part, side, source).data.compute(scheduler="synchronous")
             spent = time.perf_counter() - started
@@ -305,6 +308,8 @@ def run(request: Request, report: Report) -> Finished:
     report("preparing the result")
     result = work.described()
     with storage_for(request, result) as storage:
+        if request.output == MEMORY:
+            _sketch(work, storage, report)
         report(Opened(storage.levels, result.metadata["provenance"]), wait=True)
         work.pace = Pace(work.halo, storage.unit, request.speed)
         filling = Filling(work, storage, report)
@@ -408,6 +413,20 @@ class Filling:
         self._report(Filled(step="Tile", done=self._tiles, total=self._total, left=seconds))
 
 
+def _sketch(work: Work, storage: Storage, report: Report) -> None:
+    """Begin with the source instead of black, where that is quickly done."""
+    image, request = work.image, work.request
+    sizes = dict(zip(image.axes, image.shape))
+    planes = [_padded(request.first_plane, image.axes)]
+    if isinstance(request.image.data, np.ndarray) and math.prod(request.shape()) <= SKETCH_ALL:
+        planes = list(np.ndindex(*(n for a, n in sizes.items() if a not in "YXS")))
+    if sizes["Y"] * sizes["X"] > SKETCH_PLANE:
+        return
+    for plane in planes:
+        report.check()
+        storage.sketch(plane, np.asarray(image.data[_plane_index(image.axes, plane)]))
+
+
 def _groups(request: Request, pace: Pace) -> Iterator[tuple[slice, ...]]:
     """All planes, that which is seen first; others together where they are small."""
     sizes = dict(zip(request.image.axes, request.shape()))
@@ -429,6 +448,11 @@ def _groups(request: Request, pace: Pace) -> Iterator[tuple[slice, ...]]:
                 last = min(first + together, whole.stop)
                 yield (*lead, slice(first, last))
                 first = last
+
+
+def _plane_index(axes: str, plane: Sequence[int]) -> tuple[Any, ...]:
+    leading = iter(plane)
+    return tuple(slice(None) if a in "YXS" else next(leading) for a in axes)
 
 
 def _padded(plane: Sequence[int], axes: str) -> tuple[int, ...]:
