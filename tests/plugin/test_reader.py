@@ -151,7 +151,7 @@ def test_what_is_recognised_and_cannot_be_read_says_why(tmp_path):
         "plain.zarr": "without OME metadata",
         "empty.zarr": "without Zarr metadata",
         "empty.ome.tif": "is empty",
-        "text.ome.tif": "is no image",
+        "text.ome.tif": "begins with",
         "cut.ome.tif": "cut short",
     }.items():
         path = str(tmp_path / name)
@@ -255,3 +255,38 @@ def test_napari_opens_folder_stack_and_plate(viewer, plate, tmp_path):
     assert len(viewer.open(plate, plugin="napari-vdsr")) == 4
     with pytest.raises(ImageFileError, match="cut short"):
         viewer.open(cut_short(tmp_path / "cut.ome.tif"), plugin="napari-vdsr")
+
+
+def test_all_images_of_a_file(viewer, tmp_path, monkeypatch, said):
+    path = str(tmp_path / "two.ome.tif")
+    with tifffile.TiffWriter(path, ome=True) as tiff_file:
+        for number, shape in enumerate(((20, 30), (40, 30))):
+            data = picture(number, shape)
+            tiff_file.write(data, metadata={"axes": "YX", "Name": f"n{number}"})
+    monkeypatch.setattr(commands.QFileDialog, "getOpenFileNames", lambda *_: ([path], ""))
+    commands.open_file(viewer)
+    assert len(viewer.layers) == 1
+    assert "holds 2 images" in said()[-1]
+    assert "Open all images of a file" in said()[-1]
+    assert "--" not in said()[-1]
+    viewer.layers.clear()
+    commands.open_all_images(viewer)
+    assert [layer.data.shape for layer in viewer.layers] == [(20, 30), (40, 30)]
+    assert len({layer.name for layer in viewer.layers}) == 2
+
+
+def test_what_is_there_of_a_damaged_file(viewer, tmp_path, monkeypatch, said):
+    path = tmp_path / "cut.tif"
+    stack = np.stack([picture(number, (100, 120)) for number in range(4)])
+    for plane in stack:
+        tifffile.imwrite(path, plane, append=True, metadata=None)
+    path.write_bytes(path.read_bytes()[:-15_000])
+    monkeypatch.setattr(commands.QFileDialog, "getOpenFileNames", lambda *_: ([str(path)], ""))
+    commands.open_file(viewer)
+    assert len(viewer.layers) == 0
+    assert "Open what is there of a damaged image" in said()[-1]
+    assert "--" not in said()[-1]
+    commands.open_damaged(viewer)
+    (layer,) = viewer.layers
+    np.testing.assert_array_equal(np.asarray(layer.data), stack[: len(layer.data)])
+    assert said()

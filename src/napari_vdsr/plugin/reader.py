@@ -10,7 +10,7 @@ from napari.utils.notifications import show_info, show_warning
 
 from napari_vdsr.errors import ImageFileError, VdsrError
 from napari_vdsr.image import Image
-from napari_vdsr.io import is_image_file, is_zarr_folder, read_levels
+from napari_vdsr.io import is_image_file, is_zarr_folder, list_series, read_levels
 from napari_vdsr.io.plate import label_images, plate_images
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
 from napari_vdsr.plugin.layers import LayerData, layer_data
@@ -34,13 +34,16 @@ class Member:
         File or OME-Zarr folder.
     name : str
         For people; empty where it is the file's.
-    labels : bool
-        Whether its pixels are the numbers of objects.
+    labels : bool or None
+        Whether its pixels are the numbers of objects; None where the file shall say.
+    series : int or None
+        Which image of a file that holds several; None for its main one.
     """
 
     path: str
     name: str = ""
-    labels: bool = False
+    labels: bool | None = None
+    series: int | None = None
 
 
 def get_reader(path: PathLike | Sequence[PathLike]) -> Callable[..., list[LayerData]] | None:
@@ -90,7 +93,43 @@ def read_layers(path: PathLike) -> list[LayerData]:
     members = members_of(path)
     if len(members) > MOST_LAYERS:
         return _too_many(path, members)
-    images, bad = _read(members)
+    return _layers(*_read(members))
+
+
+@in_our_words()
+def read_all_images(path: PathLike) -> list[LayerData]:
+    """Layers of every image that a file holds: its series.
+
+    Raises
+    ------
+    ImageFileError
+        If none can be read, or if there are too many.
+    """
+    path = os.fspath(path)
+    found = list_series(path)
+    if len(found) > MOST_LAYERS:
+        raise ImageFileError(f"{path}: holds {len(found)} images, too many layers for one window.")
+    stem = Path(path).name.split(".")[0]
+    members = [
+        Member(path, f"{stem} {one.name or one.index}" if len(found) > 1 else "", series=one.index)
+        for one in found
+    ]
+    return _layers(*_read(members))
+
+
+@in_our_words()
+def read_damaged(path: PathLike) -> list[LayerData]:
+    """Layers of what is there of a file that is not whole; the user is told what is missing.
+
+    Raises
+    ------
+    ImageFileError
+        If nothing can be read.
+    """
+    return _layers(*_read([Member(os.fspath(path))], partial=True))
+
+
+def _layers(images: Sequence[list[Image]], bad: Sequence[str]) -> list[LayerData]:
     tell(images, bad)
     return [layer for levels in images for layer in layer_data(levels)]
 
@@ -171,7 +210,7 @@ def _counted(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def _read(members: Sequence[Member]) -> tuple[list[list[Image]], list[str]]:
+def _read(members: Sequence[Member], partial: bool = False) -> tuple[list[list[Image]], list[str]]:
     """Images at every size, and why others could not be read.
 
     Raises
@@ -183,17 +222,17 @@ def _read(members: Sequence[Member]) -> tuple[list[list[Image]], list[str]]:
     bad: list[str] = []
     known: set[str] = set()
     for member in members:
-        if os.path.abspath(member.path) in known:
+        if member.series is None and os.path.abspath(member.path) in known:
             continue  # a member of a set whose pixels are there already
         try:
-            levels = read_levels(member.path)
+            levels = read_levels(
+                member.path, series=member.series, partial=partial, labels=member.labels
+            )
         except VdsrError as error:
             bad.append(say(error))
             continue
         if member.name:
             levels = [level.with_(name=member.name) for level in levels]
-        if member.labels:
-            levels = [level.with_(labels=True) for level in levels]
         if len(levels[0].files) > 1:
             known |= set(map(os.path.abspath, levels[0].files))
         images.append(levels)

@@ -6,6 +6,7 @@ import dask.array as da
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
+from napari_vdsr.plugin.words import say
 
 LABEL = "file"  # of the new axis
 LETTERS = "TZQIRPVAHEBDFGJKLMNOUW"
@@ -45,7 +46,7 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
     number = len(shapes[0]) if all(shape == shapes[0] for shape in shapes) else 1
     letter = next(letter for letter in LETTERS if letter not in first.axes)
     tops = [levels[0] for levels in images]
-    notes = [f"{image.name}: {note}" for image in tops for note in image.notes]
+    notes = [f"{image.name}: {say(note)}" for image in tops for note in image.notes]
     facts = {}
     for name, unknown in (
         ("pixel_size", {}), ("origin", {}), ("time_step", None), ("channels", ()),

@@ -15,10 +15,10 @@ WORDS = {
     Remedy.AS_NUMBERS: ("save the layer, which writes a mask as 0 and 255, and open that file"),
     Remedy.NAME_AXES: "the sliders below the canvas show how; the pixels are the same either way",
     Remedy.COUNT_AXES: "give the layer one axis label for each dimension, such as {axes}",
-    Remedy.SERIES: "the command vdsr upscale reads another one by its number",
+    Remedy.SERIES: ("'Open all images of a file' in File > IO Utilities opens the others, too"),
     Remedy.PARTIAL: (
-        "export or copy it again; the command vdsr upscale --partial takes the planes that are "
-        "there"
+        "export or copy it again; 'Open what is there of a damaged image' in File > IO Utilities "
+        "takes the planes that are there"
     ),
     Remedy.READ_PAGES: "export it again from its source program",
     Remedy.MORE_MEMORY: "close other programs",
