@@ -19,7 +19,7 @@ from napari_vdsr.io.units import to_micrometres, to_seconds
         ("%C2%B5m", 2), ("Âµm", 2), ("Î¼m", 2), ("Ã‚Âµm", 2), ("¬µm", 2), ("㎛", 2),
         ("[um]", 2), ("um/pixel", 2), ("mikrometer", 2), ("micromètres", 2), ("UM", 2), ("µm\0", 2),
         ("Mm", 2e12), ("MM", 2e3), ("Ã…", 2e-4), ("ångström", 2e-4), ("A", 2e-4),
-        ("pt", 50800 / 72), ("\u212b", 2e-4),
+        ("pt", 50800 / 72), ("\u212b", 2e-4), ("('um',)", 2),
     ],
 )  # fmt: skip
 def test_lengths_become_micrometres(unit, size):

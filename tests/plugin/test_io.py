@@ -13,7 +13,8 @@ from napari_builtins.io import napari_get_reader
 from skimage.io import imread
 
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.image import Channel, Image
+from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.plugin.reader import get_reader, read_layers
 from napari_vdsr.plugin.writer import (
     joined,
@@ -270,3 +271,25 @@ def test_an_upscaled_ome_tiff_overlays_its_source_after_zarr(tmp_path):
     (a,), (b,) = read(tmp_path / "a.ome.zarr"), read(tmp_path / "b.ome.zarr")
     np.testing.assert_allclose(a.data_to_world((-0.5, -0.5)), b.data_to_world((-0.5, -0.5)))
     np.testing.assert_allclose(a.data_to_world((5.5, 7.5)), b.data_to_world((17.5, 23.5)))
+
+
+def test_what_ome_says_of_channels_stays_with_them(tmp_path):
+    """Channels as layers, the second saved alone, then both again: nothing is mixed up."""
+    extras = {
+        "channels": [{"Fluor": "a"}, {"Fluor": "b"}],
+        "planes": {(0, 1, 0): {"ExposureTime": "3"}},
+    }
+    source = Image(
+        data=np.zeros((2, 6, 8), np.uint8), axes="CYX", metadata={"ome": extras},
+        channels=(Channel(name="one"), Channel(name="two")),
+    )  # fmt: skip
+    write_image(source, tmp_path / "a.ome.tif")
+    layers = read(tmp_path / "a.ome.tif")
+    write_ome_tiff(str(tmp_path / "b.ome.tif"), tuples(layers[1]))
+    pixels = ome_types.from_tiff(tmp_path / "b.ome.tif").images[0].pixels
+    assert [c.fluor for c in pixels.channels] == ["b"]
+    assert [(p.the_c, p.exposure_time) for p in pixels.planes] == [(0, 3)]
+    write_ome_tiff(str(tmp_path / "c.ome.tif"), tuples(*layers))
+    pixels = ome_types.from_tiff(tmp_path / "c.ome.tif").images[0].pixels
+    assert [c.fluor for c in pixels.channels] == ["a", "b"]
+    assert [(p.the_c, p.exposure_time) for p in pixels.planes] == [(1, 3)]

@@ -181,6 +181,12 @@ def _ome(image: Image) -> str:
     return f"OME's {', '.join(parts)}" if parts else ""
 
 
+def _unfit_ome(image: Image) -> str:
+    """What OME says of channels that the image does not have."""
+    channels = (image.metadata.get("ome") or {}).get("channels")
+    return "OME's wavelengths" if channels and len(channels) != image.size("C") else ""
+
+
 def _position(image: Image) -> str:
     return "the position" if image.origin else ""
 
@@ -213,6 +219,7 @@ PARTS = (
     Part(TIFFS, _named("the georeference", "geotiff")),
     Part(ALL - {"imagej"}, _named("the date of acquisition", "acquired")),
     Part(frozenset({"ome-tiff"}), _ome),
+    Part(ALL - {"ome-tiff"}, _unfit_ome),
     Part(frozenset({"png"}), _exif),
     Part(frozenset({"png"}), _texts),
     Part(TIFFS, _tag_texts),

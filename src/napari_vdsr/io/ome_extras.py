@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from xml.etree.ElementTree import Element
 
 # Attributes in the schema of 2016-06 that need no other element.
@@ -60,10 +60,10 @@ def read_extras(root: Element, image: Element) -> tuple[dict[str, Any], list[str
         For people.
     """
     found: dict[str, Any] = {}
-    lost = [WORDS.get(tag(e), "other entries") for e in [*root, *image]]
+    lost = [_words(e) for e in [*root, *image]]
     for pixels in (e for e in image if tag(e) == "Pixels"):
         channels = [e for e in pixels if tag(e) == "Channel"]
-        lost += [WORDS.get(tag(e), "other entries") for channel in channels for e in channel]
+        lost += [_words(e) for channel in channels for e in channel]
         found["channels"] = [_attributes(channel, OF_CHANNELS) for channel in channels]
         found["planes"] = {
             tuple(int(e.get(f"The{a}", 0)) for a in "TCZ"): _attributes(e, OF_PLANES)
@@ -78,6 +78,12 @@ def read_extras(root: Element, image: Element) -> tuple[dict[str, Any], list[str
     lost += ["annotations" for a in annotations if a.get("Namespace") not in OWN]
     kept = {key: value for key, value in found.items() if any(_values(value))}
     return kept, [words for words in dict.fromkeys(lost) if words]
+
+
+def _words(element: Element) -> str | None:
+    """Words for an element, if it says anything."""
+    told = len(element) or element.attrib or (element.text or "").strip()
+    return WORDS.get(tag(element), "other entries") if told else None
 
 
 def _values(value: Any) -> list[Any]:
@@ -99,4 +105,30 @@ def plane_extras(metadata: Mapping[str, Any]) -> dict[tuple[int, int, int], dict
     found: dict[tuple[int, int, int], dict[str, str]] = (metadata.get("ome") or {}).get(
         "planes", {}
     )
+    return found
+
+
+def of_channel(metadata: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return an image's metadata with what is said of one of its channels alone."""
+    extras = dict(metadata.get("ome") or {})
+    if not extras:
+        return dict(metadata)
+    extras["channels"] = extras.get("channels", [])[index : index + 1]
+    planes = extras.get("planes", {})
+    extras["planes"] = {(t, 0, z): own for (t, c, z), own in planes.items() if c == index}
+    return {**metadata, "ome": {key: value for key, value in extras.items() if value}}
+
+
+def of_channels(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata of the image that several of one channel make up."""
+    found = dict(each[0])
+    extras = [metadata.get("ome") or {} for metadata in each]
+    channels = [own for one in extras for own in (one.get("channels") or [{}])[:1]]
+    planes = {
+        (t, index, z): own
+        for index, one in enumerate(extras)
+        for (t, _, z), own in one.get("planes", {}).items()
+    }
+    merged = {**extras[0], "channels": channels if any(channels) else [], "planes": planes}
+    found["ome"] = {key: value for key, value in merged.items() if value}
     return found

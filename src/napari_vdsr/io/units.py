@@ -106,7 +106,7 @@ def spelled(unit: str) -> str:
         if word == before:
             break
     word = unicodedata.normalize("NFKC", word.replace("\0", ""))
-    word = PER_PIXEL.sub("", word.strip()).strip(" \t\r\n()[]{}'")
+    word = PER_PIXEL.sub("", word.strip()).strip(" \t\r\n()[]{}',")
     return word.replace("μ", "u")
 
 

@@ -9,6 +9,7 @@ from napari.utils.colormaps import Colormap
 
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.image import Channel, Image
+from napari_vdsr.io.ome_extras import of_channel
 
 # What a reader may have called a dimension.
 LETTERS = {
@@ -223,7 +224,8 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
         name = f"{image.name} {channel.name or f'[{index}]'}"
         display = _display(channel, colors[index % len(colors)])
         display["blending"] = "additive" if number > 1 else "translucent"
-        layers.append(_layer(data, axes.replace("C", ""), image, name, display))
+        one = image.with_(metadata=of_channel(image.metadata, index))
+        layers.append(_layer(data, axes.replace("C", ""), one, name, display))
     return layers
 
 

@@ -10,6 +10,7 @@ from napari.utils.notifications import show_info, show_warning
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
+from napari_vdsr.io.ome_extras import of_channels
 from napari_vdsr.io.write import Format
 from napari_vdsr.plugin.layers import (
     MICROMETRE,
@@ -101,6 +102,7 @@ def joined(layers: Sequence[LayerData]) -> Image:
         data=stack(data, axis=at),
         axes=first.axes[:at] + "C" + first.axes[at:],
         channels=tuple(channel_of(meta) for _, meta, _ in layers),
+        metadata=of_channels([image.metadata for image in images]),
     )
 
 
