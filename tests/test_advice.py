@@ -92,7 +92,7 @@ class TestAdvised:
 
     def test_plain_text_is_said_as_it_is(self):
         assert worded("a {brace}", {}) == "a {brace}"
-        assert command_line.say("two\nlines") == "two lines"
+        assert command_line.say("two\nlines") == r"two\nlines"
 
     def test_what_it_is_of_comes_first(self):
         told = Advised("damaged.", Remedy.EXCLUDE, name="a{b}.tif").of("a{b}.tif")

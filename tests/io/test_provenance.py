@@ -80,3 +80,8 @@ def test_upscaling_twice_leaves_the_last_record(tmp_path):
     write_image(read_image(first), second, format="imagej", provenance={"scale": 3})
     assert read_provenance(second) == {"scale": 3}
     assert read_image(second).metadata["description"] == "cells"
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "[" * 99 + "]" * 99, "9" * 5000, "-", '{"a": 1'])
+def test_text_that_is_no_sane_json_stays_text(text):
+    assert decode_value(encode_value(text)) == text

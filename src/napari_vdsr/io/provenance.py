@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.schema import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +20,7 @@ def encode_value(value: Any) -> str:
     """Return a value as text: a string as it is, if it cannot be taken for anything else."""
     if isinstance(value, str) and value.isprintable() and value == value.strip():
         try:
-            json.loads(value)
+            parse_json(value)
         except ValueError:
             return value
     return json.dumps(value)
@@ -27,7 +29,7 @@ def encode_value(value: Any) -> str:
 def decode_value(text: str) -> Any:
     """Return what `encode_value` was given."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

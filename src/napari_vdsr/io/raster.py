@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +23,7 @@ from napari_vdsr.io.picture_facts import picture_facts
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.quiet import caught
 from napari_vdsr.io.recent import RecentArrays
+from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,7 +206,7 @@ def picture_provenance(path: str) -> dict[str, Any] | None:
     with reading(path), opened(Stamp.of(path)) as picture:
         text = picture.info.get(KEY)
     try:
-        found = json.loads(text) if isinstance(text, str) else None
+        found = parse_json(text) if isinstance(text, str) else None
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

@@ -32,6 +32,7 @@ from napari_vdsr.io.zarr_checks import (
     pieces,
 )
 from napari_vdsr.io.zarr_store import WatchedStore
+from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -324,7 +325,7 @@ def _series_info(
 def _is_plain_array(path: str) -> bool:
     try:
         text = (Path(path) / "zarr.json").read_text("utf-8")
-        return bool(json.loads(text).get("node_type") == "array")
+        return bool(parse_json(text).get("node_type") == "array")
     except (OSError, ValueError, AttributeError):
         return False
 

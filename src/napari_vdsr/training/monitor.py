@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.advice import Remedy
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
-from napari_vdsr.showing import shown
+from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,9 +145,9 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
         kept = [row for row in rows if int(row["step"]) <= step]
         for row in kept:
             _ = float(row["loss"]), float(row["seconds"])
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
         raise TrainingError(
-            f"{path}: is not as the run wrote it ({shown(error)}); did another "
+            f"{path}: is not as the run wrote it ({shortened(str(error))}); did another "
             "program save it? Delete it: the run goes on without."
         ) from error
     return kept
