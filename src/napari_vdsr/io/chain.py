@@ -17,6 +17,9 @@ MOST_TAGS = 4096
 MOST_EMPTY = 16
 ASCII = 2
 CLASSIC_END = 2**32
+MOST_SHARED, LEAST_SHARED = 32, 2**28
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
+         17: 8, 18: 8}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def follow(path: str) -> Chain:
     Raises
     ------
     ImageFileError
-        If they form a circle or are empty, so that reading them would not end.
+        If they form a circle or are empty, so that reading them would not end, or if their
+        tags tell of far more bytes than the file has.
     """
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -63,7 +67,7 @@ def follow(path: str) -> Chain:
         count, entry = order + count, order + entry
         width = struct.calcsize(form)
         seen: set[int] = set()
-        empty = 0
+        empty = told = 0
         described = True
         pointer = start
         while True:
@@ -81,9 +85,14 @@ def follow(path: str) -> Chain:
             empty += not tags
             if empty > MOST_EMPTY:
                 raise damaged(path, "its page directories are empty")
+            file.seek(offset + struct.calcsize(count))
+            entries = file.read(end - file.tell())
             if not seen:
-                file.seek(offset + struct.calcsize(count))
-                described = _is_described(file.read(end - file.tell()), entry, size)
+                described = _is_described(entries, entry, size)
+            told += _told_bytes(entries, entry, size)
+            # Pages may share their tags' values, but not without end.
+            if told > MOST_SHARED * size + LEAST_SHARED:
+                raise damaged(path, f"its tags tell of {told / 2**30:.0f} GiB")
             seen.add(offset)
             pointer = end
 
@@ -93,6 +102,14 @@ def _number(file: BinaryIO, position: int, form: str) -> int | None:
     file.seek(position)
     data = file.read(struct.calcsize(form))
     return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else None
+
+
+def _told_bytes(entries: bytes, form: str, size: int) -> int:
+    """Return how many bytes of values a reader would load for a directory."""
+    lengths = (
+        count * SIZES.get(kind, 0) for _, kind, count, _ in struct.iter_unpack(form, entries)
+    )
+    return sum(length for length in lengths if length <= size)
 
 
 def _is_described(entries: bytes, form: str, size: int) -> bool:
