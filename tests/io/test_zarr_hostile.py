@@ -1,13 +1,19 @@
 """Zarr folders that claim too much, reach elsewhere, or change while they are read."""
 
+import bz2
+import gzip
 import json
+import lzma
 import math
 import os
 import pickle
 import shutil
 import time
 import tracemalloc
+import zlib
 
+import imagecodecs
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -318,3 +324,56 @@ def test_files_of_the_system_do_not_change_the_hash(tmp_path):
     (path / ".zattrs").write_bytes(b"{}")
     changed = content_sha256(path)
     assert changed != before
+
+
+COMPRESSORS = {
+    "gzip": lambda data: gzip.compress(data, 9),
+    "two gzips": lambda data: gzip.compress(data[: len(data) // 2]) * 2,
+    "zlib": lambda data: zlib.compress(data, 9),
+    "bz2": bz2.compress,
+    "lzma": lzma.compress,
+    "zstd": imagecodecs.zstd_encode,
+    "zstd without its length": lambda data: Zstd().encode(data),
+}
+
+
+class Zstd:
+    """Frame without content size: blocks that repeat a byte (RFC 8878, 3.1.1.2)."""
+
+    def encode(self, data):
+        step = 2**17 - 1
+        blocks = [
+            (min(step, len(data) - at) << 3 | 2 | (at + step >= len(data))).to_bytes(3, "little")
+            + data[at : at + 1]
+            for at in range(0, len(data), step)
+        ]
+        return b"\x28\xb5\x2f\xfd\0\x38" + b"".join(blocks)
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_pieces_that_become_too_long_are_not_decoded(tmp_path, kind):
+    name = kind.split()[-1].removesuffix("s") if "gzip" in kind else kind.split()[0]
+    codecs = {
+        "gzip": {"id": "gzip", "level": 1},
+        "zlib": {"id": "zlib", "level": 1},
+        "bz2": {"id": "bz2", "level": 1},
+        "lzma": {"id": "lzma", "format": 1, "check": -1, "preset": None, "filters": None},
+        "zstd": {"id": "zstd", "level": 1},
+    }
+    codec = numcodecs.get_codec(codecs[name])
+    path = make(tmp_path / "a.zarr", zarr_format=2, chunks=(1, 32, 40), compressors=codec)
+    file = stored(path)[0]
+    np.testing.assert_array_equal(read_image(path).data.compute(), DATA)
+    whole = bytes(1) * (32 * 40 * 2)
+    file.write_bytes(COMPRESSORS[kind](whole))
+    assert not read_image(path).data[0, :32, :40].compute().any()
+    file.write_bytes(COMPRESSORS[kind](bytes(1) * 2**28))
+    image = read_image(path)
+    tracemalloc.start()
+    with pytest.raises(ImageFileError, match="becomes longer"):
+        image.data.compute()
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+    file.write_bytes(COMPRESSORS[kind](whole)[:-3])
+    with pytest.raises(ImageFileError, match=r"a\.zarr"):
+        read_image(path).data.compute()

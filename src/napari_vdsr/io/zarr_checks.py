@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from napari_vdsr.image import check_dtype
+from napari_vdsr.io.expansion import Expansion
 from napari_vdsr.io.failure import damaged, failure
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ def stored_chunks(array: Any) -> tuple[int, ...]:
 def largest_file(array: Any) -> int:
     """Bytes that no honest file of an array exceeds; codecs may make pixels longer."""
     return int(2 * math.prod(stored_chunks(array)) * array.dtype.itemsize + 2**20)
+
+
+def expansion(array: Any) -> Expansion:
+    """Return what the pieces of an array may become; filters may store longer numbers."""
+    names = _codec_names(array.metadata.to_dict())
+    codecs = frozenset(name.removeprefix("numcodecs.").lower() for name in names)
+    longest = 16 * math.prod(array.chunks) * array.dtype.itemsize + 2**20
+    return Expansion(codecs, int(longest))
 
 
 def pieces(path: str, array: Any, wanted: int) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from napari_vdsr.io.zarr_checks import (
     check_array,
     check_name,
     checked_multiscales,
+    expansion,
     largest_file,
     pieces,
 )
@@ -349,7 +350,7 @@ def _array(path: str, group: Any, name: str, *, labels: bool = True) -> Any:
 
 def _lazy(store: WatchedStore, array: Any) -> da.Array:
     size = pieces(store.name, array, CHUNK_BYTES)
-    store.watch(array.path, largest_file(array))
+    store.watch(array.path, largest_file(array), expansion(array))
     return as_dask(ZarrSource(store.name, array, store), size)
 
 

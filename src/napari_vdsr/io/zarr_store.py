@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
+    from napari_vdsr.io.expansion import Expansion
+
 LARGEST_METADATA = 2**26
 OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -75,7 +77,7 @@ class _Watch:
     """What is remembered of a folder: metadata that was read, and the arrays in use."""
 
     metadata: dict[str, Stamp | None] = field(default_factory=dict)
-    arrays: dict[str, tuple[Stored, int]] = field(default_factory=dict)
+    arrays: dict[str, tuple[Stored, Expansion]] = field(default_factory=dict)
 
 
 class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
@@ -111,7 +113,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
     def __str__(self) -> str:
         return f"file://{Path(self.root).as_posix()}"
 
-    def watch(self, array: str, largest: int) -> None:
+    def watch(self, array: str, largest: int, expansion: Expansion) -> None:
         """Remember the files of an array.
 
         Parameters
@@ -120,6 +122,8 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
             Path of the array below the root.
         largest : int
             Bytes that none of its files exceeds, unless it is hostile.
+        expansion : Expansion
+            What its pieces may become when they are decoded.
 
         Raises
         ------
@@ -132,7 +136,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         stored = Stored.of(self._files(folder, ""))
         if len(stored.stamps) and int(stored.stamps[:, 0].max()) > largest:
             raise damaged(self.name, f"array {array!r} has files larger than their pixels")
-        self._watch.arrays[array] = stored, largest
+        self._watch.arrays[array] = stored, expansion
 
     def token(self, array: str) -> object:
         """Return what tells this state of an array from others."""
@@ -183,7 +187,8 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         path = os.path.join(self.root, key)
         if key.rpartition("/")[2] in ZARR_METADATA:
             return self._read_metadata(key, path)
-        known = self._stamp(key)
+        stored, name, expansion = self._array_of(key)
+        known = stored.stamp(name)
         try:
             descriptor = os.open(path, OPEN)
         except (FileNotFoundError, NotADirectoryError):
@@ -196,7 +201,10 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
                 raise self._changed(key)
             start, stop = _span(byte_range, status.st_size)
             file.seek(start)
-            return file.read(max(0, stop - start))
+            data = file.read(max(0, stop - start))
+        if expansion.exceeded_by(data):
+            raise damaged(self.name, f"{key} becomes longer than its pixels when it is decoded")
+        return data
 
     def _gone(self, key: str) -> Exception:
         return failure(
@@ -205,10 +213,11 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
             "Restore it, or start again",
         )
 
-    def _stamp(self, key: str) -> Stamp | None:
-        for array, (stored, _) in self._watch.arrays.items():
-            if key.startswith(f"{array}/") or not array:
-                return stored.stamp(key[len(array) + 1 :] if array else key)
+    def _array_of(self, key: str) -> tuple[Stored, str, Expansion]:
+        """Return what is known of the array that a key belongs to, and its name in it."""
+        for array, (stored, expansion) in self._watch.arrays.items():
+            if not array or key.startswith(f"{array}/"):
+                return stored, key[len(array) + 1 :] if array else key, expansion
         raise KeyError(key)  # pixels of an array that nobody watches
 
     def _read_metadata(self, key: str, path: str) -> bytes | None:
