@@ -28,7 +28,7 @@ class TestDoors:
     def check(self, remedy, words):
         text = words[remedy]
         assert placeholders(text) <= placeholders(remedy.value) | {"name", "axes"}
-        assert text[0] in "-abcdefghijklmnopqrstuvwxyzR" and not text.endswith(".")
+        assert text and not text.endswith(".")
         return text
 
     def test_command_line(self, remedy):

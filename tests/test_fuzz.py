@@ -20,7 +20,7 @@ from napari_vdsr.modelfile import load_model, save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.schema import Damaged
 
-RUNS = int(os.environ.get("FUZZ_RUNS", "150"))
+RUNS = int(os.environ.get("FUZZ_RUNS", "60"))
 FIRST = int(os.environ.get("FUZZ_SEED", "0"))
 SLOWEST = 10.0  # on a machine that does other things, too
 LONGEST = 700
