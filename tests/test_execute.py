@@ -1,5 +1,6 @@
 """The executor gives what the network gives on the whole plane, however it is run."""
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from torch import nn
 
 from napari_vdsr.errors import DeviceMemoryError
 from napari_vdsr.execute import Executor, executor, stream
-from napari_vdsr.networks import VDSR, Bicubic, Network
+from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Bicubic, Network, Trunk
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def threads():
 @pytest.fixture
 def blocks(monkeypatch):
     """Blocks, as on a GPU, although the device is the CPU."""
-    monkeypatch.setattr(executor, "can_stream", lambda chain: False)
+    monkeypatch.setattr(executor, "can_stream", lambda trunk: False)
 
 
 class Chain(Network):
@@ -43,14 +44,12 @@ class Chain(Network):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
-    @property
-    def chain(self):
-        return self.layers
+    radius = 16
 
-    def halo(self, scale):
-        return 16
+    def trunk(self, factor=1):
+        return Trunk(self.layers, adds_input=True)
 
-    def forward(self, x):
+    def forward(self, x, factor=1):
         return x + self.layers(x)
 
 
@@ -141,6 +140,111 @@ def test_any_chain_equals_the_whole_plane(layers, band, fused, monkeypatch):
     network = Chain(*layers)
     x = planes(2, 77, 21)
     assert_close(run(network, x), whole(network, x))
+
+
+class Skips(Network):
+    """A chain with skips, one in another, on the grid of the source."""
+
+    reads = "source"
+
+    def __init__(self, factor=2, adds_input=False, channels=1, last=3):
+        super().__init__()
+        self.factors, self.channels = (factor,), channels
+        torch.manual_seed(1)
+        sizes = [channels, 6, 6, 6, 6, 6, channels * factor**2]
+        kernels = [3, 1, 5, 3, 3, last]
+        layers = []
+        for size, (fan_in, fan_out) in zip(kernels, itertools.pairwise(sizes)):
+            layers += [nn.Conv2d(fan_in, fan_out, size, padding=size // 2), nn.PReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.adds_input = adds_input
+
+    def trunk(self, factor=1):
+        return Trunk(self.layers, self.adds_input, ((2, 3), (1, 4)), self.factors[0])
+
+    def forward(self, x, factor=1):
+        c = [self.layers[2 * i : 2 * i + 2] for i in range(6)]
+        a = c[0](x)
+        b = c[1](a)
+        y = b + c[3](c[2](b))
+        y = a + c[4](y)
+        y = nn.functional.pixel_shuffle(c[5](y), self.factors[0])
+        return x + y if self.adds_input else y
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 80), st.integers(1, 20)),
+    factor=st.sampled_from([1, 2, 3]),
+    channels=st.sampled_from([1, 3]),
+    last=st.sampled_from([1, 3]),
+    band=st.integers(4, 40),
+    strip=st.integers(1, 40),
+)
+def test_skips_and_a_shuffled_tail_stream(shape, factor, channels, last, band, strip):
+    network = Skips(factor, factor == 1, channels, last).eval()
+    x = planes(shape[0] * channels, *shape[1:])
+    images = torch.from_numpy(x).unflatten(0, (-1, channels))
+    with torch.inference_mode():
+        expected = network(images, factor).flatten(0, 1).numpy()
+        torch.testing.assert_close(network.trunk(factor)(images).flatten(0, 1).numpy(), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "BAND_PIXELS", band * shape[2])
+        patch.setattr(stream, "STRIP_ROWS", strip)
+        for precision in (torch.float32, torch.bfloat16):
+            result = Executor(network, CPU, precision).run(x, factor)
+            assert_close(result, expected, 1e-6 if precision == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize("make", [FSRCNN, ESPCN])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(2, 150, 33), (1, 1, 1), (1, 3, 40)])
+def test_networks_that_read_the_source_stream(make, factor, shape, monkeypatch):
+    monkeypatch.setattr(stream, "STRIP_ROWS", 20)
+    torch.manual_seed(2)
+    network = make()
+    for head in network.heads.values():  # FSRCNN's begin near zero
+        nn.init.normal_(head.weight, std=0.01)
+    x = planes(*shape)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(x)[:, None], factor)[:, 0].numpy()
+    assert expected.shape == (shape[0], shape[1] * factor, shape[2] * factor)
+    assert_close(Executor(network, CPU, torch.float32).run(x, factor), expected)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("factor", [2, 3])
+def test_blocks_of_a_network_that_reads_the_source(factor):
+    class Little(FSRCNN):
+        def forward(self, x, factor=1):
+            if x.numel() > 3000:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(x, factor)
+
+    torch.manual_seed(2)
+    network = Little()
+    for head in network.heads.values():
+        nn.init.normal_(head.weight, std=0.01)
+    x = planes(1, 150, 60)
+    with torch.inference_mode():
+        expected = FSRCNN.forward(network, torch.from_numpy(x)[:, None], factor)[:, 0].numpy()
+    assert_close(Executor(network, CPU, torch.float32).run(x, factor), expected)
+
+
+def test_the_ensemble_turns_what_reads_the_source():
+    torch.manual_seed(2)
+    network = ESPCN().eval()
+    x = planes(1, 9, 14)
+    results = []
+    for turns in range(4):
+        for flip in (False, True):
+            turned = np.rot90(x, turns, (1, 2))
+            turned = turned[:, ::-1] if flip else turned
+            with torch.inference_mode():
+                y = network(torch.from_numpy(turned.copy())[:, None], 3)[:, 0].numpy()
+            results.append(np.rot90(y[:, ::-1] if flip else y, -turns, (1, 2)))
+    result = Executor(network, CPU, torch.float32, ensemble=True).run(x, 3)
+    assert_close(result, np.mean(results, axis=0))
 
 
 def test_bfloat16_is_near_and_adds_the_residual_in_float32(monkeypatch):
@@ -269,10 +373,11 @@ class LittleMemory(Network):
     def __deepcopy__(self, memo):
         return self  # so that the test sees the calls
 
-    def halo(self, scale):
-        return self.inside.halo(scale)
+    @property
+    def radius(self):
+        return self.inside.radius
 
-    def forward(self, x):
+    def forward(self, x, factor=1):
         self.shapes.append(tuple(x.shape))
         if x.numel() > self.limit:
             if self.message:

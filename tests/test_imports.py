@@ -25,7 +25,7 @@ def test_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "name",
-    ["errors", "image", "resize", "color", "metrics", "normalize", "tiling", "protocol", "io",
+    ["errors", "image", "resize", "color", "metrics", "normalize", "protocol", "io",
      "truth", "tables"],
 )  # fmt: skip
 def test_numbers_and_files_need_no_torch(name):

@@ -21,7 +21,7 @@ def test_layers_of_the_paper():
     layers = layers_of(VDSR())
     assert len(layers) == 20
     assert sum(layer.parameters for layer in layers) == 665_921
-    assert layers[-1].field == 41 == 2 * VDSR().halo(2) + 1
+    assert layers[-1].field == 41 == 2 * VDSR().radius + 1
     assert sum(layer.flop for layer in layers) / 1e6 == pytest.approx(1.33, abs=0.005)
     assert [layer.activation for layer in layers] == ["ReLU"] * 19 + [""]
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.signal import correlate2d
 
-from napari_vdsr.networks import NETWORKS, VDSR, Bicubic
+from napari_vdsr.networks import ESPCN, FSRCNN, NETWORKS, VDSR, Bicubic, Lite, Network
+from napari_vdsr.networks.receptive import receptive_radius
 
 
 @pytest.fixture
@@ -52,11 +53,15 @@ def test_vdsr_is_convolutions_relu_and_a_residual(small, plane):
     np.testing.assert_allclose(run(small, plane), plane + maps[0], atol=1e-5)
 
 
-def test_chain_is_the_residual(small, plane):
+def test_trunk_is_the_network(small, plane):
     x = torch.from_numpy(plane)[None, None]
     with torch.inference_mode():
-        torch.testing.assert_close(small(x), x + small.chain(x))
-    assert Bicubic().chain is None
+        torch.testing.assert_close(small(x), x + small.trunk().chain(x))
+        torch.testing.assert_close(small(x), small.trunk()(x))
+        for network in (FSRCNN(), ESPCN(), Lite(), Lite(skips=2, depth=7)):
+            for factor in network.factors:
+                torch.testing.assert_close(network(x, factor), network.trunk(factor)(x))
+    assert Bicubic().trunk() is None
 
 
 @pytest.mark.parametrize("depth", [2, 5, 20])
@@ -68,13 +73,13 @@ def test_halo_is_the_receptive_field(depth):
     x = torch.ones(1, 1, 51, 51, requires_grad=True)
     network(x)[0, 0, 25, 25].backward()
     rows, columns = torch.nonzero(x.grad[0, 0], as_tuple=True)
-    halo = network.halo(2)
+    halo = network.radius
     assert halo == depth
     assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (25 - halo, 25 + halo)
 
 
 def test_bicubic_changes_nothing(plane):
-    assert Bicubic().halo(4) == 0
+    assert Bicubic().radius == 0
     np.testing.assert_array_equal(run(Bicubic(), plane), plane)
 
 
@@ -100,7 +105,13 @@ def test_last_init_scales_only_the_last_layer():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_hyperparameters_build_the_same_network(name):
-    given = {"depth": 3, "width": 4, "last_init": 0.5} if name == "vdsr" else {}
+    given = {
+        "bicubic": {},
+        "vdsr": {"depth": 3, "width": 4, "last_init": 0.5},
+        "fsrcnn": {"factors": [2, 3], "width": 5, "inner": 4, "depth": 2},
+        "espcn": {"factors": [3], "widths": [4, 3]},
+        "lite": {"factors": [2, 4], "depth": 4, "width": 5, "skips": 2, "last_init": 0.2},
+    }[name]
     network = NETWORKS[name](**given)
     assert network.hyperparameters == given
     again = NETWORKS[name](**network.hyperparameters)
@@ -110,7 +121,7 @@ def test_hyperparameters_build_the_same_network(name):
 def test_residual_is_added_in_the_precision_of_the_input(small, plane):
     x = torch.from_numpy(plane)[None, None]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert small.chain(x).dtype == torch.bfloat16
+        assert small.trunk().chain(x).dtype == torch.bfloat16
         assert small(x).dtype == torch.float32
 
 
@@ -123,3 +134,87 @@ def test_impossible_sizes(bad):
 def test_arguments_are_named():
     with pytest.raises(TypeError):
         VDSR(20, 64)
+
+
+def weights(modules):
+    return sum(m.weight.numel() for m in modules if hasattr(m, "weight") and m.weight.ndim == 4)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_fsrcnn_is_as_large_as_published(factor):
+    """12,464 weights of convolutions for d 56, s 12, m 4, whatever the enlargement."""
+    assert weights(FSRCNN(factors=[factor]).modules()) == 12_464
+
+
+@pytest.mark.parametrize(("factor", "published"), [(2, 21_284), (4, 24_752)])
+def test_espcn_is_as_large_as_published(factor, published):
+    """The field's tables say 21 K at x2 and 25 K at x4."""
+    assert sum(p.numel() for p in ESPCN(factors=[factor]).parameters()) == published
+
+
+def test_fsrcnn_enlarges_by_the_deconvolution_of_the_paper():
+    """An impulse comes out as the kernel, centred on its pixel."""
+    network = FSRCNN(factors=[3], width=1, inner=1, depth=1)
+    head = network.heads["3"]
+    x = torch.zeros(1, 1, 7, 7)
+    x[0, 0, 3, 3] = 1
+    with torch.inference_mode():
+        y = head(x)[0, 0]
+    assert y.shape == (21, 21)
+    torch.testing.assert_close(y[9 - 4 : 9 + 5, 9 - 4 : 9 + 5], head.weight[0, 0].detach())
+
+
+class Pools(Network):
+    def forward(self, x, factor=1):
+        return x * x.mean((2, 3), keepdim=True)
+
+
+class Strides(Network):
+    def __init__(self):
+        super().__init__()
+        self.down = torch.nn.Conv2d(1, 4, 3, 2, 1)
+
+    def forward(self, x, factor=1):
+        down = torch.nn.functional.interpolate(self.down(x), size=x.shape[2:], mode="nearest")
+        return x + down.sum(1, keepdim=True)
+
+
+class Shared(Network):
+    """One convolution, used seven times."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, (3, 5), padding=(1, 2))
+
+    def forward(self, x, factor=1):
+        y = x
+        for _ in range(7):
+            y = torch.relu(self.layer(y)) + x
+        return y
+
+
+def test_what_cannot_be_tiled_is_refused():
+    with pytest.raises(ValueError, match="depends on the whole image"):
+        _ = Pools().radius
+    with pytest.raises(ValueError, match="works at a stride"):
+        _ = Strides().radius
+
+
+def test_shared_weights_count_each_time():
+    assert Shared().radius == 14
+
+
+@pytest.mark.parametrize(("factor", "radius"), [(2, 8), (3, 8), (4, 7)])
+def test_a_deconvolution_is_seen(factor, radius):
+    """5 x 5 and four 3 x 3 see 6 pixels; 9 x 9 at a stride sees 2, 2 and 1 more."""
+    assert receptive_radius(FSRCNN(), factor) == radius
+    with torch.inference_mode():  # whoever asks may be running it
+        assert receptive_radius(FSRCNN(), factor) == radius
+
+
+@pytest.mark.parametrize("bad", [[], [1], [2, 2], [2.5], [9], [True]])
+def test_impossible_factors(bad):
+    with pytest.raises(ValueError, match="factors must be"):
+        ESPCN(factors=bad)
+    with pytest.raises(ValueError, match="factors must be"):
+        FSRCNN(factors=bad)

@@ -15,22 +15,22 @@ from dask.highlevelgraph import HighLevelGraph
 from napari_vdsr import __version__
 from napari_vdsr.advice import Remedy
 from napari_vdsr.device import choose_device, choose_precision
+from napari_vdsr.enhance import Reading, tile_axis
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
 from napari_vdsr.nodata import REACH, check_nodata
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.regrid import Grid, regridded
-from napari_vdsr.resize import axis_window, nearest
 from napari_vdsr.scale import output_length, scale_pair
-from napari_vdsr.tile_task import Plan, TileAxis, upscale_tile
-from napari_vdsr.tiling import spans
+from napari_vdsr.tile_task import Plan, upscale_tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_vdsr.enhance import TileAxis
     from napari_vdsr.image import Image
     from napari_vdsr.modelfile import Model
     from napari_vdsr.nodata import Nodata
@@ -123,6 +123,7 @@ def upscale(
     scale_y, scale_x = check_model_scale(scale, model)
     torch_device = choose_device(device)
     dtype = choose_precision(precision, torch_device)
+    reading = Reading.of(model.network, (scale_y, scale_x))
     if executor is None:
         executor = Executor(model.network, torch_device, dtype, ensemble=self_ensemble)
     image = with_nodata(image, nodata, fill)
@@ -133,13 +134,14 @@ def upscale(
     plan = Plan(
         model=model,
         scale=(scale_y, scale_x),
-        tile=choose_tile(tile, image, executor, max_memory),
+        tile=choose_tile(tile, image, executor, reading, max_memory),
         normalization=Normalization("none", ()) if image.labels else measure(image, normalize),
         device=str(torch_device),
         precision=str(dtype).removeprefix("torch."),
         fill=fill,
         self_ensemble=self_ensemble,
         executor=executor,
+        reading=reading,
         name=image.name,
         nodata=image.nodata,
         labels=image.labels,
@@ -218,6 +220,7 @@ def choose_tile(
     tile: int | tuple[int, int] | None,
     image: Image,
     executor: Executor,
+    reading: Reading,
     max_memory: int | None,
 ) -> tuple[int, int]:
     """Output rows and columns of one task.
@@ -235,9 +238,9 @@ def choose_tile(
     rows, columns = TILE
     if max_memory is None:
         return rows, columns
-    while tile_bytes(rows, columns, image, executor) > max_memory:
+    while tile_bytes(rows, columns, image, executor, reading) > max_memory:
         if rows == columns == TILE_STEP:
-            least = tile_bytes(rows, columns, image, executor)
+            least = tile_bytes(rows, columns, image, executor, reading)
             raise UsageError(
                 f"{max_memory / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
                 f"{math.ceil(least / 2**20)} MiB.",
@@ -250,10 +253,14 @@ def choose_tile(
     return rows, columns
 
 
-def tile_bytes(rows: int, columns: int, image: Image, executor: Executor) -> int:
-    """Estimate of the memory that one task takes, in bytes."""
+def tile_bytes(rows: int, columns: int, image: Image, executor: Executor, reading: Reading) -> int:
+    """Estimate of the memory that one task takes, in bytes.
+
+    A network that reads the source is counted as if it enlarged by no more than the scale.
+    """
     work = rows * columns * image.size("S") * BYTES_PER_SAMPLE
-    return work + executor.working_bytes(rows, columns)
+    factor = reading.factor or 1
+    return work + executor.working_bytes(-(-rows // factor), -(-columns // factor), factor)
 
 
 def _origin(
@@ -276,7 +283,7 @@ def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Ar
     source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
     source = source.transpose([image.axes.index(axis) for axis in order])
     rows, columns = (
-        _tile_windows(image.size(axis), inside[axis], tile, scale, plan, has_alpha=image.has_alpha)
+        _tile_axes(image.size(axis), inside[axis], tile, scale, plan, has_alpha=image.has_alpha)
         for axis, tile, scale in zip("YX", plan.tile, plan.scale)
     )
 
@@ -313,17 +320,17 @@ def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
     return tile[(None,) * leading]
 
 
-def _tile_windows(
+def _tile_axes(
     length: int, inside: range, tile: int, scale: float, plan: Plan, *, has_alpha: bool
 ) -> list[TileAxis]:
-    halo = 0 if plan.labels else plan.model.network.halo(scale)
-    # What fills nodata is one neighbourhood, what fills transparent ground another.
-    holes = (plan.nodata is not None) + has_alpha
-    reach = 0 if plan.labels else REACH * holes
-    tiles = []
-    for span in spans(output_length(length, scale), tile, halo, inside):
-        window = axis_window(length, scale, span.padded_start, span.padded_stop)
-        own = nearest(length, scale, span.start, span.stop)
-        before, after = min(reach, window.start), min(reach, length - window.stop)
-        tiles.append(TileAxis(span, window, own, before, after))
-    return tiles
+    """Cut an axis into tiles of equal length, the last one as long as what is left."""
+    reading, reach = plan.reading, 0
+    if plan.labels:
+        reading = Reading(0)  # no network reads them
+    else:
+        # What fills nodata is one neighbourhood, what fills transparent ground another.
+        reach = REACH * ((plan.nodata is not None) + has_alpha)
+    return [
+        tile_axis(length, scale, start, min(start + tile, inside.stop), reading, reach)
+        for start in inside[::tile]
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.image import Image
@@ -19,7 +20,6 @@ from napari_vdsr.protocol import (
     Score,
     check_scales,
     interpolated,
-    luma_change,
     picture,
     score,
     shrunken,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+
+    from napari_vdsr.networks import Network
 
 __all__ = ["Row", "evaluate", "format_rows"]
 
@@ -103,8 +105,8 @@ def evaluate(
     named = _named(models)
     if self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
-    executors = {
-        name: Executor(m.network, device, precision, ensemble=name.endswith("+"))
+    runs = {
+        name: (m.network, Executor(m.network, device, precision, ensemble=name.endswith("+")))
         for name, m in named.items()
     }
     done, total = 0, len(scales) * sum(map(len, datasets.values()))
@@ -115,7 +117,7 @@ def evaluate(
             measured: dict[str, dict[str, tuple[Score, float]]] = {name: {} for name in named}
             for path in paths:
                 truth = read_truth(path).cropped(scale)
-                for name, figures in _measure(truth, scale, executors, target).items():
+                for name, figures in _measure(truth, scale, runs, target).items():
                     measured[name][path.name] = figures
                 done += 1
                 if on_progress is not None:
@@ -147,18 +149,21 @@ def _named(models: Sequence[Model]) -> dict[str, Model]:
 
 
 def _measure(
-    truth: Truth, scale: int, executors: dict[str, Executor], target: Path | None
+    truth: Truth,
+    scale: int,
+    runs: dict[str, tuple[Network, Executor]],
+    target: Path | None,
 ) -> dict[str, tuple[Score, float]]:
     """Score and seconds of every model on one cropped image; save the pictures if asked."""
-    ilr = interpolated(truth.luma, scale)
+    low = shrunken(truth.luma, scale)
     name = truth.path.name if truth.path.suffix == ".png" else f"{truth.path.name}.png"
     if target is not None:
-        bicubic = ilr if truth.rgb is None else interpolated(truth.rgb, scale)
+        bicubic = interpolated(truth.pixels, scale)
         _save(to_uint8(shrunken(truth.pixels, scale)), target / LOW_RESOLUTION / name)
     measured = {}
-    for model, executor in executors.items():
+    for model, (network, executor) in runs.items():
         started = time.perf_counter()
-        change = luma_change(executor.run, ilr)
+        ilr, change = plane_change(low, (scale, scale), network, executor)
         seconds = time.perf_counter() - started
         measured[model] = score(truth.luma, to_uint8(ilr + change), scale), seconds
         if target is not None:

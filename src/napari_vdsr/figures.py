@@ -20,6 +20,7 @@ from napari_vdsr.drawing import (
     new_figure,
     save_figure,
 )
+from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import BICUBIC_CARD
@@ -29,9 +30,9 @@ from napari_vdsr.protocol import (
     Score,
     check_scales,
     interpolated,
-    luma_change,
     picture,
     score,
+    shrunken,
     to_uint8,
 )
 from napari_vdsr.truth import Truth, read_truth
@@ -146,12 +147,13 @@ def _panels(
 ) -> list[Panel]:
     torch_device = choose_device(device)
     dtype = choose_precision(precision, torch_device)
-    ilr = interpolated(truth.luma, scale)
-    bicubic = ilr if truth.rgb is None else interpolated(truth.rgb, scale)
-    panels = [Panel("truth", truth.pixels, None, np.zeros_like(ilr))]
+    low = shrunken(truth.luma, scale)
+    bicubic = interpolated(truth.pixels, scale)
+    panels = [Panel("truth", truth.pixels, None, np.zeros(truth.luma.shape))]
     others = [model for model in models if model.card != BICUBIC_CARD]
     for model in [load_model(BICUBIC_CARD.name), *others]:
-        change = luma_change(Executor(model.network, torch_device, dtype).run, ilr)
+        executor = Executor(model.network, torch_device, dtype)
+        ilr, change = plane_change(low, (scale, scale), model.network, executor)
         figures = score(truth.luma, to_uint8(ilr + change), scale)
         panels.append(Panel(model.name, picture(bicubic, change), figures, change))
     return panels

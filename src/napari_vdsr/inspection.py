@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +12,16 @@ from torch import nn
 
 from napari_vdsr.color import luma
 from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
+from napari_vdsr.enhance import Reading, tile_axis, within
 from napari_vdsr.errors import UsageError
 from napari_vdsr.normalize import check_finite
-from napari_vdsr.resize import apply_windows, axis_window
-from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_vdsr.enhance import TileAxis
     from napari_vdsr.modelfile import Model
     from napari_vdsr.networks import Network
 
@@ -83,11 +84,12 @@ def layers_of(network: Network) -> list[Layer]:
 
 
 def _modules(network: Network) -> list[Any]:
-    if network.chain is None:
+    trunk = network.trunk(max(network.factors, default=1))
+    if trunk is None:
         if any(True for _ in network.parameters()):
             raise UsageError("this network is no chain of layers; only such can be looked into.")
         return []
-    return list(network.chain)
+    return list(trunk.layers)
 
 
 def describe(model: Model) -> str:
@@ -233,7 +235,8 @@ def feature_maps(
     Returns
     -------
     numpy.ndarray
-        (maps, Y, X) float32, the same as if the whole plane had gone through.
+        (maps, Y, X) float32, the same as if the whole plane had gone through. Maps on the
+        grid of the source are repeated to the size of the result.
 
     Raises
     ------
@@ -242,29 +245,37 @@ def feature_maps(
     NonFiniteError
         If a pixel is NaN or infinite.
     """
-    count = len(layers_of(model.network))
+    network = model.network
+    count = len(layers_of(network))
     check_number(number, count)
-    halo = model.network.halo(max(scale))
-    spans = [
-        (max(0, w.start - halo), min(output_length(n, s), w.stop + halo))
-        for w, n, s in zip(window, plane.shape, scale)
-    ]
-    axes = [axis_window(n, s, *span) for n, s, span in zip(plane.shape, scale, spans)]
-    source = np.asarray(plane[axes[0].start : axes[0].stop, axes[1].start : axes[1].stop])
-    check_finite(source, name)
-    low, high = unit
-    enlarged = (apply_windows(source, *axes) - low) / ((high - low) or 1.0)
-    if enlarged.ndim == 3:
-        enlarged = luma(enlarged[..., :3])
-    x = torch.from_numpy(enlarged.astype(np.float32))[None, None]
-    seen = 0
-    for module in _modules(model.network):
-        seen += isinstance(module, nn.Conv2d)
-        if seen > number:
-            break
-        x = module(x)
-    inner = tuple(
-        slice(w.start - span[0], w.stop - span[0]) for w, span in zip(window, spans, strict=True)
+    reading = Reading.of(network, scale)
+    row, column = (
+        tile_axis(n, s, w.start, w.stop, reading) for n, s, w in zip(plane.shape, scale, window)
     )
-    maps: NDArray[np.float32] = x[0].numpy()[:, *inner].copy()
-    return maps
+    low, high = unit
+    read = np.asarray(plane[row.source, column.source])
+    check_finite(read, name)
+    pixels = (read - low) / ((high - low) or 1.0)
+    source = luma(pixels[..., :3]) if pixels.ndim == 3 else pixels
+    inner: tuple[Any, Any]
+    if reading.factor:
+        x, inner = source[row.network, column.network], _nearest(row, column, scale)
+    else:
+        x, inner = within(source, row, column), (row.core, column.core)
+    trunk = network.trunk(reading.factor or 1)
+    assert trunk is not None  # it has layers
+    stages = trunk.stages(torch.from_numpy(x.astype(np.float32))[None, None])
+    maps: NDArray[np.float32] = next(islice(stages, number - 1, None))[0].numpy()
+    return maps[:, *inner].copy()
+
+
+def _nearest(
+    row: TileAxis, column: TileAxis, scale: tuple[float, float]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Index that repeats maps on the grid of the source as often as the result has pixels."""
+    places = []
+    for axis, factor in zip((row, column), scale, strict=True):
+        at = np.floor((np.arange(axis.start, axis.stop) + 0.5) / factor).astype(np.intp)
+        first = axis.source.start + axis.network.start
+        places.append(np.clip(at - first, 0, axis.network.stop - axis.network.start - 1))
+    return places[0][:, None], places[1][None]

@@ -32,7 +32,7 @@ from napari_vdsr.showing import got, shortened
 from napari_vdsr.tensorfile import TensorFile, open_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # Whole numbers of a card up to here are believed; larger ones are sizes, or counts of layers.
 SMALL = 64
@@ -142,7 +142,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def without_numbers(kind: type[Network], hyperparameters: Mapping[str, Any]) -> Network:
+def without_numbers(kind: Callable[..., Network], hyperparameters: Mapping[str, Any]) -> Network:
     """Build a network that takes no memory: its weights have a shape and lie nowhere."""
     with torch.device("meta"), _Unfilled():
         return kind(**hyperparameters)

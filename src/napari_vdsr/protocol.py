@@ -19,7 +19,7 @@ from napari_vdsr.errors import ScaleError
 from napari_vdsr.resize import resize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -81,23 +81,6 @@ def to_uint8(image: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Clip [0, 1] to 8 bits, rounding halves up as MATLAB does."""
     rounded: NDArray[np.uint8] = np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return rounded
-
-
-def luma_change(
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]], ilr: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return what a network adds to bicubic-enlarged luma.
-
-    Parameters
-    ----------
-    run : callable
-        ``Executor.run``: the network on planes (N, Y, X).
-    ilr : numpy.ndarray
-        (Y, X), in [0, 1].
-    """
-    plane = ilr.astype(np.float32)[None]
-    change: NDArray[np.float64] = (run(plane) - plane)[0].astype(np.float64)
-    return change
 
 
 def picture(bicubic: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -10,18 +10,18 @@ import numpy as np
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import SEEN, composed, full_opacity, straightened
 from napari_vdsr.color import RGB_PER_LUMA, luma
+from napari_vdsr.enhance import change_of, within
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.nodata import fill_missing, missing_pixels, restore, written
 from napari_vdsr.normalize import Normalization, Range, check_finite, to_dtype
-from napari_vdsr.resize import AxisWindow, apply_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_vdsr.enhance import Reading, TileAxis
     from napari_vdsr.execute import Executor
     from napari_vdsr.image import Alpha
     from napari_vdsr.modelfile import Model
-    from napari_vdsr.tiling import Span
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Plan:
         Whether the network runs on all flips and rotations.
     executor : Executor
         Runs the network.
+    reading : Reading
+        How the network reads the image.
     name : str
         The image's, for error messages.
     nodata, labels, bits, alpha
@@ -61,6 +63,7 @@ class Plan:
     fill: float | None
     self_ensemble: bool
     executor: Executor
+    reading: Reading
     name: str
     nodata: float | None = None
     labels: bool = False
@@ -85,42 +88,6 @@ class Plan:
         }
 
 
-@dataclass(frozen=True)
-class TileAxis:
-    """One tile along one axis: what it reads, how it is resized, what it keeps.
-
-    Attributes
-    ----------
-    span : Span
-        Output pixels.
-    window : AxisWindow
-        Bicubic weights for them.
-    nearest : numpy.ndarray
-        For each of the tile's own pixels the nearest source pixel.
-    before, after : int
-        Source pixels read beyond the window, from which holes are filled.
-    """
-
-    span: Span
-    window: AxisWindow
-    nearest: NDArray[np.int64]
-    before: int = 0
-    after: int = 0
-
-    @property
-    def source(self) -> slice:
-        return slice(self.window.start - self.before, self.window.stop + self.after)
-
-    @property
-    def inner(self) -> slice:
-        """The window, counted from the first source pixel that is read."""
-        return slice(self.before, self.before + self.window.stop - self.window.start)
-
-    @property
-    def length(self) -> int:
-        return self.span.stop - self.span.start
-
-
 def upscale_tile(
     pixels: NDArray[Any], row: TileAxis, column: TileAxis, channel: int, plan: Plan
 ) -> NDArray[Any]:
@@ -129,7 +96,7 @@ def upscale_tile(
     Parameters
     ----------
     pixels : numpy.ndarray
-        (y, x) or (y, x, S): the source pixels that the two windows read.
+        (y, x) or (y, x, S): the source pixels that the tile reads.
     row, column : TileAxis
         The tile along Y and X.
     channel : int
@@ -172,10 +139,9 @@ def upscale_tile(
     if color and pixels.shape[-1] == 4 and plan.alpha != "none":
         result = _veiled_tile(values, pixels[nearest], row, column, unit, plan)
     else:
-        window = values[row.inner, column.inner]
-        bicubic = apply_windows(window, row.window, column.window)
-        result = bicubic[row.span.core, column.span.core]
-        change = _network_change(bicubic, row, column, unit, plan, color=color)
+        bicubic = within(values, row, column)
+        result = bicubic[row.core, column.core]
+        change = _network_change(values, bicubic, row, column, unit, plan, color=color)
         if color:
             result[..., :3] += change
         else:
@@ -200,23 +166,22 @@ def _veiled_tile(
     full = full_opacity(source.dtype, plan.bits)
     straight = plan.alpha == "straight"
     colors, share = straightened(values, full, straight=straight)
-    core = (row.span.core, column.span.core)
-    inner = (row.inner, column.inner)
     veil = share[..., None]
-    veiled = np.concatenate([colors * veil, veil], axis=-1)
-    veiled = apply_windows(veiled[inner], row.window, column.window)
+    veiled = within(np.concatenate([colors * veil, veil], axis=-1), row, column)
     if not (share > 0).any():
         change = np.zeros(1)
     elif (share == 1).all():
-        change = _network_change(veiled, row, column, unit, plan, color=True)
+        change = _network_change(colors, veiled, row, column, unit, plan, color=True)
     else:
         behind = fill_missing(colors, np.clip(share / SEEN, 0, 1), unit.middle)
-        bicubic = apply_windows(behind[inner], row.window, column.window)
-        change = _network_change(bicubic, row, column, unit, plan, color=True)
-    return composed(veiled[core], change, source, full, straight=straight)
+        bicubic = within(behind, row, column)
+        change = _network_change(behind, bicubic, row, column, unit, plan, color=True)
+    result = veiled[row.core, column.core]
+    return composed(result, change, source, full, straight=straight)
 
 
 def _network_change(
+    source: NDArray[Any],
     bicubic: NDArray[np.float64],
     row: TileAxis,
     column: TileAxis,
@@ -226,17 +191,19 @@ def _network_change(
     color: bool,
 ) -> NDArray[np.float64]:
     """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
-    core = (row.span.core, column.span.core)
     if unit.width == 0:  # in a constant image nothing can be sharpened
         return np.zeros(1)
-    if color:
-        planes = luma((bicubic[..., :3] - unit.low) / unit.width)[None]
-    else:
-        planes = np.moveaxis(np.atleast_3d(bicubic), -1, 0)
-        planes = (planes - unit.low) / unit.width
+
+    def planes(block: NDArray[Any]) -> NDArray[np.float64]:
+        """What goes through the network, (N, Y, X): luma, or each sample by itself."""
+        if color:
+            return luma((block[..., :3] - unit.low) / unit.width)[None]
+        return (np.moveaxis(np.atleast_3d(block), -1, 0) - unit.low) / unit.width
+
     with np.errstate(over="ignore", invalid="ignore"):
-        network_input = planes.astype(np.float32)  # (N, Y, X)
-        change = (plan.executor.run(network_input) - network_input)[:, *core]
+        change = change_of(
+            planes(source), planes(bicubic), row, column, plan.reading, plan.executor
+        )
     if not np.isfinite(change).all():
         raise ImageDataError(
             f"image {plan.name!r} has intensities so far outside {unit.low:g} to {unit.high:g}, "

@@ -1,5 +1,7 @@
 """Training patches, found again pixel by pixel in the images that they came from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
 from napari_vdsr.training import patches as module
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.fields import field_of
-from napari_vdsr.training.tasks import tasks_of
+from napari_vdsr.training.degradation import Draw
+from napari_vdsr.training.fields import Pair, field_of
+from napari_vdsr.training.tasks import Task, tasks_of
 
 CPU = torch.device("cpu")
 SIZE = 9
@@ -20,7 +23,14 @@ SHAPES = [(23, 31), (14, 40), (26, 17)]
 def Patches(images, settings, device):  # noqa: N802
     """Patches of arrays in memory."""
     fields = [field_of(image) for image in images]
-    return module.Patches(fields, settings, tasks_of(settings), device)
+    return Pairs(fields, settings, tasks_of(settings), device)
+
+
+class Pairs(module.Patches):
+    """Enlarged image and target alone."""
+
+    def batch(self, *args):
+        return super().batch(*args)[1:3]
 
 
 def config(**settings):
@@ -180,3 +190,61 @@ def test_small_images_are_left_out():
 def test_only_small_images(shape):
     with pytest.raises(TrainingError, match="no image is at least 12 pixels high and wide"):
         Patches([np.ones(shape)], config(scales=(2, 4)), CPU)
+
+
+def source_patches(images, settings, **options):
+    fields = [field_of(image) for image in images]
+    return module.Patches(fields, settings, tasks_of(settings), CPU, source=True, **options)
+
+
+@pytest.mark.parametrize("blur", [(0.0, 0.0), (1.0, 1.0)])
+def test_what_reads_the_source_gets_crops_of_the_degraded_whole(blur):
+    """Low resolution, bicubic and target lie over one another, in every turn."""
+    image = np.random.default_rng(3).random((61, 70)).astype(np.float32)
+    settings = config(batch_size=12, patch_size=6, blur=blur, seed=5)
+    patches = source_patches([image], settings)
+    factors = set()
+    for step in range(12):
+        read, bicubic, target, factor = patches.batch(step)
+        factors.add(factor)
+        side = 6 * factor
+        assert read.shape == (12, 1, 6, 6)
+        assert bicubic.shape == target.shape == (12, 1, side, side)
+        whole = torch.from_numpy(image[: 61 // factor * factor, : 70 // factor * factor])[None]
+        (task,) = (t for t in patches.tasks if t.scale == factor)
+        draw = Draw(torch.zeros(1), torch.ones(1), torch.Generator().manual_seed(0))
+        low = task.chain.degrade(whole, draw)
+        enlarged = task.chain.enlarge(low)[0].numpy()
+        for small, large, sharp in zip(*(a.squeeze(1).numpy() for a in (read, bicubic, target))):
+            turn, y, x = find(sharp, whole[0].numpy())
+            assert y % factor == x % factor == 0
+            np.testing.assert_allclose(
+                turned(large)[turn], enlarged[y : y + side, x : x + side], atol=1e-5
+            )
+            y, x = y // factor, x // factor
+            np.testing.assert_allclose(turned(small)[turn], low[0, y : y + 6, x : x + 6], atol=1e-5)
+    assert factors == {2, 3, 4}
+
+
+def find(patch, image):
+    """Turn and position of a patch in an image."""
+    for turn, candidate in enumerate(turned(patch)):
+        for y, x in np.argwhere(image == candidate[0, 0]):
+            if np.array_equal(image[y : y + len(patch), x : x + len(patch)], candidate):
+                return turn, y, x
+    raise AssertionError("a patch that is not in the image")
+
+
+def test_measured_sources_lie_below_their_targets():
+    sharp = np.random.default_rng(0).random((40, 52)).astype(np.float32)
+    low = resize(sharp, 1 / 2).astype(np.float32)
+    field = replace(field_of(sharp), pair=Pair(field_of(low), 2))
+    task = Task("x2", 2, None)
+    patches = module.Patches([field], config(batch_size=16, patch_size=5), [task], CPU, source=True)
+    read, _, target, factor = patches.batch(0)
+    assert factor == 2
+    for small, large in zip(read[:, 0].numpy(), target[:, 0].numpy()):
+        turn, y, x = find(large, sharp)
+        np.testing.assert_array_equal(
+            turned(small)[turn], low[y // 2 : y // 2 + 5, x // 2 : x // 2 + 5]
+        )

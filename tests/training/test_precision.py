@@ -51,7 +51,7 @@ def test_only_the_layers_run_in_bf16(zero_residual):
     )
     network = VDSR(depth=3, width=8, last_init=0.01)
     if zero_residual:
-        nn.init.zeros_(network.chain[-1].weight)
+        nn.init.zeros_(network.layers[-1].weight)
     x = torch.rand(1, 1, 16, 16)
     y = fabric.setup(network)(x)
     assert y.dtype == torch.float32

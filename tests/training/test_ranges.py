@@ -75,7 +75,7 @@ def test_patches_lie_on_it(tmp_path):
     """Input and target alike: their difference is what was lost, in the input's range."""
     tifffile.imwrite(tmp_path / "a.tif", spots(240, 260))
     config, data = dataset(tmp_path, downsampling="area", blur=(2.0, 2.0), batch_size=64)
-    worse, hr = Patches(data.train.fields, config, data.tasks, CPU).batch(0)
+    _, worse, hr, _ = Patches(data.train.fields, config, data.tasks, CPU).batch(0)
     assert 0.8 < worse.max() < 2
     (field,) = data.train.fields
     extent = field.input_range("x2").width
@@ -91,7 +91,7 @@ def test_validation_is_what_upscaling_gives(tmp_path):
     torch.manual_seed(0)
     network = VDSR(depth=3, width=8, last_init=0.5)
     with torch.no_grad():  # else twice the contrast would give twice the result
-        network.chain[0].bias += 0.1
+        network.layers[0].bias += 0.1
     (measured,) = Validation([field], tasks, CPU).enhance(network)
     low = Image(data=degraded(field, tasks[0]), axes="YX")
     card = ModelCard(name="m", architecture="vdsr", scales=(2.0,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ from napari_vdsr.errors import DeviceMemoryError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_vdsr.networks import Network
+    from napari_vdsr.networks import Network, Trunk
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +29,23 @@ LEAST_BLOCK = 64
 class Blocks:
     """A network that runs on blocks, which shrink until they fit in the device's memory.
 
-    Blocks overlap by the network's halo, so that the result does not depend on them.
+    Blocks overlap by the radius of what the network sees, so that the result does not
+    depend on them.
     """
 
-    def __init__(self, network: Network, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(
+        self, network: Network, device: torch.device, precision: torch.dtype, factor: int = 1
+    ) -> None:
         self.device = device
         self.precision = precision
-        self.halo = network.halo(1)
+        self.factor = factor
+        self.halo = network.radius
         self.network = copy.deepcopy(network).eval().to(device)
-        chain = self.network.chain
-        self.inner = None if chain is None else copy.deepcopy(chain).to(precision)
-        for layer in [*self.network.modules(), *(self.inner or ())]:
+        trunk = self.network.trunk(factor)
+        self.inner: Trunk | None = None
+        if trunk is not None:
+            self.inner = replace(trunk, layers=copy.deepcopy(trunk.layers).to(precision))
+        for layer in [*self.network.modules(), *(self.inner.layers if self.inner else ())]:
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         self.too_many: float = math.inf  # pixels that once did not fit
@@ -46,10 +53,10 @@ class Blocks:
         self.check: Callable[[], None] | None = None  # see Executor
 
     def run(self, planes: Tensor) -> Tensor:
-        """Compute planes (N, H, W) in the largest blocks that fit."""
+        """Compute images (N, C, H, W) in the largest blocks that fit."""
         if self.check is not None:
             self.check()
-        count, height, width = planes.shape
+        count, _, height, width = planes.shape
         is_least = count == 1 and max(height, width) <= max(LEAST_BLOCK, 4 * self.halo)
         if is_least or planes.numel() < self.too_many:
             try:
@@ -73,16 +80,20 @@ class Blocks:
         return 3 * channels * height * width * self.precision.itemsize
 
     def _run_halves(self, planes: Tensor) -> Tensor:
-        """Compute half of the planes at a time, or of a single plane's longer side."""
-        count, height, width = planes.shape
+        """Compute half of the images at a time, or of a single image's longer side."""
+        count, _, height, width = planes.shape
         if count > 1:
             return torch.cat([self.run(planes[: count // 2]), self.run(planes[count // 2 :])])
-        axis, length = (1, height) if height >= width else (2, width)
+        axis, length = (2, height) if height >= width else (3, width)
         middle = length // 2
         start = middle - self.halo
         first = self.run(planes.narrow(axis, 0, middle + self.halo))
         second = self.run(planes.narrow(axis, start, length - start))
-        cores = [first.narrow(axis, 0, middle), second.narrow(axis, self.halo, length - middle)]
+        factor = self.factor
+        cores = [
+            first.narrow(axis, 0, middle * factor),
+            second.narrow(axis, self.halo * factor, (length - middle) * factor),
+        ]
         return torch.cat(cores, dim=axis)
 
     def _shrink(self, planes: Tensor) -> None:
@@ -98,7 +109,7 @@ class Blocks:
         """Compute planes, in float32 where the precision's range does not suffice."""
         result = self._compute(planes, self.precision)
         if self.precision == torch.float32 or (
-            bool(result.isfinite().all()) and not torch.equal(result, planes)
+            bool(result.isfinite().all()) and not self._vanished(result, planes)
         ):
             return result
         exact = self._compute(planes, torch.float32)
@@ -110,17 +121,22 @@ class Blocks:
             )
         return exact
 
-    def _compute(self, planes: Tensor, precision: torch.dtype) -> Tensor:
-        x = planes[:, None].to(self.device)  # (N, 1, H, W)
+    def _vanished(self, result: Tensor, images: Tensor) -> bool:
+        """Whether the network made nothing: its input again, or zero."""
+        return torch.equal(result, images) or not bool(result.any())
+
+    def _compute(self, images: Tensor, precision: torch.dtype) -> Tensor:
+        x = images.to(self.device)  # (N, C, H, W)
         if precision == torch.float32:
             with exact_convolutions(self.device):
-                y: Tensor = self.network(x)
+                y: Tensor = self.network(x, self.factor)
         elif self.inner is not None:
-            y = x + self.inner(x.to(precision)).float()
+            y = self.inner.chain(x.to(precision)).float()
+            y = x + y if self.inner.adds_input else y
         else:
             with torch.autocast(self.device.type, precision):
-                y = self.network(x)
-        return y[:, 0].float().cpu()
+                y = self.network(x, self.factor)
+        return y.float().cpu()
 
 
 def is_memory_error(error: RuntimeError) -> bool:

@@ -62,32 +62,32 @@ class Executor:
         *,
         ensemble: bool = False,
     ) -> None:
-        self._arguments = (network, device, precision, ensemble)
+        self._network, self._device, self._precision = network, device, precision
         self._ensemble = ensemble
         self._lock = threading.Lock()
-        self._runner: Stream | Blocks
-        if device.type == "cpu" and network.chain is not None and can_stream(network.chain):
-            self._runner = Stream(network.chain, precision)
-        else:
-            self._runner = Blocks(network, device, precision)
+        self._runners: dict[int, Stream | Blocks] = {}
         self.check: Callable[[], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
-        return _executor, self._arguments
+        return _executor, (self._network, self._device, self._precision, self._ensemble)
 
-    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
         """Super-resolve planes that carry their halo already.
 
         Parameters
         ----------
         planes : numpy.ndarray
-            (N, H, W), bicubic-enlarged, normalised to [0, 1].
+            (N, H, W), normalised to [0, 1], of the grid that the network reads; of a
+            network that works on RGB, N is a multiple of 3.
+        factor : int
+            Enlargement, for a network that reads the source.
 
         Returns
         -------
         numpy.ndarray
-            (N, H, W), float32: what the network makes of each whole plane.
+            (N, H * factor, W * factor), float32: what the network makes of each whole
+            plane.
 
         Raises
         ------
@@ -96,26 +96,44 @@ class Executor:
         """
         x = torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
         with self._lock, torch.inference_mode():
-            result: NDArray[np.float32] = (self._run(x) if x.numel() else x).numpy()
-        return result
+            images = x.reshape(-1, self._network.channels, *x.shape[1:])
+            result = self._run(images, factor) if x.numel() else images
+        found: NDArray[np.float32] = result.flatten(0, 1).numpy()
+        return found
 
-    def _run(self, x: torch.Tensor) -> torch.Tensor:
-        self._runner.check = self.check
+    def _run(self, x: torch.Tensor, factor: int) -> torch.Tensor:
+        runner = self._runner(factor)
+        runner.check = self.check
         if not self._ensemble:
-            return self._runner.run(x)
-        total = torch.zeros_like(x)
-        for flips, swap in TURNS:
-            result = self._runner.run(_turned(x, flips, swap=swap))
-            total += _turned_back(result, flips, swap=swap)
+            return runner.run(x)
+        results = (
+            _turned_back(runner.run(_turned(x, flips, swap=swap)), flips, swap=swap)
+            for flips, swap in TURNS
+        )
+        total = next(results).clone()
+        for result in results:
+            total += result
         return total / len(TURNS)
 
-    def working_bytes(self, height: int, width: int) -> int:
+    def _runner(self, factor: int) -> Stream | Blocks:
+        if factor not in self._runners:
+            network = self._network
+            trunk = network.trunk(factor)
+            if self._device.type == "cpu" and trunk is not None and can_stream(trunk):
+                self._runners[factor] = Stream(trunk, self._precision)
+            else:
+                self._runners[factor] = Blocks(network, self._device, self._precision, factor)
+        return self._runners[factor]
+
+    def working_bytes(self, height: int, width: int, factor: int = 1) -> int:
         """Estimate the peak memory of one call on a (1, height, width) tile.
 
         Parameters
         ----------
         height, width : int
-            Of the tile, halo included.
+            Of the tile that the network reads, halo included.
+        factor : int
+            Enlargement, for a network that reads the source.
 
         Returns
         -------
@@ -127,11 +145,12 @@ class Executor:
         Counted from the feature maps alive at one time, plus what the measured peak of
         the process showed beyond them.
         """
-        needed = self._runner.working_bytes(height, width)
+        runner = self._runner(factor)
+        needed = runner.working_bytes(height, width)
         if not self._ensemble:
             return needed
-        planes = 3 * 4 * height * width  # turned, its result, and the sum of all
-        return max(needed, self._runner.working_bytes(width, height)) + planes
+        planes = 3 * 4 * height * width * factor**2  # turned, its result, and the sum of all
+        return max(needed, runner.working_bytes(width, height)) + planes
 
 
 def _executor(

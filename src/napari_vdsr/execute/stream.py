@@ -16,6 +16,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari_vdsr.networks import Trunk
+
 # Pixels of a band: 64 float32 maps of it are 4 MB, which stay in the processor's caches
 # and which the allocator reuses (what is above 32 MB is mapped and zeroed each time).
 BAND_PIXELS = 16 * 1024
@@ -27,8 +29,9 @@ LIBRARIES = 32 * 2**20
 STRIP_ROWS = 128
 
 
-def can_stream(chain: nn.Sequential) -> bool:
+def can_stream(trunk: Trunk) -> bool:
     """Whether every convolution keeps the size of its input, padded with zeros."""
+    chain = trunk.layers
     return all(
         layer.stride == (1, 1)
         and layer.padding_mode == "zeros"
@@ -101,7 +104,7 @@ def fused_convolution(
 
 
 class Stream:
-    """A chain that runs down a plane band by band, on several strips at a time.
+    """A chain that runs down an image band by band, on several strips at a time.
 
     Every convolution keeps the last rows of its input, which its next output needs, so
     that nothing is computed twice and memory does not grow with the height. A thread
@@ -109,10 +112,11 @@ class Stream:
     once a strip instead of once a layer: many times faster on a busy machine.
     """
 
-    def __init__(self, chain: nn.Sequential, precision: torch.dtype) -> None:
+    def __init__(self, trunk: Trunk, precision: torch.dtype) -> None:
         self.precision = precision
+        self.factor, self.adds_input = trunk.factor, trunk.adds_input
         self.stages: list[Stage] = []
-        for layer in copy.deepcopy(chain).eval().to(precision):
+        for layer in copy.deepcopy(trunk.layers).eval().to(precision):
             if isinstance(layer, nn.Conv2d):
                 self.stages.append(Stage(layer))
             else:
@@ -121,23 +125,31 @@ class Stream:
             for stage in self.stages:
                 stage.optimize()
         self.radius = sum(stage.radius[0] for stage in self.stages)
+        self.skips = [Skip(self.stages, first, last) for first, last in trunk.skips]
         self.check: Callable[[], None] | None = None  # see Executor
 
-    def run(self, planes: Tensor) -> Tensor:
-        result = planes.clone()
-        for plane, output in zip(planes, result, strict=True):
-            self._add_residual(plane, output)
+    def run(self, images: Tensor) -> Tensor:
+        """Compute images (N, C, H, W), one by one."""
+        count, _, height, width = images.shape
+        if self.adds_input:
+            result = images.clone()
+        else:
+            maps = self.stages[-1].convolution.out_channels // self.factor**2
+            result = images.new_zeros(count, maps, height * self.factor, width * self.factor)
+        for image, output in zip(images, result, strict=True):
+            self._add_to(image, output)
         return result
 
     def working_bytes(self, height: int, width: int) -> int:
         # Every stage's last rows, and its first for the strip above; then its input and
         # output, of which the last band is as high as all stages reach together.
         kept = sum(4 * stage.radius[0] * stage.convolution.in_channels for stage in self.stages)
+        kept += sum(2 * skip.delay * skip.channels for skip in self.skips)
         channels = max(stage.convolution.out_channels for stage in self.stages)
         rows = self._band(width) + 2 * self.radius
         strips, _ = self._divide(height)
         maps = strips * (kept + 2 * rows * channels) * width * self.precision.itemsize
-        return int(ALLOCATOR_LOSS * maps) + 8 * height * width + LIBRARIES
+        return int(ALLOCATOR_LOSS * maps) + 8 * height * width * self.factor**2 + LIBRARIES
 
     def _band(self, width: int) -> int:
         """Count the rows of a band."""
@@ -154,16 +166,16 @@ class Stream:
         each = -(-threads // most)
         return threads // each, each
 
-    def _add_residual(self, plane: Tensor, output: Tensor) -> None:
-        """Add a plane's residual to the output, both (H, W)."""
-        height, width = plane.shape
+    def _add_to(self, image: Tensor, output: Tensor) -> None:
+        """Add what the chain makes of an image to the output, both (C, H, W)."""
+        _, height, width = image.shape
         count, threads = self._divide(height)
         stop = threading.Event()
         strips: list[Strip] = []
         for index in reversed(range(count)):
             rows = range(height * index // count, height * (index + 1) // count)
             below = strips[-1] if strips else None
-            strips.append(Strip(self.stages, plane, output, rows, below, stop, self.check))
+            strips.append(Strip(self, image, output, rows, below, stop))
         if count == 1:
             strips[0].run(self._band(width))
             return
@@ -196,27 +208,66 @@ def _threads(count: int, each: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-@dataclass(eq=False)
-class Strip:
-    """Some rows of a plane on their way through all stages.
+class Skip:
+    """A part ``f`` of the chain that is used as ``x + f(x)``.
 
-    `heads` are the first input rows of each stage, with which the strip above ends.
+    Attributes
+    ----------
+    first, last : int
+        Its first and last stage.
+    delay : int
+        Rows by which ``f(x)`` comes later than x, and which are kept meanwhile.
+    channels : int
+        Maps of x.
     """
 
-    stages: list[Stage]
-    plane: Tensor
-    output: Tensor
-    rows: range
-    below: Strip | None
-    stop: threading.Event
-    check: Callable[[], None] | None = None
+    def __init__(self, stages: list[Stage], first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.delay = sum(stage.radius[0] for stage in stages[first : last + 1])
+        self.channels = stages[first].convolution.in_channels
 
-    def __post_init__(self) -> None:
+
+class Strip:
+    """Some rows of an image on their way through all stages.
+
+    Parameters
+    ----------
+    stream : Stream
+        The stages.
+    image, output : torch.Tensor
+        (C, H, W), whole; results are added to the output.
+    rows : range
+        Of the image.
+    below : Strip or None
+        The next one.
+    stop : threading.Event
+        Set when the others need not go on.
+
+    Attributes
+    ----------
+    heads, skip_heads : list of Future
+        The first input rows of each stage and of each skip, with which the strip above
+        ends.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        image: Tensor,
+        output: Tensor,
+        rows: range,
+        below: Strip | None,
+        stop: threading.Event,
+    ) -> None:
+        self.stream, self.stages = stream, stream.stages
+        self.image, self.output, self.rows, self.below, self.stop = image, output, rows, below, stop
         self.heads: list[Future[Tensor]] = [Future() for _ in self.stages]
+        self.skip_heads: list[Future[Tensor]] = [Future() for _ in stream.skips]
         self._kept: dict[int, Tensor] = {}
+        self._waiting: list[Tensor | None] = [None for _ in stream.skips]
 
     def run(self, band: int) -> None:
-        """Add the residual of these rows to the output, `band` rows at a time.
+        """Add what the chain makes of these rows to the output, `band` rows at a time.
 
         The first rows, as many as the stages reach up and down, are left to the strip
         above, and those of the strip below are done here.
@@ -225,7 +276,7 @@ class Strip:
             with torch.inference_mode():
                 self._run(band)
         except BaseException as error:
-            for head in self.heads:
+            for head in (*self.heads, *self.skip_heads):
                 if not head.done():
                     head.set_exception(error)
             raise
@@ -238,17 +289,48 @@ class Strip:
         for start in [*self.rows[::band], self.rows.stop]:
             if self.stop.is_set():
                 raise CancelledError
-            if self.check is not None:
-                self.check()
+            if self.stream.check is not None:
+                self.stream.check()
             last = start == self.rows.stop
             rows = slice(start, min(start + band, self.rows.stop))
-            x = None if last else self.plane[None, None, rows].to(precision)
+            x = None if last else self.image[None, :, rows].to(precision)
             for index, stage in enumerate(self.stages):
+                self._keep_for_skips(index, x, last=last)
                 x = self._with_context(index, x, last=last)
-                x = None if x is None else stage(x)
+                x = None if x is None else self._plus_skips(index, stage(x))
             if x is not None:
-                self.output[done : done + x.shape[2]] += x[0, 0]
-                done += x.shape[2]
+                count, factor = x.shape[2], self.stream.factor
+                x = x if factor == 1 else F.pixel_shuffle(x, factor)
+                self.output[:, done * factor : (done + count) * factor] += x[0]
+                done += count
+
+    def _keep_for_skips(self, index: int, new: Tensor | None, *, last: bool) -> None:
+        """Keep a stage's next input rows for the skips that begin at it."""
+        for number, skip in enumerate(self.stream.skips):
+            if skip.first != index:
+                continue
+            parts = [p for p in (self._waiting[number], new) if p is not None]
+            if last and self.below is not None:
+                parts.append(self.below.skip_heads[number].result())
+            if not parts:
+                continue
+            rows = torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+            head = self.skip_heads[number]
+            if self.rows.start > 0 and not head.done() and rows.shape[2] >= skip.delay:
+                # The first rows of the result are left to the strip above.
+                head.set_result(rows[:, :, : skip.delay].clone())
+                rows = rows[:, :, skip.delay :]
+            self._waiting[number] = rows
+
+    def _plus_skips(self, index: int, rows: Tensor) -> Tensor:
+        """Add to a stage's next output rows the input of the skips that end with it."""
+        for number, skip in enumerate(self.stream.skips):
+            if skip.last == index:
+                waiting = self._waiting[number]
+                assert waiting is not None
+                rows = rows + waiting[:, :, : rows.shape[2]]
+                self._waiting[number] = waiting[:, :, rows.shape[2] :].clone()
+        return rows
 
     def _with_context(self, index: int, new: Tensor | None, *, last: bool) -> Tensor | None:
         """Join a stage's next input rows to those above; None while they are too few."""

@@ -2,13 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_vdsr.networks.receptive import receptive_radius
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Grid = Literal["enlarged", "source"]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network as a chain of layers, which can run band by band down an image.
+
+    Attributes
+    ----------
+    layers : torch.nn.Sequential
+        Stride-1 convolutions with zero 'same' padding, and point-wise layers.
+    adds_input : bool
+        Whether the network's output is its input plus what the chain makes of it.
+    skips : tuple of (int, int)
+        First and last convolution, counted from 0, of each part ``f`` of the chain that is
+        used as ``x + f(x)``: the input of the first is added to what the last one and its
+        point-wise layers make.
+    factor : int
+        The chain's outputs, `factor` squared for each channel, are shuffled into this many
+        rows and columns for each row and column of the input.
+    """
+
+    layers: nn.Sequential
+    adds_input: bool = False
+    skips: tuple[tuple[int, int], ...] = ()
+    factor: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run it on a whole batch, (N, C, H, W) to (N, C, H * factor, W * factor)."""
+        y = self.chain(x)
+        return x + y.to(x.dtype) if self.adds_input else y
+
+    def chain(self, x: Tensor) -> Tensor:
+        """Run it without the addition of its input."""
+        for y in self.stages(x):
+            x = y
+        return F.pixel_shuffle(x, self.factor) if self.factor > 1 else x
+
+    def stages(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield what each convolution makes, with the layers and the skips that follow it."""
+        starts = {first for first, _ in self.skips}
+        kept: dict[int, Tensor] = {}
+        for number, stage in enumerate(self._stages()):
+            if number in starts:
+                kept[number] = x
+            for layer in stage:
+                x = layer(x)
+            for first, last in self.skips:
+                if last == number:
+                    x = x + kept[first]
+            yield x
+
+    def _stages(self) -> list[list[nn.Module]]:
+        """Each convolution and the point-wise layers that follow it."""
+        stages: list[list[nn.Module]] = []
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d) or not stages:
+                stages.append([])
+            stages[-1].append(layer)
+        return stages
 
 
 class Network(nn.Module):
-    """A super-resolution network that sharpens a bicubic-enlarged image.
+    """A super-resolution network.
 
     Subclasses have a keyword-only constructor and keep its arguments in
     `hyperparameters`, so that a model file can build the same network again.
@@ -18,55 +87,74 @@ class Network(nn.Module):
     hyperparameters : dict
         The constructor's arguments, JSON-serialisable.
     channels : int
-        Planes of input and output; 1 for networks that work on luma.
-    chain : torch.nn.Sequential or None
-        Where the network is ``x + chain(x)`` and `chain` holds only stride-1
-        convolutions with 'same' zero padding and point-wise layers, that chain: it can
-        then run band by band down an image. None for any other network.
+        Planes of input and output; 1 for networks that work on luma, 3 for RGB.
+    reads : {"enlarged", "source"}
+        The grid on which the input lies: the bicubic-enlarged image's, or the source's.
+    factors : tuple of int
+        The enlargements that a network which reads the source has, ascending. Empty for
+        one that reads the enlarged image, of any real scale.
+    residual : bool
+        Whether `forward` makes what is to be added to the bicubic image, rather than the
+        image itself.
     """
 
-    channels: ClassVar[int] = 1
+    channels: int = 1
+    reads: ClassVar[Grid] = "enlarged"
+    factors: tuple[int, ...] = ()
+    residual: ClassVar[bool] = False
 
     def __init__(self, **hyperparameters: Any) -> None:
         super().__init__()
         self.hyperparameters = hyperparameters
 
-    @property
-    def chain(self) -> nn.Sequential | None:
-        return None
-
-    def halo(self, scale: float) -> int:
-        """Radius of the receptive field on the output grid, in pixels.
+    def trunk(self, factor: int = 1) -> Trunk | None:
+        """Return the network as a chain that can be streamed; None if it is none.
 
         Parameters
         ----------
-        scale : float
-            Output pixels per input pixel along one axis.
+        factor : int
+            One of `factors`; 1 for a network that reads the enlarged image.
         """
-        raise NotImplementedError
+        return None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @cached_property
+    def radius(self) -> int:
+        """Radius of the receptive field on the grid of the input, in pixels.
+
+        Raises
+        ------
+        ValueError
+            If the network pools globally or at a stride, and so cannot be tiled exactly.
+        """
+        return max(receptive_radius(self, factor) for factor in self.factors or (1,))
+
+    def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         """Super-resolve a batch.
 
         Parameters
         ----------
         x : torch.Tensor
-            (N, channels, H, W), the bicubic-enlarged image, normalised to [0, 1].
+            (N, channels, H, W), normalised to [0, 1]: the bicubic-enlarged image, or the
+            source.
+        factor : int
+            One of `factors`; 1 for a network that reads the enlarged image.
 
         Returns
         -------
         torch.Tensor
-            (N, channels, H, W), in the same units.
+            (N, channels, H * factor, W * factor), in the same units.
         """
         raise NotImplementedError
 
 
-def convolution_radius(module: nn.Module) -> int:
-    """Radius of the receptive field of convolutions applied one after another."""
-    radius = 0
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            radius += max(
-                d * (k - 1) // 2 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
-            )
-    return radius
+def he_convolution(
+    fan_in: int, fan_out: int, size: int, initialise: Callable[..., Any] | None = None
+) -> nn.Conv2d:
+    """Convolution with zero 'same' padding, He initialisation and a bias of zero."""
+    convolution = nn.Conv2d(fan_in, fan_out, size, padding=size // 2)
+    if initialise is None:
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    else:
+        initialise(convolution.weight)
+    nn.init.zeros_(convolution.get_parameter("bias"))
+    return convolution

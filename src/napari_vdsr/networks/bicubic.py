@@ -11,8 +11,5 @@ if TYPE_CHECKING:
 class Bicubic(Network):
     """Bicubic enlargement: the engine has done all the work before this network runs."""
 
-    def halo(self, scale: float) -> int:
-        return 0
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         return x

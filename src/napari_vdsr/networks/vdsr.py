@@ -4,7 +4,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from napari_vdsr.networks.base import Network, convolution_radius
+from napari_vdsr.networks.base import Network, Trunk, he_convolution
 
 
 class VDSR(Network):
@@ -35,21 +35,15 @@ class VDSR(Network):
         sizes = [self.channels, *[width] * (depth - 1), self.channels]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
-            convolution = nn.Conv2d(fan_in, fan_out, kernel_size=3, padding=1)
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.get_parameter("bias"))
+            convolution = he_convolution(fan_in, fan_out, 3)
             layers += [convolution, nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers[:-1])
         convolution.weight.data.mul_(last_init)
 
-    @property
-    def chain(self) -> nn.Sequential:
-        return self.layers
+    def trunk(self, factor: int = 1) -> Trunk:
+        return Trunk(self.layers, adds_input=True)
 
-    def halo(self, scale: float) -> int:
-        return convolution_radius(self.layers)
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         # Under autocast the residual is bfloat16: the sum is made in the input's precision.
         residual: Tensor = self.layers(x)
         return x + residual.to(x.dtype)

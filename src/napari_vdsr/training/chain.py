@@ -60,11 +60,14 @@ class Chain:
 
     def __call__(self, x: Tensor, draw: Draw) -> Tensor:
         """Degrade and enlarge: (N, H, W), which divide by `alignment`, to (N, H, W)."""
-        degraded = self.degrade(x, draw)
+        return self.enlarge(self.degrade(x, draw))
+
+    def enlarge(self, degraded: Tensor) -> Tensor:
+        """Bicubic-enlarge what `degrade` made, to the size of its input."""
         if self.scale == 1:
             return degraded
-        rows = _enlargement(self.scale, degraded.shape[-2]).to(x.device)
-        columns = _enlargement(self.scale, degraded.shape[-1]).to(x.device)
+        rows = _enlargement(self.scale, degraded.shape[-2]).to(degraded.device)
+        columns = _enlargement(self.scale, degraded.shape[-1]).to(degraded.device)
         return rows @ degraded @ columns.T
 
     def describe(self) -> list[dict[str, Any]]:

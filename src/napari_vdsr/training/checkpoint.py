@@ -21,11 +21,11 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.modelcard import LARGEST_SCALE
 from napari_vdsr.modelfile import misfit, without_numbers
-from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked
 from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
 from napari_vdsr.training.config import TrainConfig, config_from
+from napari_vdsr.training.network import build_network, scales_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,10 +194,10 @@ def check_weights(saved: Checkpoint, config: TrainConfig, path: Path) -> None:
 
     Checked before a network is made: settings can claim one of any size.
     """
-    network = without_numbers(
-        NETWORKS[config.architecture],
-        {"depth": config.depth, "width": config.width, "last_init": config.last_init},
-    )
+    if not saved.data.get("tasks"):
+        raise unreadable(path, "it does not say what the model was trained for")
+    given = {"config": config, "scales": scales_of(saved.data)}
+    network = without_numbers(build_network, given)
     mean = {k.removeprefix("module."): v for k, v in saved.ema.items() if k != "n_averaged"}
     for weights in (saved.network, mean) if saved.ema else (saved.network,):
         reason = misfit(network, {name: tuple(w.shape) for name, w in weights.items()})

@@ -18,11 +18,13 @@ from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked, read_toml
 from napari_vdsr.showing import got
 from napari_vdsr.training.degradation import DOWNSAMPLINGS
+from napari_vdsr.training.objective import LOSSES
 
 PRESETS = Path(__file__).parent / "presets"
 CHOICES = {
     "downsampling": tuple(DOWNSAMPLINGS),
     "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
+    "loss": tuple(LOSSES),
 }
 # What a run's file says beside its recipe; see `plan`.
 OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
@@ -72,6 +74,7 @@ class TrainConfig:
     depth: Annotated[int, Meta(ge=2, le=4096)] = 20
     width: Annotated[int, Meta(ge=1, le=4096)] = 64
     last_init: Amount = 0.1
+    branches: bool = False
     start_from: str = ""
     mode: Literal["sr", "paired", "denoise", "jpeg", "mixed"] = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
@@ -92,6 +95,7 @@ class TrainConfig:
     batch_size: Positive = 32
     flat_threshold: Amount = 1e-4
     redraws: Count = 4
+    loss: str = "l2"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Meta(gt=0, le=1e6)] = 7e-4
     betas: tuple[Momentum, Momentum] = (0.9, 0.99)

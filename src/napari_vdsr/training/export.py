@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr.modelcard import SUFFIX, ModelCard
 from napari_vdsr.modelfile import save_model
-from napari_vdsr.networks import NETWORKS
-from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights, unreadable
+from napari_vdsr.training.branches import plain
+from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights
 from napari_vdsr.training.config import config_from
+from napari_vdsr.training.network import build_network, scales_of
 from napari_vdsr.training.run import without_folders
 
 if TYPE_CHECKING:
@@ -36,11 +37,7 @@ def export_checkpoint(output: Path) -> Path:
     saved = Checkpoint.load(output / NAME)
     config = config_from(saved.config)
     check_weights(saved, config, output / NAME)
-    if not saved.data.get("tasks"):
-        raise unreadable(output / NAME, "it does not say what the model was trained for")
-    network = NETWORKS[config.architecture](
-        depth=config.depth, width=config.width, last_init=config.last_init
-    )
+    network = build_network(config, scales_of(saved.data))
     mean = {key.removeprefix("module."): value for key, value in saved.ema.items()}
     weights = {key: mean[key] for key in network.state_dict()} if mean else saved.network
     network.load_state_dict(weights)
@@ -56,5 +53,5 @@ def export_checkpoint(output: Path) -> Path:
             "seconds": round(saved.seconds),
         },
     )
-    save_model(path, network.eval(), card)
+    save_model(path, plain(network.eval()), card)
     return path

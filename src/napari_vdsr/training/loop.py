@@ -45,6 +45,7 @@ from napari_vdsr.training.monitor import (
     check_collapse,
     check_loss,
 )
+from napari_vdsr.training.objective import LOSSES
 from napari_vdsr.training.optim import set_lr
 from napari_vdsr.training.precision import fabric_precision
 from napari_vdsr.training.report import write_report
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_vdsr.training.config import TrainConfig
+    from napari_vdsr.training.patches import Batch
 
 logger = logging.getLogger(__name__)
 RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)
@@ -222,7 +224,7 @@ def _run(
             while run.step < run.config.steps:
                 tell(STEP)
                 run.whole = False
-                worse, hr, result = take_step(run)
+                batch, result = take_step(run)
                 run.whole = True
                 falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
@@ -239,7 +241,8 @@ def _run(
                     loss = run.pop_loss()
                     check_loss(loss, run.step)
                     if run.step == COLLAPSE_STEP:
-                        check_collapse(rms(result - worse), rms(hr - worse))
+                        before, hr = batch.bicubic, batch.target
+                        check_collapse(rms(result - before), rms(hr - before))
                     progress = measure(run, loss, held_out if validate else None)
                     if progress.psnr:
                         keep_best(run, progress.gains, model)
@@ -348,19 +351,23 @@ def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
         nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
 
 
-def take_step(run: Run) -> tuple[Tensor, Tensor, Tensor]:
+def take_step(run: Run) -> tuple[Batch, Tensor]:
     """Train on the next batch.
 
     Returns
     -------
-    worse, hr, result : torch.Tensor
-        (N, 1, H, W): input and target patches, and what the network made of the input.
+    batch : Batch
+        The patches.
+    result : torch.Tensor
+        (N, 1, H, W): what the network made of them.
     """
     config, optimizer = run.config, run.optimizer
     set_lr(optimizer, config.lr_factor(run.step))
-    worse, hr = run.next_batch()
-    result = run.forward(worse)
-    loss = (result - hr).square().sum() / (2 * len(hr))
+    batch = run.next_batch()
+    result = run.forward(batch.read, batch.factor)
+    if run.network.residual:
+        result = batch.bicubic + result.to(batch.bicubic.dtype)
+    loss = LOSSES[config.loss](result, batch.target)
     optimizer.zero_grad()
     run.fabric.backward(loss)
     if config.clip in ("norm", "value"):
@@ -372,7 +379,7 @@ def take_step(run: Run) -> tuple[Tensor, Tensor, Tensor]:
         run.ema.update_parameters(run.network)
     run.step += 1
     run.add_loss(loss.detach())
-    return worse, hr, result.detach()
+    return batch, result.detach()
 
 
 def rms(values: Tensor) -> float:

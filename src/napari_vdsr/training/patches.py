@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from napari_vdsr.training.degradation import Draw
 from napari_vdsr.training.fields import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,27 @@ class _Starts:
     x: NDArray[np.int64]
 
 
+class Batch(NamedTuple):
+    """Patches of one step.
+
+    Attributes
+    ----------
+    read : torch.Tensor
+        (N, 1, h, w) float32: what the network reads.
+    bicubic : torch.Tensor
+        (N, 1, H, W): the input enlarged; `read` itself where the network reads that.
+    target : torch.Tensor
+        (N, 1, H, W): high resolution.
+    factor : int
+        H / h.
+    """
+
+    read: Tensor
+    bicubic: Tensor
+    target: Tensor
+    factor: int = 1
+
+
 class Pool:
     """Fields in memory, their pixels in flat buffers on one device.
 
@@ -62,6 +83,8 @@ class Pool:
         What the patches are for.
     device : torch.device
         Where the pixels live.
+    sizes : mapping of int to int
+        Side of the high-resolution patches of each scale.
     """
 
     def __init__(
@@ -70,6 +93,7 @@ class Pool:
         config: TrainConfig,
         tasks: Sequence[Task],
         device: torch.device,
+        sizes: Mapping[int, int],
     ) -> None:
         pixels = [field.read() for field in fields]
         self.offset = np.cumsum([0, *(p.size for p in pixels[:-1])])
@@ -81,8 +105,13 @@ class Pool:
         self.measured: Tensor | None = None
         if inputs:
             self.measured = torch.from_numpy(np.concatenate([p.ravel() for p in inputs])).to(device)
+            # The same as measured, for networks that read the source.
+            small = [field.pair.field.read() for field in fields if field.pair is not None]
+            self.small = torch.from_numpy(np.concatenate([p.ravel() for p in small])).to(device)
+            self.small_offset = np.cumsum([0, *(p.size for p in small[:-1])])
+            self.small_stride = np.array([p.shape[1] for p in small])
         self.inputs = [_inputs(fields, task) for task in tasks]
-        by_scale = {task.scale: _grid(pixels, inputs, task.scale, config) for task in tasks}
+        by_scale = {s: _grid(pixels, inputs, s, size, config) for s, size in sizes.items()}
         self.grids = [by_scale[task.scale] for task in tasks]
 
 
@@ -103,6 +132,9 @@ class Patches:
         Mixed in every batch.
     device : torch.device
         Where the pixels live.
+    source : bool
+        Whether the network reads the source. The patch size is then that of its input, the
+        patches of a batch belong to one task, and they begin at whole pixels of the source.
 
     Notes
     -----
@@ -122,20 +154,27 @@ class Patches:
         config: TrainConfig,
         tasks: Sequence[Task],
         device: torch.device,
+        *,
+        source: bool = False,
     ) -> None:
-        self.config, self.tasks, self.device = config, tuple(tasks), device
+        self.config, self.tasks, self.device, self.source = config, tuple(tasks), device, source
         size = config.patch_size
-        scales = {task.scale for task in tasks}
-        least = max(-(-size // scale) * scale for scale in scales)
+        self._sizes = {t.scale: size * (t.scale if source else 1) for t in tasks}
+        least = max(-(-side // scale) * scale for scale, side in self._sizes.items())
         self.fields = [
-            f for f in fields if min(min(modcropped(f.shape, s)) for s in scales) >= size
+            f
+            for f in fields
+            if all(min(modcropped(f.shape, s)) >= side for s, side in self._sizes.items())
         ]
         if not self.fields:
             raise TrainingError(
                 f"no image is at least {least} pixels high and wide. "
                 "Add larger images, or pass a smaller patch size."
             )
-        self._table = torch.from_numpy(_dihedral(size)).to(device)  # (8, 2, size * size)
+        self._tables = {  # (8, 2, side * side)
+            side: torch.from_numpy(_dihedral(side)).to(device)
+            for side in {size, *self._sizes.values()}
+        }
         self._rounds = any(field.pixels is None for field in self.fields)
         self._reader = ThreadPoolExecutor(1, "vdsr-read") if self._rounds else None
         self._next: tuple[int, Future[Pool]] | None = None
@@ -148,32 +187,26 @@ class Patches:
         """Distinct patches in memory, over all fields, positions and tasks."""
         return int(sum(grid.cumulative[-1] for grid in self._pool.grids))
 
-    def batch(self, step: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-        """Patches of one step on one of several processes.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            Input (enlarged, where it is of low resolution) and target, each
-            (batch_size / ranks, 1, patch_size, patch_size) float32.
-        """
+    def batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        """Patches of one step on one of several processes, batch_size / ranks of them."""
         pool = self._pool_of(step)
-        size, count = self.config.patch_size, self.config.batch_size // ranks
+        count = self.config.batch_size // ranks
         rng = np.random.default_rng([self.config.seed, step, rank])
         chosen = rng.integers(len(self.tasks), size=count)
+        if self.source:  # all processes at the same factor, or some would wait
+            chosen[:] = np.random.default_rng([self.config.seed, step]).integers(len(self.tasks))
         draws = rng.random((count, 1 + self.config.redraws))
         turns = torch.from_numpy(rng.integers(8, size=count)).to(self.device)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        inputs, targets = [], []
+        found = []
         for number, task in enumerate(self.tasks):
             mine = np.flatnonzero(chosen == number)
             if len(mine):
                 starts = _starts(pool, pool.grids[number], draws[mine])
-                worse, hr = self._windows(pool, task, number, starts, generator, turns[mine])
-                inputs.append(worse)
-                targets.append(hr)
-        shape = (count, 1, size, size)
-        return torch.cat(inputs).view(shape), torch.cat(targets).view(shape)
+                found.append(self._windows(pool, task, number, starts, generator, turns[mine]))
+        read, bicubic, target = (torch.cat(parts)[:, None] for parts in zip(*found, strict=True))
+        factor = self.tasks[chosen[0]].scale if self.source else 1
+        return Batch(read if self.source else bicubic, bicubic, target, factor)
 
     def _windows(
         self,
@@ -183,11 +216,14 @@ class Patches:
         starts: _Starts,
         generator: torch.Generator,
         turns: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Input and target patches of one task, turned: each (N, size * size)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Low-resolution, enlarged and target patches of one task, turned: (N, side, side)."""
+        side, scale = self._sizes[task.scale], task.scale
+        if self.source:
+            starts = _Starts(starts.field, starts.y // scale * scale, starts.x // scale * scale)
         step = 1 if task.chain is None else task.chain.alignment
         margin = 0 if task.chain is None else -(-task.chain.margin // step) * step
-        length = -(-(self.config.patch_size + step - 1) // step) * step + 2 * margin
+        length = -(-(side + step - 1) // step) * step + 2 * margin
         top, left = starts.y // step * step - margin, starts.x // step * step - margin
         grid, field = pool.grids[number], starts.field
 
@@ -203,18 +239,39 @@ class Patches:
         hr = pool.hr[index]
         if task.chain is None:
             assert pool.measured is not None
-            worse = pool.measured[index]
+            small = worse = pool.measured[index]
+            if self.source:
+                small = self._measured_source(pool, starts, scale, side)
         else:
             low = torch.from_numpy(pool.low[field].astype(np.float32)).to(self.device)
             width = torch.from_numpy(pool.range[field].astype(np.float32)).to(self.device)
-            worse = task.chain(hr, Draw(low, width, generator))
+            small = task.chain.degrade(hr, Draw(low, width, generator))
+            worse = task.chain.enlarge(small)
         # Both of a pair on the range that the input has when it is upscaled.
         bottom, extent = on_device(pool.inputs[number][field].T[..., None, None])
-        worse, hr = (worse - bottom) / extent, (hr - bottom) / extent
-        dy, dx = self._table[turns].unbind(1)  # each (N, size * size)
-        inside = (dy + on_device(starts.y - top)[:, None]) * length
-        inside += dx + on_device(starts.x - left)[:, None]
-        return worse.flatten(1).gather(1, inside), hr.flatten(1).gather(1, inside)
+        small, worse, hr = ((pixels - bottom) / extent for pixels in (small, worse, hr))
+        y, x = on_device(starts.y - top), on_device(starts.x - left)
+        worse, hr = (self._turned(pixels, y, x, side, turns) for pixels in (worse, hr))
+        if self.source:
+            if task.chain is None:
+                y, x = torch.zeros_like(y), torch.zeros_like(x)
+            small = self._turned(small, y // scale, x // scale, side // scale, turns)
+        return (small if self.source else worse), worse, hr
+
+    def _measured_source(self, pool: Pool, starts: _Starts, scale: int, side: int) -> Tensor:
+        """Low-resolution pixels of patches of measured pairs, (N, side / scale, side / scale)."""
+        field, span = starts.field, np.arange(side // scale)
+        rows = (starts.y // scale)[:, None] + span
+        columns = (starts.x // scale)[:, None] + span
+        place = rows * pool.small_stride[field][:, None] + pool.small_offset[field][:, None]
+        index = torch.from_numpy(place[:, :, None] + columns[:, None, :]).to(self.device)
+        return pool.small[index]
+
+    def _turned(self, pixels: Tensor, y: Tensor, x: Tensor, side: int, turns: Tensor) -> Tensor:
+        """Cut patches out of windows (N, length, length), and flip and transpose them."""
+        dy, dx = self._tables[side][turns].unbind(1)  # each (N, side * side)
+        inside = (dy + y[:, None]) * pixels.shape[-1] + dx + x[:, None]
+        return pixels.flatten(1).gather(1, inside).view(-1, side, side)
 
     def _pool_of(self, step: int) -> Pool:
         """Fields of a step; those of the next round are read meanwhile."""
@@ -242,7 +299,7 @@ class Patches:
                 if free < 0 and fields:
                     break
                 fields.append(field)
-        return Pool(fields, self.config, self.tasks, self.device)
+        return Pool(fields, self.config, self.tasks, self.device, self._sizes)
 
 
 def modcropped(shape: tuple[int, int], scale: int) -> tuple[int, int]:
@@ -281,9 +338,9 @@ def _grid(
     pixels: list[NDArray[np.float32]],
     inputs: list[NDArray[np.float32]],
     scale: int,
+    size: int,
     config: TrainConfig,
 ) -> _Grid:
-    size = config.patch_size
     shapes = np.array([modcropped(p.shape, scale) for p in pixels])
     down, across = (shapes - size + 1).T
     rough = None
@@ -291,7 +348,7 @@ def _grid(
         worse: list[NDArray[Any]] = [*inputs] or [_interpolated(p, scale) for p in pixels]
         rough = np.concatenate(
             [
-                _rough(modcrop(p, scale), modcrop(w, scale), config).ravel()
+                _rough(modcrop(p, scale), modcrop(w, scale), size, config).ravel()
                 for p, w in zip(pixels, worse, strict=True)
             ]
         )
@@ -302,9 +359,10 @@ def _interpolated(image: NDArray[np.float32], scale: int) -> NDArray[np.float64]
     return resize(resize(modcrop(image, scale), 1 / scale), scale)
 
 
-def _rough(hr: NDArray[np.float32], worse: NDArray[Any], config: TrainConfig) -> NDArray[np.bool_]:
+def _rough(
+    hr: NDArray[np.float32], worse: NDArray[Any], size: int, config: TrainConfig
+) -> NDArray[np.bool_]:
     """Say of each start position whether the mean squared difference reaches the threshold."""
-    size = config.patch_size
     total = np.zeros((hr.shape[0] + 1, hr.shape[1] + 1))
     np.cumsum(np.cumsum(np.square(hr - worse, dtype=np.float64), 0), 1, out=total[1:, 1:])
     inside = (

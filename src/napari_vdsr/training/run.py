@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import load_model, save_model
-from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.schema import Damaged
+from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
@@ -25,6 +25,7 @@ from napari_vdsr.training.checkpoint import (
     unreadable,
 )
 from napari_vdsr.training.config import FILES
+from napari_vdsr.training.network import build_network
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
 from napari_vdsr.training.patches import Patches
 
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch import Tensor
 
+    from napari_vdsr.networks import Network
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.dataset import Dataset, Sources
+    from napari_vdsr.training.patches import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +97,11 @@ class Run:
             check_same_run(saved, config, self.data)
             start = saved.data.get("start_from_sha256")
             self.data |= {"start_from_sha256": start} if start else {}
-        self.patches = Patches(dataset.train.fields, config, dataset.tasks, fabric.device)
+        self.network = build_network(config, [task.scale for task in dataset.tasks])
+        source = self.network.reads == "source"
+        self.patches = Patches(
+            dataset.train.fields, config, dataset.tasks, fabric.device, source=source
+        )
         left_out = len(dataset.train.fields) - len(self.patches.fields)
         if left_out:
             logger.warning("%d images are smaller than a patch and are not used.", left_out)
@@ -113,9 +120,6 @@ class Run:
         config, fabric = self.config, self.fabric
         if saved is not None:
             check_weights(saved, config, self.output / NAME)
-        self.network: Network = NETWORKS[config.architecture](
-            depth=config.depth, width=config.width, last_init=config.last_init
-        )
         if config.start_from and saved is None:
             self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,7 +142,8 @@ class Run:
     @property
     def result(self) -> Network:
         """The network that is validated and saved."""
-        return cast("Network", self.ema.module) if self.ema is not None else self.network
+        trained = cast("Network", self.ema.module) if self.ema is not None else self.network
+        return plain(trained)
 
     @property
     def seconds(self) -> float:
@@ -150,11 +155,11 @@ class Run:
         """Mean of this session."""
         return (time.monotonic() - self._started) / max(1, self.step - self._first_step)
 
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Return this process's patches of the next step: ILR and HR, (N, 1, H, W)."""
+    def next_batch(self) -> Batch:
+        """Return this process's patches of the next step."""
         fabric = self.fabric
-        ilr, hr = self.patches.batch(self.step, fabric.global_rank, fabric.world_size)
-        return ilr.contiguous(memory_format=torch.channels_last), hr
+        batch = self.patches.batch(self.step, fabric.global_rank, fabric.world_size)
+        return batch._replace(read=batch.read.contiguous(memory_format=torch.channels_last))
 
     def add_loss(self, loss: Tensor) -> None:
         """Count a step's loss; nothing waits for the device."""

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.execute import Executor
-from napari_vdsr.protocol import Score, interpolated, score, to_uint8
+from napari_vdsr.protocol import Score, interpolated, score, shrunken, to_uint8
 from napari_vdsr.training.degradation import Draw
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Case:
         (Y, X) uint8.
     worse : numpy.ndarray
         (Y, X) float32 in [0, 1] and a little beyond: what the network improves.
+    low : numpy.ndarray
+        (y, x), of the source's size, in the same units: what a network that reads the
+        source improves.
     range : Range
         Its intensities that are the network's 0 and 1.
     before : Score
@@ -56,6 +60,7 @@ class Case:
     name: str
     truth: NDArray[np.uint8]
     worse: NDArray[np.float32]
+    low: NDArray[np.floating[Any]]
     range: Range
     before: Score
 
@@ -141,7 +146,13 @@ def enhanced(
     executor = Executor(network, device, torch.float32)
     for case in cases:
         low, width = np.float32(case.range.low), np.float32(case.range.width)
-        yield executor.run((case.worse[None] - low) / width)[0] * width + low
+        if network.reads == "enlarged":
+            yield executor.run((case.worse[None] - low) / width)[0] * width + low
+            continue
+        scale = (float(case.task.scale),) * 2
+        normalised = (case.low.astype(np.float64) - low) / width
+        _, change = plane_change(normalised, scale, network, executor)
+        yield case.worse + width * change.astype(np.float32)
 
 
 def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = False) -> Case:
@@ -156,8 +167,10 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
             f"measured at scale {task.scale}. Hold out larger images."
         )
     truth = to_uint8(hr)
+    small: NDArray[np.floating[Any]] | None = None
     if task.published:
         worse = interpolated(truth, task.scale).astype(np.float32)
+        small = shrunken(truth, task.scale)
     elif task.chain is not None:
         # Every image another draw, or a range of blurs would be measured at one of them; the
         # same one each time.
@@ -165,13 +178,19 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
         generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
         low, width = (torch.tensor([v], device=device) for v in (field.low, field.width))
         draw = Draw(low.float(), width.float(), generator)
-        worse = task.chain(torch.from_numpy(hr)[None].to(device), draw)[0].cpu().numpy()
-    assert worse is not None
+        degraded = task.chain.degrade(torch.from_numpy(hr)[None].to(device), draw)
+        worse = task.chain.enlarge(degraded)[0].cpu().numpy()
+        small = degraded[0].cpu().numpy()
+    elif field.pair is not None:
+        rows, columns = (slice(i.start // task.scale, i.stop // task.scale) for i in inner)
+        small = field.pair.field.read()[rows, columns]
+    assert worse is not None and small is not None
     return Case(
         task,
         field.path.name,
         truth,
         np.ascontiguousarray(worse),
+        small,
         field.input_range(task.name),
         score(truth, to_uint8(worse), _shave(task)),
     )

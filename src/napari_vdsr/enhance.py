@@ -1,0 +1,280 @@
+"""The one way from low resolution to what a network makes of it, for a tile or a whole plane.
+
+A network reads either the bicubic-enlarged image or the source itself. The source is
+enlarged by the smallest whole factor that reaches the scale; where that is more than the
+scale, what the network made is shrunk to the real size, antialiased. Every step is a
+window of what it would be for the whole image, so tiles join without a seam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_vdsr.errors import ScaleError
+from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
+from napari_vdsr.scale import output_length
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_vdsr.networks import Network
+
+
+class Runner(Protocol):
+    """Runs a network on planes; see ``execute.Executor``."""
+
+    def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a network reads an image at one scale.
+
+    Attributes
+    ----------
+    radius : int
+        Of its receptive field, on the grid of its input.
+    factor : int
+        By which it enlarges the source itself; 0 if it reads the bicubic-enlarged image.
+    residual : bool
+        Whether it makes what is to be added to the bicubic image.
+    """
+
+    radius: int
+    factor: int = 0
+    residual: bool = False
+
+    @classmethod
+    def of(cls, network: Network, scale: tuple[float, float]) -> Reading:
+        """Reading of a network at a scale, (Y, X).
+
+        Raises
+        ------
+        ScaleError
+            If none of the network's enlargements reaches the scale.
+        """
+        if network.reads == "enlarged":
+            return cls(network.radius)
+        enough = [factor for factor in network.factors if factor >= max(scale)]
+        if not enough:
+            raise ScaleError(
+                f"scale {scale[0]:g} x {scale[1]:g} is more than the network enlarges. The "
+                f"largest it does is {max(network.factors)}."
+            )
+        return cls(network.radius, enough[0], network.residual)
+
+
+@dataclass(frozen=True)
+class TileAxis:
+    """One tile along one axis: what it reads, how that is resized, what it keeps.
+
+    Attributes
+    ----------
+    start, stop : int
+        Pixels of the result.
+    base : AxisWindow
+        Makes the bicubic image of the tile, and, for a network that reads it, of what is
+        around.
+    core : slice
+        The tile's own pixels in the bicubic image.
+    source : slice
+        All that the tile reads.
+    nearest : numpy.ndarray
+        For each of the tile's own pixels the source pixel in which its centre lies.
+    network : slice
+        What the network reads of the source, counted from ``source.start``.
+    made : slice
+        What is kept of the network's pixels.
+    enlarge : AxisWindow or None
+        Makes the bicubic image on the grid of the network's pixels, of those that are kept.
+    shrink : AxisWindow or None
+        Makes the tile's pixels of those; its window begins at the first that is kept.
+    """
+
+    start: int
+    stop: int
+    base: AxisWindow
+    core: slice
+    source: slice
+    nearest: NDArray[np.int64]
+    network: slice
+    made: slice
+    enlarge: AxisWindow | None = None
+    shrink: AxisWindow | None = None
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
+def tile_axis(
+    length: int, scale: float, start: int, stop: int, reading: Reading, reach: int = 0
+) -> TileAxis:
+    """Plan one tile along one axis.
+
+    Parameters
+    ----------
+    length : int
+        Pixels of the source.
+    scale : float
+        Pixels of the result for each.
+    start, stop : int
+        Pixels of the result that the tile makes.
+    reading : Reading
+        How the network reads.
+    reach : int
+        Pixels of the source that are read beyond, from which holes are filled.
+    """
+    own = nearest(length, scale, start, stop)
+    factor, radius = reading.factor, reading.radius
+    if not factor:
+        first, last = max(start - radius, 0), min(stop + radius, output_length(length, scale))
+        base = axis_window(length, scale, first, last)
+        core = slice(start - first, stop - first)
+        source = slice(max(base.start - reach, 0), min(base.stop + reach, length))
+        return TileAxis(start, stop, base, core, source, own, network=slice(0, 0), made=core)
+    base = axis_window(length, scale, start, stop)
+    shrink = enlarge = None
+    kept = (start, stop)
+    reads = [base]
+    if scale != factor:
+        shrink = axis_window(length * factor, scale / factor, start, stop)
+        kept = (shrink.start, shrink.stop)
+        enlarge = axis_window(length, factor, *kept)
+        reads.append(enlarge)
+    first = max(kept[0] // factor - radius, 0)
+    last = min(-(-kept[1] // factor) + radius, length)
+    source = slice(
+        max(min(first, *(r.start for r in reads)) - reach, 0),
+        min(max(last, *(r.stop for r in reads)) + reach, length),
+    )
+    return TileAxis(
+        start,
+        stop,
+        base,
+        core=slice(0, stop - start),
+        source=source,
+        nearest=own,
+        network=slice(first - source.start, last - source.start),
+        made=slice(kept[0] - first * factor, kept[1] - first * factor),
+        enlarge=enlarge,
+        shrink=shrink,
+    )
+
+
+def within(block: NDArray[Any], row: TileAxis, column: TileAxis) -> NDArray[np.float64]:
+    """Bicubic image of a tile, of the pixels that the tile reads.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+        (y, x, ...): ``source`` of both axes.
+    """
+    return _resized(block, row.base, column.base, row, column)
+
+
+def change_of(
+    planes: NDArray[np.float64],
+    base: NDArray[np.float64],
+    row: TileAxis,
+    column: TileAxis,
+    reading: Reading,
+    runner: Runner,
+) -> NDArray[np.floating[Any]]:
+    """Find what a network adds to the bicubic image of a tile.
+
+    Parameters
+    ----------
+    planes : numpy.ndarray
+        (N, y, x), normalised: the source pixels that the tile reads.
+    base : numpy.ndarray
+        (N, Y, X), normalised: their bicubic image, as `within` makes it.
+    row, column : TileAxis
+        The tile along Y and X.
+    reading : Reading
+        How the network reads.
+    runner : Runner
+        Runs the network.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, rows, columns) of the tile, in the same units.
+    """
+    core = (slice(None), row.core, column.core)
+    if not reading.factor:
+        enlarged = base.astype(np.float32)
+        return (runner.run(enlarged) - enlarged)[core]
+    window = planes[:, row.network, column.network].astype(np.float32)
+    made = runner.run(window, reading.factor)[:, row.made, column.made]
+    if row.shrink is None and column.shrink is None:
+        return made if reading.residual else made - base[core]
+    return _shrunken(planes, made, row, column, reading) - base[core]
+
+
+def _shrunken(
+    planes: NDArray[np.float64],
+    made: NDArray[np.float32],
+    row: TileAxis,
+    column: TileAxis,
+    reading: Reading,
+) -> NDArray[np.float64]:
+    """Bring what the network made to the size of the tile."""
+    down, across = row.shrink or _same(row), column.shrink or _same(column)
+    result = np.empty((len(made), row.length, column.length))
+    for plane, source, out in zip(made, planes, result, strict=True):
+        image = plane.astype(np.float64)
+        if reading.residual:
+            rows = row.enlarge or row.base
+            columns = column.enlarge or column.base
+            image += _resized(source, rows, columns, row, column)
+        out[:] = apply_windows(image, down, across)
+    return result
+
+
+def _same(axis: TileAxis) -> AxisWindow:
+    """Window along an axis that keeps its size."""
+    return axis_window(axis.length, 1)
+
+
+def _resized(
+    block: NDArray[Any], rows: AxisWindow, columns: AxisWindow, row: TileAxis, column: TileAxis
+) -> NDArray[np.float64]:
+    inner = block[
+        rows.start - row.source.start : rows.stop - row.source.start,
+        columns.start - column.source.start : columns.stop - column.source.start,
+    ]
+    return apply_windows(inner, rows, columns)
+
+
+def plane_change(
+    plane: NDArray[np.float64], scale: tuple[float, float], network: Network, runner: Runner
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Enlarge a whole plane, and find what a network adds to that.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (Y, X), normalised: of low resolution.
+    scale : (float, float)
+        Along Y and X.
+    network : Network
+        What reads it.
+    runner : Runner
+        Runs it.
+
+    Returns
+    -------
+    base, change : numpy.ndarray
+        (Y, X) of the result, float64: the bicubic image, and what is added to it.
+    """
+    reading = Reading.of(network, scale)
+    row, column = (
+        tile_axis(n, s, 0, output_length(n, s), reading) for n, s in zip(plane.shape, scale)
+    )
+    base = within(plane, row, column)
+    change = change_of(plane[None], base[None], row, column, reading, runner)[0]
+    return base, change.astype(np.float64)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_vdsr.networks.base import Network, Trunk, he_convolution
+from napari_vdsr.networks.factors import checked_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ESPCN(Network):
+    """Efficient Sub-Pixel Convolutional Network [1]_: works on the source, shuffled at the end.
+
+    5 x 5 and 3 x 3 convolutions with tanh, and a 3 x 3 convolution whose `factor` squared
+    maps are the pixels of the result.
+
+    Parameters
+    ----------
+    factors : sequence of int
+        Enlargements; each has a last layer of its own, the others are shared. The paper
+        trains one network for each.
+    widths : (int, int)
+        Feature maps of the two inner layers; the paper has 64 and 32.
+
+    References
+    ----------
+    .. [1] W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
+       Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016.
+       https://doi.org/10.1109/CVPR.2016.207
+    """
+
+    reads = "source"
+
+    def __init__(
+        self, *, factors: Sequence[int] = (2, 3, 4), widths: Sequence[int] = (64, 32)
+    ) -> None:
+        self_factors = checked_factors(factors)
+        super().__init__(factors=list(self_factors), widths=list(widths))
+        self.factors = self_factors
+        first, second = widths
+        initialise = nn.init.xavier_uniform_  # He's is for ReLU
+        self.layers = nn.Sequential(
+            he_convolution(self.channels, first, 5, initialise),
+            nn.Tanh(),
+            he_convolution(first, second, 3, initialise),
+            nn.Tanh(),
+        )
+        self.heads = nn.ModuleDict(
+            {
+                str(f): he_convolution(second, self.channels * f**2, 3, initialise)
+                for f in self.factors
+            }
+        )
+
+    def trunk(self, factor: int = 1) -> Trunk:
+        return Trunk(nn.Sequential(*self.layers, self.heads[str(factor)]), factor=factor)
+
+    def forward(self, x: Tensor, factor: int = 1) -> Tensor:
+        return F.pixel_shuffle(self.heads[str(factor)](self.layers(x)), factor)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Sequence  # noqa: TC003  read by who builds it from a card
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_vdsr.networks.base import Network, Trunk, he_convolution
+from napari_vdsr.networks.factors import checked_factors
+
+
+class Lite(Network):
+    """A light network on the source: a residual on the bicubic image, for several factors.
+
+    A chain of `depth` 3 x 3 convolutions, `width` wide, with PReLU between. The last one
+    has a head for each enlargement, whose maps are shuffled into pixels, as in ESPCN
+    [1]_; all else is shared. Plain on purpose: it runs band by band, and every converter
+    takes it.
+
+    Parameters
+    ----------
+    factors : sequence of int
+        Enlargements.
+    depth : int
+        Convolutions, at least 2.
+    width : int
+        Feature maps of the inner layers.
+    skips : int
+        Convolutions of each part ``f`` that is used as ``x + f(x)``, 0 for none; the first
+        and the last convolution are in no part.
+    last_init : float
+        Factor on the heads' initial weights: a small one starts close to bicubic.
+
+    References
+    ----------
+    .. [1] W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
+       Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016.
+       https://doi.org/10.1109/CVPR.2016.207
+    """
+
+    reads = "source"
+    residual = True
+
+    def __init__(
+        self,
+        *,
+        factors: Sequence[int] = (2, 3, 4),
+        depth: int = 12,
+        width: int = 32,
+        skips: int = 0,
+        last_init: float = 0.1,
+    ) -> None:
+        own = checked_factors(factors)
+        super().__init__(
+            factors=list(own), depth=depth, width=width, skips=skips, last_init=last_init
+        )
+        if depth < 2 or width < 1 or skips < 0:
+            raise ValueError(
+                f"Lite needs depth >= 2, width >= 1 and skips >= 0, got {depth}, {width}, {skips}."
+            )
+        self.factors, self.skips = own, skips
+        layers: list[nn.Module] = [he_convolution(self.channels, width, 3), nn.PReLU(width)]
+        for _ in range(depth - 2):
+            layers += [he_convolution(width, width, 3), nn.PReLU(width)]
+        self.layers = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict()
+        for factor in own:
+            head = he_convolution(width, self.channels * factor**2, 3)
+            head.weight.data.mul_(last_init)
+            self.heads[str(factor)] = head
+
+    def trunk(self, factor: int = 1) -> Trunk:
+        inner = len(self.layers) // 2  # convolutions before the head
+        step = self.skips
+        skips = tuple((i, i + step - 1) for i in range(1, inner - step + 1, step)) if step else ()
+        return Trunk(nn.Sequential(*self.layers, self.heads[str(factor)]), False, skips, factor)
+
+    def forward(self, x: Tensor, factor: int = 1) -> Tensor:
+        if self.skips:
+            return self.trunk(factor)(x)
+        return F.pixel_shuffle(self.heads[str(factor)](self.layers(x)), factor)

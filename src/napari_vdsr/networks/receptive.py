@@ -1,0 +1,106 @@
+"""The receptive field of a network, found by which input pixels move an output pixel.
+
+Summing kernel sizes counts layers that are used several times once, and transposed
+convolutions as nothing. The gradient knows.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from napari_vdsr.networks.base import Network
+
+FIRST_LENGTH = 64
+# A network that sees further than this from one pixel sees the whole image.
+LONGEST = 4096
+# Neighbouring pixels that must see the same around them: a stride would show.
+POSITIONS = 8
+
+
+def receptive_radius(network: Network, factor: int = 1) -> int:
+    """Radius of the receptive field on the grid of the input, in pixels.
+
+    Parameters
+    ----------
+    network : Network
+        Left as it is: a copy gets weights of one sign, so that none cancel.
+    factor : int
+        Enlargement at which it runs.
+
+    Returns
+    -------
+    int
+        The largest distance, along rows or columns, between an output pixel's own input
+        pixel and another that it depends on.
+
+    Raises
+    ------
+    ValueError
+        If every pixel depends on the whole image, or pixels differ in what they see.
+    """
+    # Whoever asks may be running the network without gradients.
+    with torch.inference_mode(False), torch.enable_grad():
+        probe = _all_positive(network)
+        return max(_along(probe, factor, axis) for axis in (-2, -1))
+
+
+def _all_positive(network: Network) -> Network:
+    probe = copy.deepcopy(network).to("cpu", torch.float64).eval()
+    for module in probe.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            # Every layer keeps the size of its numbers, so that nothing saturates or overflows.
+            inputs = parameter[0].numel() if parameter.ndim > 1 else 1
+            if isinstance(module, nn.ConvTranspose2d) and name == "weight":
+                inputs = parameter[:, 0].numel()
+            value = 0.0 if name == "bias" else 1.0 / inputs
+            with torch.no_grad():
+                parameter.fill_(value)
+    return probe
+
+
+def _along(network: Network, factor: int, axis: int) -> int:
+    length = FIRST_LENGTH
+    while length <= LONGEST:
+        # One pixel across: of kernels that reach over the border the middle is left.
+        shape = [1, network.channels, 1, 1]
+        shape[axis] = length
+        reach = _reach(network, factor, torch.ones(shape, dtype=torch.float64), axis)
+        if reach is not None:
+            return reach
+        length *= 2
+    raise ValueError(
+        f"every pixel of {type(network).__name__} depends on the whole image, so that no tiling "
+        "of it is exact"
+    )
+
+
+def _reach(network: Network, factor: int, x: Tensor, axis: int) -> int | None:
+    """Radius in an image of this length; None if it may reach further."""
+    length = x.shape[axis]
+    middle = length // 2
+    x.requires_grad_()
+    y = network(x, factor)
+    if not y.requires_grad or y is x:
+        return 0  # a network without layers
+    reaches = []
+    for at in range(middle, middle + POSITIONS):
+        pixel = y.narrow(axis, at * factor, factor).sum()
+        (gradient,) = torch.autograd.grad(pixel, x, retain_graph=True)
+        seen = torch.nonzero(gradient.sum(1).flatten())[:, 0]
+        if not len(seen):
+            return 0
+        first, last = int(seen.min()), int(seen.max())
+        if first == 0 or last == length - 1:
+            return None
+        reaches.append((at - first, last - at))
+    if len(set(reaches)) > 1:
+        raise ValueError(
+            f"{type(network).__name__} works at a stride: neighbouring pixels see different "
+            "surroundings, so that no tiling of it is exact"
+        )
+    return max(reaches[0])

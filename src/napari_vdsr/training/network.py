@@ -1,0 +1,48 @@
+"""The network that a config trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.networks import NETWORKS, Network
+from napari_vdsr.training.branches import with_branches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_vdsr.training.config import TrainConfig
+
+# Networks whose depth and width are settings.
+SIZED = ("vdsr", "lite")
+
+
+def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
+    """Build the network that a config trains, for some scales.
+
+    Raises
+    ------
+    TrainingError
+        If the network enlarges, and a task keeps the size.
+    """
+    kind = NETWORKS[config.architecture]
+    settings: dict[str, Any] = {}
+    if kind.reads == "source":
+        factors = sorted(set(scales))
+        if 1 in factors:
+            raise TrainingError(
+                f"{config.architecture} enlarges images, and mode {config.mode!r} keeps their "
+                "size. Train vdsr for it."
+            )
+        settings["factors"] = factors
+    if config.architecture in SIZED:
+        settings |= {"depth": config.depth, "width": config.width, "last_init": config.last_init}
+    network = kind(**settings)
+    if config.branches:
+        with_branches(network)
+    return network
+
+
+def scales_of(data: Mapping[str, Any]) -> list[int]:
+    """Scales of the tasks in a checkpoint's record of its data."""
+    return [int(task["scale"]) for task in data["tasks"]]
