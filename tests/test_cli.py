@@ -47,6 +47,41 @@ def test_upscale_writes_and_reports(vdsr, image, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["counts"] == {"done": 1}
 
 
+@pytest.mark.parametrize(("text", "lost"), [("-5", 1), ("nan", 0), ("none", 0), (None, 0)])
+def test_nodata_may_be_stated(vdsr, tmp_path, text, lost):
+    data = np.full((10, 12), 7, np.int16)
+    data[3, 4] = -5
+    tifffile.imwrite(tmp_path / "a.tif", data)
+    stated = () if text is None else ("--nodata", text)
+    result = vdsr("upscale", tmp_path / "a.tif", "-o", tmp_path / "out", "-m", "bicubic", *stated)
+    assert result.exit_code == 0, result.output
+    found = tifffile.imread(tmp_path / "out/a.tif")
+    assert (found == -5).sum() == 4 * lost
+    assert ((found != 7).sum() == 4) == bool(lost)
+    assert ("are nodata" in result.output) == bool(lost)
+
+
+def test_nodata_is_a_number(vdsr, image, tmp_path):
+    wrong = vdsr("upscale", image, "-o", tmp_path / "out", "--nodata", "seven")
+    assert wrong.exit_code == 2
+    both = vdsr("upscale", image, "-o", tmp_path / "out", "--nodata", "nan", "--fill-nan", "0")
+    assert both.exit_code == 2
+
+
+def test_files_may_be_called_labels(vdsr, tmp_path):
+    data = np.random.default_rng(0).integers(0, 9, (10, 12)).astype(np.int32)
+    tifffile.imwrite(tmp_path / "a.tif", data)
+    result = vdsr("upscale", tmp_path / "a.tif", "-o", tmp_path / "out", "--labels")
+    assert result.exit_code == 0, result.output
+    assert "nearest neighbour" in result.output
+    found = tifffile.imread(tmp_path / "out/a.tif")
+    np.testing.assert_array_equal(found, np.kron(data, np.ones((2, 2), int)))
+    again = vdsr("upscale", tmp_path / "a.tif", "-o", tmp_path / "out", "--labels")
+    assert "already done" in again.output
+    other = vdsr("upscale", tmp_path / "a.tif", "-o", tmp_path / "out")
+    assert other.exit_code == 1
+
+
 def test_some_failed_is_exit_code_1(vdsr, image, tmp_path):
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"")

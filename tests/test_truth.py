@@ -8,6 +8,8 @@ from PIL import Image
 
 from napari_vdsr.color import luma_uint8
 from napari_vdsr.errors import ImageDataError, ImageFileError, VdsrError
+from napari_vdsr.image import Image as OurImage
+from napari_vdsr.io import write_image
 from napari_vdsr.truth import list_images, read_truth
 
 
@@ -100,3 +102,15 @@ def test_hidden_files_are_no_images(tmp_path):
     for name in ("a.png", "._a.png", ".b.png"):
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in list_images(tmp_path)] == ["a.png"]
+
+
+def test_labels_and_nodata_are_not_measured_on(tmp_path):
+    pixels = np.full((64, 64), 9, np.uint8)
+    pixels[3, 4] = 0
+    tag = (42113, "s", 2, "0", True)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[tag], metadata=None)
+    with pytest.raises(ImageDataError, match="without a measurement"):
+        read_truth(tmp_path / "a.tif")
+    write_image(OurImage(data=pixels, axes="YX", labels=True), tmp_path / "l.zarr")
+    with pytest.raises(ImageDataError, match="labels"):
+        read_truth(tmp_path / "l.zarr")

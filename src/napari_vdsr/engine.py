@@ -19,7 +19,7 @@ from napari_vdsr.enhance import Reading, tile_axis
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
-from napari_vdsr.nodata import REACH, check_nodata
+from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.regrid import Grid, regridded
 from napari_vdsr.scale import output_length, scale_pair
@@ -129,6 +129,8 @@ def upscale(
     image = with_nodata(image, nodata, fill)
     if fill is not None:
         image = filled(image, fill)
+    if image.nodata is not None and can_hold(image.dtype, image.nodata):
+        image = image.noted(f"pixels of {written(image.nodata)} are nodata, and stay so")
     if image.labels:
         image = image.noted("labels, enlarged by nearest neighbour")
     plan = Plan(

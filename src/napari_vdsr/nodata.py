@@ -55,6 +55,15 @@ def written(value: float) -> str:
     return str(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
 
 
+def can_hold(dtype: np.dtype[Any], nodata: float) -> bool:
+    """Say whether pixels of a dtype can have the value, or in floats one that stands for it."""
+    if dtype.kind == "f":
+        return True
+    info = np.iinfo(dtype)
+    whole = math.isfinite(nodata) and int(nodata) == nodata
+    return whole and info.min <= int(nodata) <= info.max
+
+
 def missing(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
     """Say which values stand for no measurement.
 
@@ -72,13 +81,10 @@ def missing(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
         bool, of the shape of `pixels`.
     """
     dtype = pixels.dtype
-    nothing = np.zeros(pixels.shape, bool)
     if dtype.kind != "f":
-        if not math.isfinite(nodata) or int(nodata) != nodata:
-            return nothing
-        info = np.iinfo(dtype)
-        within = info.min <= int(nodata) <= info.max
-        return np.asarray(pixels == dtype.type(int(nodata))) if within else nothing
+        if not can_hold(dtype, nodata):
+            return np.zeros(pixels.shape, bool)
+        return np.asarray(pixels == dtype.type(int(nodata)))
     if math.isnan(nodata):
         return np.asarray(np.isnan(pixels))
     limit = NEARLY * float(np.finfo(dtype).max)

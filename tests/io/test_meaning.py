@@ -160,6 +160,32 @@ def test_the_smaller_levels_of_a_pyramid_mean_the_same(tmp_path):
     np.testing.assert_array_equal(small, [250, 220, 30, 128])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int16"])
+@pytest.mark.parametrize("color", [False, True])
+def test_a_transparency_mask_is_opacity_or_nodata(tmp_path, dtype, color):
+    data = RANDOM.integers(1, 100, (24, 30, 3) if color else (24, 30)).astype(dtype)
+    mask = np.zeros((24, 30), bool)
+    mask[5:20, 6:25] = True
+    tags = [(42113, "s", 6, "-9999", True)] if dtype == "int16" else []
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(data, photometric="rgb" if color else "minisblack", metadata=None, extratags=tags)
+        tif.write(mask, photometric="mask", subfiletype=4, metadata=None)
+    image = read_image(tmp_path / "a.tif")
+    found = pixels(image)
+    if dtype == "uint8":
+        assert image.axes == "YXS"
+        np.testing.assert_array_equal(found[..., 3], mask * 255)
+        np.testing.assert_array_equal(found[..., :3], data if color else np.stack([data] * 3, -1))
+    else:
+        np.testing.assert_array_equal(found[mask], data[mask])
+        np.testing.assert_array_equal(found[~mask], -9999 if dtype == "int16" else np.nan)
+    result = enlarged(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert result.axes == image.axes
+    np.testing.assert_equal(result.nodata, image.nodata)
+    plain = read_image(tmp_path / "a.tif", nodata=None)
+    np.testing.assert_array_equal(pixels(plain), data)
+
+
 # Labels
 
 

@@ -18,6 +18,7 @@ from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.holes import salvage
 from napari_vdsr.io.imagej import imagej_facts
 from napari_vdsr.io.lazy import as_dask, chunk_shape
+from napari_vdsr.io.mask import mask_of, masked
 from napari_vdsr.io.meaning import (
     alpha_of,
     declared_nodata,
@@ -123,6 +124,10 @@ def read_tiff_levels(
                     nodata=nodata, labels=labels,
                 )
             )  # fmt: skip
+        mask = mask_of(found.tif, chosen) if nodata is not None and not labels else None
+        if mask is not None:
+            orientation = int(page.tags.valueof(274, default=1) or 1)
+            images = [masked(images[0], path, mask, orientation)]
         return images
 
 

@@ -15,6 +15,7 @@ import zarr
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.provenance import KEY, plain_values
 from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.nodata import can_hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,9 +140,7 @@ def _fill_value(image: Image) -> Any:
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return image.dtype.type(image.nodata)
-    info = np.iinfo(image.dtype)
-    whole = math.isfinite(image.nodata) and int(image.nodata) == image.nodata
-    return int(image.nodata) if whole and info.min <= image.nodata <= info.max else 0
+    return int(image.nodata) if can_hold(image.dtype, image.nodata) else 0
 
 
 def _in_json(value: float) -> float | str:
