@@ -11,6 +11,7 @@ from napari_vdsr.io.recent import RecentArrays
 
 def test_what_was_made_is_made_once_while_it_fits(monkeypatch):
     monkeypatch.setattr(recent, "RECENT_BYTES", 250)
+    monkeypatch.setattr(recent, "OVERHEAD", 0)
     memory, made = RecentArrays(), []
 
     def make(key, size=100):
@@ -27,6 +28,14 @@ def test_what_was_made_is_made_once_while_it_fits(monkeypatch):
     memory.get("large", lambda: make("large", 1000))
     memory.get("b", lambda: make("b"))
     assert made == ["a", "b", "c", "large", "b"]
+
+
+@pytest.mark.timeout(30)
+def test_many_small_arrays_take_neither_time_nor_memory():
+    memory = RecentArrays()
+    for number in range(100_000):
+        memory.get(number, lambda: np.zeros(50, "u1"))
+    assert len(memory._items) < 40_000
 
 
 def test_threads_wait_for_the_one_that_makes_it():

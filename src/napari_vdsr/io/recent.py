@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from concurrent.futures import Future
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 RECENT_BYTES = 2**26
+OVERHEAD = 2**11  # of an array and its entry, which counts where strips are small
 
 
 class RecentArrays:
@@ -26,6 +27,7 @@ class RecentArrays:
     def __init__(self) -> None:
         self._items: OrderedDict[Hashable, Future[np.ndarray]] = OrderedDict()
         self._lock = Lock()
+        self._size = 0
 
     def __reduce__(self) -> tuple[type[RecentArrays], tuple[()]]:
         return RecentArrays, ()
@@ -62,17 +64,16 @@ class RecentArrays:
             mine.set_exception(error)
             raise
         mine.set_result(array)
-        self._forget()
+        self._forget(array.nbytes + OVERHEAD)
         return array
 
-    def _forget(self) -> None:
+    def _forget(self, added: int) -> None:
+        """Drop the oldest arrays that are too much; each is looked at once."""
         with self._lock:
-            done: list[tuple[Any, int]] = [
-                (key, item.result().nbytes) for key, item in self._items.items() if item.done()
-            ]
-            size = sum(nbytes for _, nbytes in done)
-            for key, nbytes in done[:-1]:
-                if size <= RECENT_BYTES:
+            self._size += added
+            while self._size > RECENT_BYTES:
+                done = (key for key, item in self._items.items() if item.done())
+                oldest, newest = next(done, None), next(reversed(self._items))
+                if oldest is None or oldest == newest:
                     break
-                del self._items[key]
-                size -= nbytes
+                self._size -= self._items.pop(oldest).result().nbytes + OVERHEAD
