@@ -370,3 +370,22 @@ class TestWriting:
     def test_unknown_axes_take_a_free_place(self, tmp_path):
         write_image(Image(data=np.zeros((2, 8, 8)), axes="QYX"), tmp_path / "a.zarr")
         assert read_image(tmp_path / "a.zarr").axes == "TYX"
+
+
+@pytest.mark.parametrize("dtype", ["<u8", ">u8", ">i8", ">u2", ">f4", ">f8", "<f2"])
+def test_numbers_of_any_length_and_order_are_kept(tmp_path, dtype):
+    kind = np.dtype(dtype)
+    last = np.iinfo(kind).max if kind.kind in "ui" else 2**15
+    data = (last - np.arange(900 * 20, dtype="u8").reshape(900, 20) % 97).astype(kind)
+    write_image(Image(data=data, axes="YX"), tmp_path / "a.ome.zarr")
+    for level in read_levels(tmp_path / "a.ome.zarr"):
+        assert level.dtype == kind.newbyteorder("=")
+        assert float(level.data.compute().min()) > last - 150
+    np.testing.assert_array_equal(read_image(tmp_path / "a.ome.zarr").data.compute(), data)
+
+
+@pytest.mark.skipif(np.dtype("longdouble").itemsize == 8, reason="no longer than float64 here")
+def test_what_zarr_does_not_have_is_said_in_our_words(tmp_path):
+    data = np.zeros((8, 8), "longdouble")
+    with pytest.raises(ImageFileError, match="OME-Zarr has no float128"):
+        write_image(Image(data=data, axes="YX"), tmp_path / "a.ome.zarr")

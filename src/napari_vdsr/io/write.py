@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Format = Literal["ome-tiff", "imagej", "tiff", "png", "ome-zarr"]
 Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
+LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
 SUFFIXES: dict[tuple[str, ...], Format] = {
     (".ome.tif", ".ome.tiff"): "ome-tiff",
     (".png",): "png",
@@ -260,6 +261,8 @@ def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     refusal = ome_refusal(image) if kind == "ome-tiff" else None
     if refusal:
         raise failure(target, refusal, Remedy.PLAIN_TIFF)
+    if kind == "ome-zarr" and image.dtype.itemsize > LONGEST_IN_ZARR:
+        raise failure(target, f"OME-Zarr has no {name}", Remedy.PLAIN_TIFF)
     if kind == "ome-zarr" and image.is_rgb and "C" in order:
         raise failure(target, "OME-Zarr cannot hold channels of colours", Remedy.FEWER_AXES)
     refusal = imagej_refusal(image) if kind == "imagej" else None
