@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.io.units import finite, is_unitless, offset_in_micrometres, to_micrometres
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_vdsr.image import Channel
 
 
@@ -56,6 +58,13 @@ class Facts:
         """Add a note, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def leave_out(self, parts: Iterable[str]) -> None:
+        """Keep the names of what no output will have; they are told when it is written."""
+        known = self.metadata.get("left_out", ())
+        found = tuple(dict.fromkeys((*known, *filter(None, parts))))
+        if found:
+            self.metadata["left_out"] = found
 
     def drop_even_spacing(self) -> None:
         """Forget distances that are 1 everywhere: nobody stated them on purpose."""

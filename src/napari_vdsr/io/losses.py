@@ -43,7 +43,9 @@ class Part:
 
 
 def losses(image: Image, kind: str) -> tuple[str, ...]:
-    """Return what of an image a format cannot hold: no clause, or one that lists it all.
+    """Return what of an image a format cannot hold, and what was left out when it was read.
+
+    Either is one clause, or none.
 
     Parameters
     ----------
@@ -54,9 +56,10 @@ def losses(image: Image, kind: str) -> tuple[str, ...]:
     """
     missing = [part.words(image) for part in PARTS if kind not in part.held_by]
     parts = [words for words in missing if words]
-    if not parts:
-        return ()
-    return (f"{NAMES[kind]} has no place for {', '.join(parts)}: left out",)
+    clauses = [f"{NAMES[kind]} has no place for {', '.join(parts)}: left out"] if parts else []
+    if image.metadata.get("left_out"):
+        clauses.append(f"left out: {', '.join(image.metadata['left_out'])}")
+    return tuple(clauses)
 
 
 def _named(name: str, key: str) -> Callable[[Image], str]:

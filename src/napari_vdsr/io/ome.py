@@ -41,7 +41,7 @@ def ome_facts(root: Element, position: int) -> Facts:
     if extras:
         facts.metadata["ome"] = extras
     if left_out:
-        facts.note(f"left out of its OME-XML: {', '.join(left_out)}")
+        facts.leave_out([f"OME's {', '.join(left_out)}"])
     return facts
 
 

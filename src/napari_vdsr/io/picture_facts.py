@@ -27,8 +27,8 @@ DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 NO_TEXTS = ("Description", "Software", "XML:com.adobe.xmp", "Creation Time", KEY)
 
 
-def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> tuple[dict[str, Any], list[str]]:
-    """Return the metadata of an open picture, and notes of what is left out.
+def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> dict[str, Any]:
+    """Return the metadata of an open picture.
 
     Parameters
     ----------
@@ -39,7 +39,6 @@ def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> tuple[dict[str, Any
     """
     info = picture.info
     found: dict[str, Any] = {}
-    notes = []
     if isinstance(info.get("icc_profile"), bytes) and info["icc_profile"]:
         found["icc_profile"] = info["icc_profile"]
     dpi = _dpi(info.get("dpi"))
@@ -53,8 +52,8 @@ def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> tuple[dict[str, Any
     found |= _texts(picture)
     found |= _exif(picture)
     if "xmp" in info or "XML:com.adobe.xmp" in info:
-        notes.append("left out: XMP")
-    return found, notes
+        found["left_out"] = ("XMP",)
+    return found
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:

@@ -174,7 +174,8 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
         stamp = Stamp.of(path)
         with opened(stamp) as picture:
             source = _describe(path, stamp, picture)
-            metadata, notes = picture_facts(stamp, picture)
+            metadata = picture_facts(stamp, picture)
+            notes: list[str] = []
             frames = getattr(picture, "n_frames", 1)
             bits = _significant_bits(source, _sbit(stamp)) if picture.format == "PNG" else None
             if source.shape[-1:] == (4,) and _is_grey_alpha(stamp, picture):

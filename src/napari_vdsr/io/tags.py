@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr.io.resolution import print_resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tifffile import TiffPage
 
     from napari_vdsr.image import Image
@@ -38,7 +36,7 @@ SPACES = {True: b"RGB ", False: b"GRAY"}
 
 
 def read_tags(page: TiffPage, facts: Facts) -> None:
-    """Keep what a page's tags say besides its pixels; say what is left out."""
+    """Keep what a page's tags say besides its pixels, and the names of what is left out."""
     tags = {tag.code: tag.value for tag in page.tags}
     profile = tags.get(ICC)
     if isinstance(profile, bytes):
@@ -47,8 +45,12 @@ def read_tags(page: TiffPage, facts: Facts) -> None:
     if texts:
         facts.metadata["tags"] = texts
     lost = [LEFT_OUT[code] for code in LEFT_OUT if code in tags]
+    turned = int(tags.get(274) or 1) != 1
+    imagej = facts.metadata.get("imagej", {})
+    if turned and (imagej.pop("ROI", None), imagej.pop("Overlays", None)) != (None, None):
+        lost.append("ImageJ's regions, since the image is stored turned")
     found = {code: _as_stored(tags[code]) for code in GEOTIFF if code in tags}
-    if found and int(tags.get(274) or 1) != 1:
+    if found and turned:
         lost.append(TURNED)
     elif found:
         facts.metadata["geotiff"] = found
@@ -57,14 +59,7 @@ def read_tags(page: TiffPage, facts: Facts) -> None:
         dpi = print_resolution(page, unit if unit in ("inch", "cm") else "")
         if dpi is not None:
             facts.metadata["dpi"] = dpi
-    told_left_out(facts, lost)
-
-
-def told_left_out(facts: Facts, parts: Iterable[str]) -> None:
-    """Say which parts of a source were left out."""
-    parts = [part for part in dict.fromkeys(parts) if part]
-    if parts:
-        facts.note(f"left out: {', '.join(parts)}")
+    facts.leave_out(lost)
 
 
 def _as_stored(value: Any) -> Any:
