@@ -13,6 +13,7 @@ from tifffile import PHOTOMETRIC
 from napari_vdsr.errors import ImageDataError, ImageFileError
 from napari_vdsr.image import check_dtype
 from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -50,7 +51,7 @@ def check_kind(path: str, page: TiffPage) -> None:
         name = getattr(page.photometric, "name", page.photometric)
         raise failure(
             path,
-            f"pixels are {name}, neither grey nor RGB",
+            f"pixels are {shown(name)}, neither grey nor RGB",
             "Convert it to grey or RGB first",
         )
     try:
