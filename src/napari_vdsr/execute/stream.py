@@ -289,12 +289,12 @@ class Strip:
         for start in [*self.rows[::band], self.rows.stop]:
             if self.stop.is_set():
                 raise CancelledError
-            if self.stream.check is not None:
-                self.stream.check()
             last = start == self.rows.stop
             rows = slice(start, min(start + band, self.rows.stop))
             x = None if last else self.image[None, :, rows].to(precision)
             for index, stage in enumerate(self.stages):
+                if self.stream.check is not None:
+                    self.stream.check()
                 self._keep_for_skips(index, x, last=last)
                 x = self._with_context(index, x, last=last)
                 x = None if x is None else self._plus_skips(index, stage(x))
