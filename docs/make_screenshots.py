@@ -1,7 +1,7 @@
 """Make the pictures of the plugin by driving a real napari window.
 
 Run on a desktop, or without one:
-    xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python docs/make_screenshots.py
+    xvfb-run -a -s "-screen 0 1366x768x24 +extension GLX" python docs/make_screenshots.py
 """
 
 import os
@@ -15,10 +15,15 @@ from pathlib import Path
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
+import PIL.Image
+import tifffile
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
+from skimage import data
 
 DOCS = Path(__file__).parent
-SIZE = (1280, 760)
+SIZE = (1366, 768)  # of a small laptop: everything must have room on it
+COLOURS = 128
 
 
 def wait(condition=lambda: False, seconds=120.0):
@@ -37,8 +42,9 @@ def finished(widget, seconds=120.0):
 class Window:
     """A viewer with one of the plugin's widgets beside it."""
 
-    def __init__(self, name, sample=None):
+    def __init__(self, name, sample=None, theme="dark"):
         self.viewer = napari.Viewer()
+        self.viewer.theme = theme
         self.viewer.window._qt_window.resize(*SIZE)
         if sample is not None:
             self.viewer.open_sample("napari-vdsr", sample)
@@ -52,7 +58,8 @@ class Window:
 
     def save(self, name):
         wait(seconds=0.5)
-        self.viewer.screenshot(str(DOCS / name), canvas_only=False)
+        picture = PIL.Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False))
+        picture.convert("RGB").quantize(COLOURS, dither=0).save(DOCS / name, optimize=True)
         print(DOCS / name)
 
     def __enter__(self):
@@ -74,7 +81,7 @@ def preview():
         window.widget.run()
         wait(lambda: window.widget.row.status.value.startswith("Tile 1 of"))
         window.save("napari-3-run.png")
-        finished(window.widget)
+        finished(window.widget, 1200)
         window.look(3.4, (260, 250))
         window.save("napari-4-done.png")
 
@@ -115,11 +122,45 @@ def train():
         widget.form.minutes.value = 3
         widget.start()
         finished(widget, 400)
-        window.viewer.window._qt_window.resize(SIZE[0], 1000)
         window.save("napari-train.png")
 
 
+def docks():
+    """All four at once, in both themes: each scrolls."""
+    for theme in ("dark", "light"):
+        with Window("VDSR upscale", "cell", theme) as window:
+            for name in ("VDSR compare", "VDSR train", "VDSR look inside"):
+                window.viewer.window.add_plugin_dock_widget("napari-vdsr", name)
+            window.save(f"napari-docks-{theme}.png")
+
+
+def refused():
+    """A mask cannot be upscaled, which is told before a run."""
+    with Window("VDSR upscale", "cell") as window:
+        cell = window.viewer.layers[0]
+        window.viewer.add_image(cell.data > cell.data.mean(), name="mask")
+        window.save("napari-refused.png")
+
+
+def reader():
+    """A folder of images of which one is damaged."""
+    with Window("VDSR upscale") as window, tempfile.TemporaryDirectory() as folder:
+        pixels = data.cell()[100:500]
+        for number in range(3):
+            tifffile.imwrite(f"{folder}/field-{number}.ome.tif", pixels, metadata={"axes": "YX"})
+        cut = Path(folder, "field-1.ome.tif")
+        cut.write_bytes(cut.read_bytes()[:1000])
+        said = []
+        notification_manager.notification_ready.connect(said.append)
+        window.viewer.open(folder, plugin="napari-vdsr")
+        wait(lambda: bool(said), 5)
+        wait(seconds=1)
+        window.save("napari-reader.png")
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["preview", "extra_layers", "compare", "train"]
+    wanted = sys.argv[1:] or [
+        "preview", "extra_layers", "compare", "docks", "refused", "reader", "train",
+    ]  # fmt: skip
     for name in wanted:
         globals()[name]()

@@ -482,7 +482,8 @@ class TaskRow(Container):
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bars, here and in napari's list of activities."""
-        self.bar.max, self.bar.value = total, done
+        total = max(total, 0)  # 0 while it is not known: the bar moves to and fro
+        self.bar.max, self.bar.value = total, min(done, total)
         if self.task is not None:
             self.task.show_progress(done, total)
 

@@ -270,7 +270,9 @@ def tell(images: Sequence[list[Image]], bad: Sequence[str]) -> None:
     if notes:
         show_info(_lines(notes))
     if bad:
-        show_warning(_lines([f"{len(bad)} of {len(bad) + len(images)} cannot be opened:", *bad]))
+        # napari shows the first line, and the others when it is clicked.
+        first = f"{len(bad)} of {len(bad) + len(images)} cannot be opened: {bad[0]}"
+        show_warning(_lines([first, *bad[1:]]))
 
 
 def _lines(texts: Sequence[str]) -> str:
