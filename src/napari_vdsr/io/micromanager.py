@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 STACK, NDTIFF = 54773648, 483729
+MOST_FILES = 1000
 NDTIFF_INDEX = "NDTiff.index"
 
 
@@ -68,8 +69,9 @@ def check_stack(path: str, tif: TiffFile) -> None:
     if not isinstance(summary, dict):
         raise damaged(path, "its summary makes no sense")
     planes = math.prod(planned(summary).values())
-    if not 0 < planes <= MOST_PLANES:
-        raise damaged(path, f"its summary claims {planes} planes")
+    listed = len((tif.micromanager_metadata or {}).get("IndexMap", ()))
+    if not 0 < planes <= min(MOST_PLANES, MOST_FILES * (listed + 1)):
+        raise damaged(path, f"its summary claims {planes} planes, and its index lists {listed}")
     prefix = os.path.basename(os.path.realpath(path)).split("_MMStack")[0]
     folder = os.path.dirname(os.path.realpath(path))
     pattern = os.path.join(glob.escape(folder), glob.escape(str(summary.get("Prefix", prefix))))
