@@ -11,6 +11,7 @@ import tifffile
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import is_image_file, read_image, read_provenance
+from napari_vdsr.io.axes import upright
 
 # Why a valid file may be refused.
 REASONS = ("neither grey nor RGB", "dtype bool", "it begins with b'<?xml", "planes are missing")
@@ -45,11 +46,13 @@ def test_tiff_pixels_are_those_of_tifffile(valid_tiff: Path):
         pytest.skip(str(error))
     with tifffile.TiffFile(valid_tiff) as tif:
         series = tif.series[0]
-        photometric, axes, colormap = (
+        photometric, axes, colormap, bits = (
             series.keyframe.photometric,
             series.axes,
             series.keyframe.colormap,
+            series.keyframe.bitspersample,
         )
+        orientation = int(series.keyframe.tags.valueof(274, default=1))
         try:
             expected = series.asarray()
         except (NotImplementedError, imagecodecs.Jpeg8Error):
@@ -58,6 +61,16 @@ def test_tiff_pixels_are_those_of_tifffile(valid_tiff: Path):
     last = "YXS" if image.axes.endswith("S") else "YX"
     order = [a for a in axes if a not in last] + [a for a in last if a in axes]
     expected = expected.transpose([axes.index(a) for a in order])
+    if image.metadata.get("grey"):
+        expected = expected[..., [0, 0, 0, 1]]
+    if expected.ndim == len(last):
+        expected = upright(expected, last, orientation)
+    if expected.dtype == bool:
+        expected = expected.astype(np.uint8)
+    if isinstance(bits, int) and bits < 8 and photometric != tifffile.PHOTOMETRIC.PALETTE:
+        expected = np.rint(expected * (255 / (2**bits - 1))).astype(np.uint8)
+        if photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            expected = 255 - expected
     if photometric == tifffile.PHOTOMETRIC.PALETTE and "S" in image.axes:
         colors = colormap.T[expected]
         expected = colors >> 8 if found.dtype == np.uint8 else colors
