@@ -62,3 +62,10 @@ def test_chosen_layers_stay_chosen_when_layers_change(viewer, widget, pause):
     pause()
     assert trainer.form.layers.value == [a]
     assert comparer.truth.value is None
+
+
+def test_a_step_of_unknown_length_moves_the_bar_to_and_fro(widget):
+    row = widget("VDSR train").row
+    for done, total in ((1, 0), (0, 4), (4, 4), (5, 4)):
+        row.show_progress(done, total)
+        assert (row.bar.value, row.bar.max) == (min(done, total), total)
