@@ -131,12 +131,28 @@ def opened(
             with _open_ome(path, document, chain, series, wanting) as result:
                 if wanting and not partial:
                     _refuse_broken(path, chain, result)
-                yield _finished(result, notes, log)
+                with _readable(result.series):
+                    yield _finished(result, notes, log)
         else:
             with _open_pages(path, document, chain, series, wanting, named) as result:
                 if wanting and not partial:
                     _refuse_broken(path, chain, result)
-                yield _finished(result, notes, log)
+                with _readable(result.series):
+                    yield _finished(result, notes, log)
+
+
+@contextmanager
+def _readable(series: TiffPageSeries) -> Iterator[None]:
+    """Keep the file of an image's first page open, which may be another one, for its tags."""
+    handle = series.keyframe.parent.filehandle
+    closed = handle.closed
+    if closed:
+        handle.open()
+    try:
+        yield
+    finally:
+        if closed:
+            handle.close()
 
 
 def _finished(result: Opened, notes: list[str], log: list[str]) -> Opened:
