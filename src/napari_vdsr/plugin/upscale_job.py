@@ -164,7 +164,7 @@ class Work:
         if isinstance(data, np.ndarray):
             data = da.from_array(data, name=False)
         self.image = image.with_(data=data)
-        self.halo = self.model.network.halo(max(request.scale))
+        self.halo = self.model.network.radius
         self.pace = Pace(self.halo, speed=request.speed)
 
     def _filled(self, image: Image) -> Image:
@@ -260,7 +260,7 @@ class Work:
         image, places = self.image, iter(lead)
         inner = {}
         for axis, part, scale in zip("YX", window, self.request.scale):
-            reach = math.ceil(self.halo / scale) + NEAR
+            reach = self.halo + NEAR
             first = max(math.floor(part.start / scale) - reach, 0)
             inner[axis] = first, min(math.ceil(part.stop / scale) + reach, image.size(axis))
         index = []
