@@ -98,3 +98,18 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.toml")
     with pytest.raises(Damaged, match="no such file"):
         read_toml(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("key", ["a", '"a"', "'a'", " a "])
+@pytest.mark.parametrize("line", ["{} = 1", "[{}]", "x = {{ {} = 1 }}"])
+def test_names_of_endless_parts_are_not_parsed(tmp_path, key, line):
+    (tmp_path / "a.toml").write_text(line.format(".".join([key] * 50_000)))
+    with pytest.raises(Damaged, match="parts"):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_many_file_names_are_no_such_names(tmp_path):
+    (tmp_path / "a.toml").write_text(f"images = {json.dumps([f'a.b/{i}.tif' for i in range(99)])}")
+    assert len(read_toml(tmp_path / "a.toml")["images"]) == 99
+    (tmp_path / "a.toml").write_text("a = '" + "a" * 10**6 + "'")
+    assert len(read_toml(tmp_path / "a.toml")["a"]) == 10**6

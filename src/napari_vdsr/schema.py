@@ -36,6 +36,10 @@ T = TypeVar("T")
 DEEPEST = 32
 LARGEST_TEXT = 16 * 2**20
 LARGEST_TOML = 2**20
+# A name with more dots than any has; parsing it takes time in the square of their number.
+DOTTED = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST + 1},}}"""
+)
 # What a type is called, and several of it.
 WORDS = {
     int: ("a whole number", "whole numbers"),
@@ -86,7 +90,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     if len(content) > LARGEST_TOML:
         raise Damaged(f"it has more than the {LARGEST_TOML // 2**20} MiB that settings may have")
     with _parsing("TOML"):
-        values = tomllib.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        if DOTTED.search(text):
+            raise Damaged(f"it has names of more than {DEEPEST} parts")
+        values = tomllib.loads(text)
     return dict(_not_deep(values))
 
 
@@ -94,6 +101,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _parsing(form: str) -> Iterator[None]:
     try:
         yield
+    except Damaged:
+        raise
     except RecursionError as error:
         raise Damaged(f"its {form} is nested too deeply") from error
     except (ValueError, OverflowError) as error:
