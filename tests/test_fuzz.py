@@ -118,8 +118,8 @@ def test_checkpoints(tmp_path, optimizer):
     )  # fmt: skip
     from napari_vdsr.training.config import TrainConfig, config_from
     from napari_vdsr.training.export import export_checkpoint
+    from napari_vdsr.training.network import NETWORKS
     from napari_vdsr.training.optim import build_optimizer, set_lr
-    from napari_vdsr.training.run import NETWORKS
 
     torch.manual_seed(0)
     config = TrainConfig(depth=3, width=3, optimizer=optimizer, steps=9)

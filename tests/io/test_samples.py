@@ -14,7 +14,7 @@ from napari_vdsr.io import is_image_file, read_image, read_provenance
 from napari_vdsr.io.axes import upright
 
 # Why a valid file may be refused.
-REASONS = ("neither grey nor RGB", "dtype bool", "it begins with b'<?xml", "planes are missing")
+REASONS = ("neither grey nor RGB", "dtype bool", 'it begins with "<?xml', "planes are missing")
 # A camera's thumbnail whose strips are shorter than its size, as libtiff says, too.
 SHORT = {"dscf0013.tif"}
 

@@ -75,12 +75,12 @@ class TestModes:
         ("settings", "message"),
         [
             ({"mode": "denoise"}, "needs noise"),
-            ({"mode": "jpeg"}, "needs jpeg_quality"),
-            ({"mode": "mixed", **NOISE}, "needs jpeg_quality"),
+            ({"mode": "jpeg"}, "Set jpeg_quality"),
+            ({"mode": "mixed", **NOISE}, "Set jpeg_quality"),
             ({"mode": "sharpen"}, "allowed are sr, paired, denoise, jpeg, mixed"),
             ({"downsampling": "lanczos"}, "allowed are bicubic, area, strided"),
             ({"blur": (2.0, 1.0)}, "pass .smallest, largest."),
-            ({"blur": (0.0, 99.0)}, "at most 32"),
+            ({"blur": (0.0, 99.0)}, "0 to 32"),
             ({"noise_read": (-1.0, 1.0)}, "at least 0"),
             ({"jpeg_quality": (0, 50)}, "begins at 1"),
             ({"psf": "a.tif", "blur": (1.0, 1.0)}, "keep one"),
@@ -109,7 +109,7 @@ class TestPatches:
         image = (texture(96, 96) / 255).astype(np.float32)
         settings = config(**settings)
         (task,) = tasks_of(settings)
-        worse, hr = Patches([field_of(image)], settings, [task], CPU).batch(0)
+        _, worse, hr, _ = Patches([field_of(image)], settings, [task], CPU).batch(0)
         whole = task.chain(torch.from_numpy(image)[None], None if not _random(task) else _draw())
         for inputs, target in zip(worse[:, 0].numpy(), hr[:, 0].numpy(), strict=True):
             y, x, turn = _locate(target, image)
@@ -123,7 +123,7 @@ class TestPatches:
         field = field_of(np.full((40, 40), 0.5), "flat")
         patches = Patches([field], settings, tasks_of(settings), CPU)
         a, b = patches.batch(0), patches.batch(1)
-        assert (a[0] - a[1]).std() == pytest.approx(10, rel=0.05)  # in the field's own units
+        assert (a.read - a.target).std() == pytest.approx(10, rel=0.05)  # in the field's own units
         assert not torch.equal(a[0], b[0])
         assert torch.equal(a[0], patches.batch(0)[0])
 
@@ -132,7 +132,7 @@ class TestPatches:
         tifffile.imwrite(tmp_path / "a.tif", pixels)
         settings = config(mode="denoise", noise_read=(900.0, 900.0), batch_size=64)
         fields = scan([tmp_path / "a.tif"]).fields
-        worse, hr = Patches(fields, settings, tasks_of(settings), CPU).batch(0)
+        _, worse, hr, _ = Patches(fields, settings, tasks_of(settings), CPU).batch(0)
         assert (worse - hr).std() * fields[0].width == pytest.approx(900, rel=0.05)
 
     @pytest.mark.parametrize("scale", [1, 2])
@@ -145,7 +145,7 @@ class TestPatches:
         settings = config(mode="paired")
         tasks = tasks_of(settings, data)
         assert (tasks[0].name, tasks[0].scale) == ("x2" if scale == 2 else "paired", scale)
-        worse, hr = Patches(data.fields, settings, tasks, CPU).batch(0)
+        _, worse, hr, _ = Patches(data.fields, settings, tasks, CPU).batch(0)
         truth, ilr = data.fields[0].read(), data.fields[0].read_input()
         for inputs, target in zip(worse[:, 0].numpy(), hr[:, 0].numpy(), strict=True):
             y, x, turn = _locate(target, truth)
@@ -164,7 +164,7 @@ class TestLargerThanMemory:
         seen, batches = set(), {}
         for step in range(30):
             batches[step] = patches.batch(step)
-            found = {_file_of(patch, images) for patch in batches[step][1][:, 0].numpy()}
+            found = {_file_of(patch, images) for patch in batches[step].target[:, 0].numpy()}
             assert len(found) <= 3
             seen |= found
         assert seen == set(range(8))

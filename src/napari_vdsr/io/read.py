@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.failure import failure, reading
@@ -16,9 +17,11 @@ from napari_vdsr.io.netpbm import read_netpbm
 from napari_vdsr.io.omexml import companion, is_ome
 from napari_vdsr.io.raster import picture_provenance, read_picture
 from napari_vdsr.io.tiff import list_tiff, read_tiff_levels, tiff_provenance
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
-    from napari_vdsr.errors import ImageFileError
+    from collections.abc import Iterator
+
     from napari_vdsr.image import Image
     from napari_vdsr.nodata import Nodata
 
@@ -163,10 +166,11 @@ def read_levels(
     described = file if head.startswith(TIFF_MAGIC) else _described(file, head)
     if described is None:
         raise _unknown(file, head)
-    return read_tiff_levels(
-        described, axes=axes, series=series, name=name, partial=partial,
-        nodata=nodata, labels=bool(labels),
-    )  # fmt: skip
+    with _naming(file, described):
+        return read_tiff_levels(
+            described, axes=axes, series=series, name=name, partial=partial,
+            nodata=nodata, labels=bool(labels),
+        )  # fmt: skip
 
 
 def list_series(path: str | Path) -> list[SeriesInfo]:
@@ -211,6 +215,17 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
             main=True,
         )
     ]
+
+
+@contextmanager
+def _naming(path: str, described: str) -> Iterator[None]:
+    """Have errors of a set's first file name the file that was given, too."""
+    try:
+        yield
+    except ImageFileError as error:
+        if described == path:
+            raise
+        raise ImageFileError(error.told.of(path)) from error
 
 
 def _described(path: str, head: bytes) -> str | None:
@@ -279,17 +294,12 @@ def _folder(path: str) -> ImageFileError:
 def _unknown(path: str, head: bytes) -> ImageFileError:
     if not head:
         return failure(path, "is empty", "Export or copy it again")
-    if is_image_file(path):
-        kind = Path(path).suffix.lower()
-        return failure(
-            path,
-            f"is damaged, or no {kind} file in spite of its name (it begins with {head[:8]!r})",
-            "Export or copy it again",
-        )
+    begins = shown(head[:8].decode("latin-1"))
+    known = is_image_file(path)
     return failure(
         path,
-        f"is no image of a known format (it begins with {head[:8]!r})",
-        "Convert it to TIFF or PNG",
+        f'is no image of a known format (it begins with "{begins}")',
+        "Export or copy it again" if known else "Convert it to TIFF or PNG",
     )
 
 
