@@ -65,8 +65,8 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self._lent = Temporary(viewer, self._on_restored)
         self._build()
         fields = Form(
-            [self.layer, self.scale, self.models, self.more, self.truth, self.shrink, self.mode,
-             self.first, self.second, self.wipe, self.seconds]
+            [self.layer, self.scale, self.models, self.more, self.more.about, self.truth,
+             self.shrink, self.mode, self.first, self.second, self.wipe, self.seconds]
         )  # fmt: skip
         super().__init__([fields, self.row, self.table])
         self._timer = QTimer(self.native)
@@ -109,6 +109,7 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self.seconds.changed.connect(lambda value: self._timer.setInterval(int(1000 * value)))
         self.shrink.changed.connect(self._show_fields)
         self.more.changed.connect(self._add_model)
+        self.more.changed.connect(self._show_fields)
         Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
@@ -233,6 +234,7 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
 
     def _show_fields(self, _: Any = None) -> None:
         self.truth.enabled = not self.shrink.value
+        self.more.about.visible = self.more.value != CHOOSE
         for field in (self.first, self.second, self.wipe):
             field.visible = self.mode.value == WIPE
         self.seconds.visible = self.mode.value == BLINK
