@@ -12,6 +12,7 @@ import pytest
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="vdsr-napari-")) / "settings.yaml")
 pytest.importorskip("napari", reason="napari is not installed")
 
+ROUNDS = 20  # of events that come from events: a field's size changes its form's, and so on
 SCREEN = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))
 
 
@@ -84,8 +85,16 @@ def widget(viewer, menu):
 
 @pytest.fixture
 def pause(qtbot):
-    """Let the window live for a moment."""
-    return lambda seconds=0.1: qtbot.wait(int(1000 * seconds))
+    """Let the window live for a moment, and until it has done all that is due by then."""
+    from qtpy.QtWidgets import QApplication
+
+    def wait(seconds=0.1):
+        qtbot.wait(int(1000 * seconds))
+        # On a busy machine that may be too short for events that call for others.
+        for _ in range(ROUNDS):
+            QApplication.processEvents()
+
+    return wait
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ def test_all_docks_together_leave_the_window_as_low_as_it_was(viewer, widget, pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fields_stand_in_line_and_can_be_scrolled_to(viewer, widget, pause, name):
+def test_fields_stand_in_line_and_can_be_scrolled_to(viewer, widget, until, pause, name):
     viewer.theme = "light"  # an own style, which comes after the widget was made
     opened = widget(name)
     if name == "VDSR upscale":
         opened.advanced.value = True
     pause()
     inner, area = opened.native.widget(), opened.native
-    assert inner.minimumSizeHint().width() <= area.viewport().width()
+    until(lambda: inner.minimumSizeHint().width() <= area.viewport().width())
     forms = [part for part in opened if hasattr(part, "labels_of_fields")]
     labels = [label for form in forms for label in form.labels_of_fields() if label.isVisible()]
     assert len({label.width() for label in labels}) == 1
