@@ -88,8 +88,10 @@ class TrainPictures(Dock):
 
     def leave(self, viewer: Viewer) -> None:
         """Take the dock out of the window."""
-        if _dock_of(self.native) is not None:
-            viewer.window.remove_dock_widget(self.native)
+        # Where the whole window closes, it has no docks any more.
+        with contextlib.suppress(AttributeError, RuntimeError):
+            if _dock_of(self.native) is not None:
+                viewer.window.remove_dock_widget(self.native)
 
 
 class _Watching(QObject):
