@@ -62,6 +62,8 @@ def png(path, depth, color_type, rows, **chunks):
         ("0 0 0", 0),
         ("-9999,-9999", -9999),
         ("inf", np.inf),
+        ("-nan(ind)", np.nan),
+        ("1.#IND00", np.nan),
     ],
 )
 def test_gdals_tag_is_read_in_every_spelling(tmp_path, text, value):
@@ -74,12 +76,13 @@ def test_gdals_tag_is_read_in_every_spelling(tmp_path, text, value):
 
 
 def test_a_tag_that_is_no_number_is_told_and_different_ones_are_refused(tmp_path):
-    for name, text in (("a", "none here"), ("b", "0 255")):
+    for name, text in (("a", "none here"), ("b", "0 255"), ("c", "banana"), ("d", "1_0")):
         tag = (42113, "s", len(text) + 1, text, True)
         tifffile.imwrite(tmp_path / f"{name}.tif", GREY, extratags=[tag], metadata=None)
-    image = read_image(tmp_path / "a.tif")
-    assert image.nodata is None
-    assert "no number" in image.notes[0]
+    for name in ("a.tif", "c.tif", "d.tif"):
+        image = read_image(tmp_path / name)
+        assert image.nodata is None
+        assert "no number" in image.notes[0]
     with pytest.raises(ImageFileError, match="different values for nodata"):
         read_image(tmp_path / "b.tif")
     assert read_image(tmp_path / "b.tif", nodata=0).nodata == 0
@@ -395,7 +398,7 @@ def test_packed_counts_stay_and_say_their_bits(tmp_path, bits):
         assert f'SignificantBits="{bits}"' in tif.ome_metadata
 
 
-def few_bits(data, bits, photometric):
+def few_bits(data, bits, photometric, nodata=""):
     """Bytes of an uncompressed TIFF of less than 8 bits."""
     rows = np.unpackbits(data[..., None], axis=-1)[..., -bits:].reshape(len(data), -1)
     body = np.packbits(rows, axis=1).tobytes()
@@ -406,6 +409,13 @@ def few_bits(data, bits, photometric):
     ]  # fmt: skip
     head = b"II*\0" + struct.pack("<IH", 8, len(tags))
     entries = b"".join(struct.pack("<HHII", code, kind, 1, value) for code, kind, value in tags)
+    if nodata:
+        body_at = 8 + 2 + 12 * (len(tags) + 1) + 4
+        head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 1)
+        entries = entries.replace(
+            struct.pack("<HHII", 273, 4, 1, body_at - 12), struct.pack("<HHII", 273, 4, 1, body_at)
+        )
+        entries += struct.pack("<HHI4s", 42113, 2, 4, nodata.encode())
     return head + entries + bytes(4) + body
 
 
@@ -423,6 +433,20 @@ def test_less_than_8_bits_become_8(tmp_path, bits, white):
     with PIL.Image.open(tmp_path / "b.tif") as picture:
         assert picture.mode == "L"
         assert np.asarray(picture).max() == 255
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("white", [0, 1])
+def test_nodata_of_few_bits_is_expanded_as_its_pixels_are(tmp_path, bits, white):
+    data = RANDOM.integers(0, 2**bits, (16, 24)).astype(np.uint8)
+    value = 2**bits // 2
+    (tmp_path / "a.tif").write_bytes(few_bits(data, bits, white, str(value)))
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels(image) == image.nodata, data == value)
+    (tmp_path / "b.tif").write_bytes(few_bits(data, bits, white, "255"))
+    assert read_image(tmp_path / "b.tif").nodata is None
+    assert read_image(tmp_path / "b.tif", nodata=0).nodata == (0 if white else 255)
+    assert read_image(tmp_path / "b.tif", nodata=255).nodata == 255
 
 
 def test_a_pngs_sbit_counts_where_its_samples_were_not_scaled(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from napari_vdsr.nodata import Nodata
 
 GDAL_NODATA = 42113
+# As compilers print it: "nan", "-nan(ind)", "nanf", "1.#QNAN", "-1.#IND00".
+NOT_A_NUMBER = re.compile(r"[+-]?(nan[a-z]?(\(.*\))?|[qs]nan|1?\.?#?([qs]?nan|ind)\d*)")
 GREYS = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
 ALPHAS: dict[tuple[int, ...], Alpha] = {(1,): "premultiplied", (2,): "straight"}
@@ -73,7 +76,7 @@ def significant_bits(page: TiffPage) -> int | None:
 
 def expanded(
     data: da.Array, page: TiffPage, facts: Facts, *, labels: bool
-) -> tuple[da.Array, float]:
+) -> tuple[da.Array, np.ndarray | None]:
     """Give grey and colours of less than 8 bits the whole range of 8, as in any PNG.
 
     Parameters
@@ -91,18 +94,18 @@ def expanded(
     -------
     data : dask.array.Array
         White is 255.
-    factor : float
-        By which values were multiplied.
+    table : numpy.ndarray or None
+        What each stored value became; None if all stay.
     """
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
     if data.dtype.kind == "b":
         data = data.astype(np.uint8)
     if labels:
-        return data, 1.0
+        return data, None
     wanted = page.photometric in (*GREYS, PHOTOMETRIC.RGB) and data.dtype == np.uint8
     if bits >= 8 or not wanted:
         facts.bits = facts.bits or significant_bits(page)
-        return data, 1.0
+        return data, None
     top = 2**bits - 1
     table = np.rint(np.arange(256).clip(0, top) * (255 / top)).astype(np.uint8)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
@@ -111,7 +114,26 @@ def expanded(
     mapped = data.map_blocks(
         _looked_up, table, dtype=np.uint8, meta=np.empty((0,) * data.ndim, np.uint8)
     )
-    return mapped, 255 / top
+    return mapped, table[: top + 1]
+
+
+def as_expanded(missing: float | None, table: np.ndarray | None, stated: Nodata) -> float | None:
+    """Return what the value of nodata has become; None if no pixel can have it.
+
+    Parameters
+    ----------
+    missing : float or None
+        As the file stores it.
+    table : numpy.ndarray or None
+        See `expanded`.
+    stated : float, "auto" or None
+        The user's own, who may mean a value as it is read.
+    """
+    if missing is None or table is None:
+        return missing
+    if missing in range(len(table)):
+        return int(table[int(missing)])
+    return missing if stated != "auto" and missing in table.tolist() else None
 
 
 def _looked_up(block: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -167,7 +189,9 @@ def declared_nodata(path: str, page: TiffPage, facts: Facts, stated: Nodata) -> 
 def parsed(word: str) -> float:
     """Return the number that a word is, integers exactly; raise ``ValueError`` if it is none."""
     word = word.strip().strip("'\"").lower()
-    if any(mark in word for mark in ("nan", "#qnan", "#ind", "#snan")):
+    if "_" in word:  # which Python takes for a digit's neighbour
+        raise ValueError(word)
+    if NOT_A_NUMBER.fullmatch(word):
         return math.nan
     if "#inf" in word:
         return math.copysign(math.inf, -1 if word.startswith("-") else 1)

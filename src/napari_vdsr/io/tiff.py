@@ -21,6 +21,7 @@ from napari_vdsr.io.lazy import as_dask, chunk_shape
 from napari_vdsr.io.mask import mask_of, masked
 from napari_vdsr.io.meaning import (
     alpha_of,
+    as_expanded,
     declared_nodata,
     expanded,
     has_colors,
@@ -216,7 +217,8 @@ def _assemble(
 ) -> Image:
     """Bring stored pixels into the order and form of an `Image`."""
     missing = declared_nodata(path, page, facts, nodata)
-    data, factor = expanded(data, page, facts, labels=labels)
+    data, table = expanded(data, page, facts, labels=labels)
+    missing = as_expanded(missing, table, nodata)
     color = has_colors(page, facts.metadata.get("imagej"), stored, data.shape)
     if axes is None and is_grey_alpha(page, stored, data.shape):
         data, color = da.take(data, [0, 0, 0, 1], axis=stored.index("S")), True
@@ -239,7 +241,7 @@ def _assemble(
             turned = {swapped.get(a, a): s for a, s in sizes.items()}
             sizes.clear()
             sizes.update(turned)
-    if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and factor == 1:
+    if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and table is None:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
         data, letters = _apply_palette(data, letters, page, kind, facts, missing)
@@ -255,7 +257,7 @@ def _assemble(
         metadata=facts.metadata,
         notes=tuple(facts.notes),
         files=files,
-        nodata=missing if missing is None or factor == 1 else missing * factor,
+        nodata=missing,
         labels=labels,
         bits=facts.bits,
         alpha="straight" if page.photometric == PHOTOMETRIC.PALETTE else alpha_of(page),
