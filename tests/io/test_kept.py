@@ -213,3 +213,24 @@ SizeT="1"><Channel ID="Channel:0:0" Name="DAPI" EmissionWavelength="461.5" Fluor
         "plain TIFF has no place for OME's wavelengths, times, surroundings: left out",
         told,
     )
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.ome.zarr"])
+@pytest.mark.parametrize("size", [1e-8, 1e8])
+def test_pixel_sizes_beyond_the_resolution_tags_are_kept_elsewhere(tmp_path, name, size):
+    write_image(
+        Image(data=COLOURS[..., 0], axes="YX", pixel_size={"Y": size, "X": size}), tmp_path / name
+    )
+    enlarged(tmp_path / name, tmp_path / f"b{name[1:]}")
+    assert read_image(tmp_path / f"b{name[1:]}").pixel_size["X"] == pytest.approx(size / 2)
+
+
+def test_imagej_tells_that_it_cannot_state_an_extreme_pixel_size(tmp_path):
+    description = b"ImageJ=1.53t\nunit=micron\n"
+    tifffile.imwrite(
+        tmp_path / "a.tif", COLOURS[..., 0], description=description, metadata=None,
+        resolution=(2**32 - 1, 2**32 - 1), resolutionunit="none",
+    )  # fmt: skip
+    told = enlarged(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert "so small or large a pixel size" in told[0]
+    assert read_image(tmp_path / "b.tif").pixel_size == {}

@@ -381,8 +381,17 @@ def test_netpbm_counts_are_as_stored(tmp_path, magic, greatest):
 )
 def test_damaged_netpbm_is_refused(tmp_path, content):
     (tmp_path / "a.pgm").write_bytes(content)
-    with pytest.raises(ImageFileError):
+    with pytest.raises(ImageFileError) as error:
         pixels(read_image(tmp_path / "a.pgm"))
+    assert "literal" not in str(error.value)
+
+
+def test_further_pictures_of_a_netpbm_are_told(tmp_path):
+    content = b"P5 3 2 255\n123456"
+    (tmp_path / "a.pgm").write_bytes(content)
+    (tmp_path / "b.pgm").write_bytes(content * 2)
+    assert read_image(tmp_path / "a.pgm").notes == ()
+    assert "first of several" in read_image(tmp_path / "b.pgm").notes[0]
 
 
 @pytest.mark.parametrize("bits", [9, 10, 12, 14])

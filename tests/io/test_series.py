@@ -317,6 +317,25 @@ def test_metadata_that_do_not_fit_are_told(tmp_path):
     assert "JSON metadata do not fit" in "; ".join(image.notes)
 
 
+def test_what_is_told_of_tags_has_no_words_of_python(tmp_path):
+    extra = [(50839, 7, 4, b"abcd", True)]  # ImageJ's metadata, which these are not
+    tifffile.imwrite(tmp_path / "a.tif", pixels((20, 30)), extratags=extra, metadata=None)
+    (note,) = read_image(tmp_path / "a.tif").notes
+    assert "invalid value offset" in note
+    assert "Error" not in note
+    assert "raised" not in note
+
+
+def test_pages_that_ome_does_not_describe_are_told(tmp_path):
+    listed = ome_image([(None, "", z, z) for z in range(3)], size=(20, 30))
+    write(tmp_path / "a.ome.tif", pixels((5, 20, 30)), f"{HEAD}>{listed}</OME>")
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.shape == (3, 20, 30)
+    assert "2 of its 5 pages" in "; ".join(image.notes)
+    write(tmp_path / "b.ome.tif", pixels((3, 20, 30)), f"{HEAD}>{listed}</OME>")
+    assert read_image(tmp_path / "b.ome.tif").notes == ()
+
+
 def test_errors_of_other_threads_are_not_heard(tmp_path):
     data = pixels((20, 30))
     tifffile.imwrite(tmp_path / "good.tif", data)

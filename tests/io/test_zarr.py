@@ -147,6 +147,21 @@ def test_a_scale_without_a_unit_stays_through_an_upscale(tmp_path):
     ]
 
 
+def test_a_scale_that_is_no_distance_is_told(tmp_path):
+    write_group(tmp_path / "a.zarr", multiscales(YX, scale=[-2.0, 3.0]), {"0": np.zeros((4, 4))})
+    image = read_image(tmp_path / "a.zarr")
+    assert image.spacing == {"X": 3.0}
+    assert "along Y is -2, which is none" in image.notes[0]
+
+
+def test_axes_of_one_name_are_refused_but_can_be_overridden(tmp_path):
+    axes = [{"name": name, "type": "space"} for name in "yyx"]
+    write_group(tmp_path / "a.zarr", multiscales(axes), {"0": np.zeros((2, 4, 4))})
+    with pytest.raises(ImageFileError, match="same name: y, y, x"):
+        read_image(tmp_path / "a.zarr")
+    assert read_image(tmp_path / "a.zarr", axes="ZYX").shape == (2, 4, 4)
+
+
 def test_axes_can_be_overridden(tmp_path):
     path = tmp_path / "a.zarr"
     write_group(path, multiscales([{"name": "z"}, *YX]), {"0": np.zeros((4, 5, 6))})

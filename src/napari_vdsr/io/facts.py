@@ -34,7 +34,7 @@ class Facts:
         """Keep the distance of pixels along an axis, as the source states it.
 
         Without a unit, or with one that is not known, it becomes a `spacing`; the unknown
-        one is told.
+        one is told, and so is what is no distance.
         """
         size, number = to_micrometres(value, unit), finite(value)
         if size is not None:
@@ -43,6 +43,9 @@ class Facts:
             self.spacing[axis] = number
             if not is_unitless(unit):
                 self.note(f"its unit of length {unit!r} is not known, so its scale has none")
+        elif value is not None and number != 0:
+            got = str(value)[:40] if number is None else f"{number:g}"
+            self.note(f"its distance of pixels along {axis} is {got}, which is none, and left out")
 
     def take_origin(self, axis: str, value: Any, unit: str) -> None:
         """Keep where the first pixel lies, if its unit is that of the distance of pixels."""

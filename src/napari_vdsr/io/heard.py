@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _listening: ContextVar[list[str] | None] = ContextVar("_listening", default=None)
 _OBJECT = re.compile(r"<tifffile\.[^>]*>\s*|<TiffTag\.fromfile>\s*")
+# An exception as Python writes it, of which the words are for people.
+_RAISED = re.compile(r"""(?:,?\s*raised\s+)?\b\w+(?:Error|Exception)\((["']?)(.*?)\1,?\)""")
 # Warnings of these words tell that an image was read otherwise than its metadata say.
 _TELLING = ("series", "MMStack")
 
@@ -27,6 +29,7 @@ class _Listener(logging.Handler):
         if found is None:
             return
         text = " ".join(_OBJECT.sub("", record.getMessage()).split())
+        text = _RAISED.sub(r": \2", text).removeprefix(": ")
         telling = any(word in text for word in _TELLING)
         if record.levelno >= logging.ERROR or telling:
             found.append(text[:LONGEST_REASON])

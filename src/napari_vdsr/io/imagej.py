@@ -9,7 +9,12 @@ import numpy as np
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts
 from napari_vdsr.io.provenance import to_lines, without_lines
-from napari_vdsr.io.resolution import measured_pixel_size, page_resolution, print_resolution
+from napari_vdsr.io.resolution import (
+    holds_resolution,
+    measured_pixel_size,
+    page_resolution,
+    print_resolution,
+)
 from napari_vdsr.io.units import finite, to_seconds
 
 if TYPE_CHECKING:
@@ -167,8 +172,8 @@ def imagej_metadata(
     tags = {k: v for k, v in tags.items() if not k.startswith("resolution")}
     metadata |= _sizes(image)
     if "unit" in metadata:
-        tags["resolution"] = (1 / (image.step("X") or 1), 1 / (image.step("Y") or 1))
-    elif "dpi" in image.metadata:
+        tags["resolution"] = _per_pixel(image)
+    elif "dpi" in image.metadata and holds_resolution(image.metadata["dpi"]):
         metadata["unit"] = "inch"
         tags |= {"resolution": image.metadata["dpi"], "resolutionunit": "inch"}
     if image.time_step is not None:
@@ -198,7 +203,7 @@ def _sizes(image: Image) -> dict[str, Any]:
     """Return units, spacing and origin; the resolution tags count in these units."""
     units = {a: "um" if a in image.pixel_size else "pixel" for a in "XYZ"}
     found: dict[str, Any] = {}
-    if image.step("X") or image.step("Y"):
+    if (image.step("X") or image.step("Y")) and holds_resolution(_per_pixel(image)):
         found["unit"] = units["X"]
         if units["Y"] != units["X"]:
             found["yunit"] = units["Y"]
@@ -210,6 +215,16 @@ def _sizes(image: Image) -> dict[str, Any]:
         if step is not None:
             found[f"{axis.lower()}origin"] = -place / step
     return found
+
+
+def _per_pixel(image: Image) -> tuple[float, float]:
+    """Pixels per unit, along X and Y."""
+    return (1 / (image.step("X") or 1), 1 / (image.step("Y") or 1))
+
+
+def extreme_sizes(image: Image) -> str:
+    """Name the pixel size, if ImageJ's tags cannot state it; else nothing."""
+    return "" if holds_resolution(_per_pixel(image)) else "so small or large a pixel size"
 
 
 def _display(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from napari_vdsr.io.imagej import extreme_sizes
 from napari_vdsr.io.tags import TEXTS, fitting_profile
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ def _colormap(image: Image) -> str:
 # In the order in which they are told.
 PARTS = (
     Part(PLACED, _sizes),
+    Part(ALL - {"imagej"}, extreme_sizes),
     Part(PLACED, _position),
     Part(ALL - {"imagej"}, _place_without_size),
     Part(PLACED, _frames),

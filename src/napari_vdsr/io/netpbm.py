@@ -80,7 +80,10 @@ class Netpbm:
                 words = _uncommented(file.read()).split(maxsplit=number)[:number]
                 if len(words) < number:
                     raise damaged(self.stamp.name, "cut short: pixels are missing at its end")
-                values = np.array(words).astype(np.int64)
+                try:
+                    values = np.array(words).astype(np.int64)
+                except ValueError as error:
+                    raise damaged(self.stamp.name, "has words among its numbers") from error
                 if values.size and not 0 <= values.min() <= values.max() <= GREATEST:
                     raise damaged(self.stamp.name, "has numbers that are no pixels")
                 found = np.minimum(values, np.iinfo(self.dtype).max)
@@ -140,6 +143,8 @@ def read_netpbm(path: str, *, axes: str | None, name: str) -> Image:
     data = data.transpose([named.letters.index(a) for a in letters])
     bits = source.greatest.bit_length()
     image = Image(data=data, axes=letters, name=name, metadata=metadata, files=(path,))
+    if _goes_on(source):
+        image = image.noted("only the first of several pictures in the file is read")
     if kind.startswith(NO_ALPHA) and not kind.endswith("_ALPHA"):
         image = image.with_(alpha="none") if samples == 4 else image
     if bits < 8 * source.dtype.itemsize:
@@ -148,6 +153,15 @@ def read_netpbm(path: str, *, axes: str | None, name: str) -> Image:
             limits = (0.0, float(source.greatest))
             image = image.with_(channels=(Channel(contrast=limits),) * image.size("C"))
     return image
+
+
+def _goes_on(source: Netpbm) -> bool:
+    """Whether another picture follows in the file."""
+    if source.text:
+        return False
+    with source.stamp.open() as file:
+        file.seek(source.start + int(np.prod(source.shape)) * source.dtype.itemsize)
+        return file.read(2) in MAGIC
 
 
 def _header(path: str, stamp: Stamp, file: BinaryIO) -> tuple[Netpbm, str]:

@@ -249,10 +249,27 @@ def _open_ome(
         found = [info if one.index == info.index else one for one in found]
         source = (document.source,) if document.source != path else ()
         notes = [f"its OME-XML lists {spare} planes more than the image has"] if spare else []
+        loose = _loose_pages(document, chain)
+        if loose:
+            notes.append(
+                f"{loose} of its {chain.count} pages {'is' if loose == 1 else 'are'} no part of "
+                "what its OME-XML describes"
+            )
         if others:
             more = f" and {len(others) - 1} more have" if len(others) > 1 else " has"
             notes.append(f"{others[0]}{more} another UUID than the set says")
         yield Opened(tif, pages[0], info, found, document, image.position, notes, reason, source)
+
+
+def _loose_pages(document: OmeDocument, chain: Chain) -> int:
+    """Return how many pages of the file are planes of no image."""
+    used = np.zeros(chain.count, bool)
+    for image in document.own_images():
+        for run in image.runs:
+            if run.file == document.own:
+                room = image.planes - run.first
+                used[run.page : run.page + max(0, min(run.count or room, room))] = True
+    return int((~used).sum()) if used.any() else 0
 
 
 def ome_list(document: OmeDocument) -> list[SeriesInfo]:

@@ -18,6 +18,7 @@ DEFAULT_DPI = (
 DPI_TOLERANCE = 0.015
 LARGEST, SMALLEST = 1000.0, 1e-6
 CM = 1e4
+LARGEST_PART = 2**32 - 1
 
 
 def page_resolution(page: TiffPage) -> dict[str, float]:
@@ -49,6 +50,11 @@ def measured_pixel_size(page: TiffPage) -> dict[str, float]:
         return {}
     size = {axis: unit / per for axis, per in page_resolution(page).items()}
     return size if all(SMALLEST <= s <= LARGEST for s in size.values()) else {}
+
+
+def holds_resolution(resolution: tuple[float, float]) -> bool:
+    """Whether the tags, fractions of 32-bit numbers, can state a resolution."""
+    return all(1 / LARGEST_PART <= value <= LARGEST_PART for value in resolution)
 
 
 def print_resolution(page: TiffPage, unit: str = "") -> tuple[float, float] | None:

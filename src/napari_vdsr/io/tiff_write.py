@@ -14,6 +14,7 @@ from tifffile import TiffWriter
 
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.palette import full_map
+from napari_vdsr.io.resolution import holds_resolution
 from napari_vdsr.io.tags import write_tags
 from napari_vdsr.nodata import written
 
@@ -171,15 +172,17 @@ def common_tags(image: Image, software: str) -> dict[str, Any]:
 
 
 def resolution_tags(image: Image) -> dict[str, Any]:
-    """Return pixels per centimetre, if the pixel size is known, or else the dots per inch."""
+    """Return pixels per centimetre, if the pixel size is known, or else the dots per inch.
+
+    Nothing, if the tags cannot state it; the description does, then.
+    """
     pixel_size = image.pixel_size
-    if not {"X", "Y"} <= set(pixel_size):
-        dpi = image.metadata.get("dpi")
-        return {"resolution": dpi, "resolutionunit": "inch"} if dpi else {}
-    return {
-        "resolution": (1e4 / pixel_size["X"], 1e4 / pixel_size["Y"]),
-        "resolutionunit": "centimeter",
-    }
+    found, unit = image.metadata.get("dpi"), "inch"
+    if {"X", "Y"} <= set(pixel_size):
+        found, unit = (1e4 / pixel_size["X"], 1e4 / pixel_size["Y"]), "centimeter"
+    if not found or not holds_resolution(found):
+        return {}
+    return {"resolution": found, "resolutionunit": unit}
 
 
 def usable_colormap(image: Image) -> np.ndarray | None:

@@ -360,6 +360,9 @@ def _axes(path: str, multiscales: dict[str, Any], override: str | None) -> tuple
     if described is None:
         described = [letter.lower() for letter in BEFORE_AXES]
     axes = [a if isinstance(a, dict) else {"name": str(a)} for a in described]
+    names = [str(axis.get("name", "")) for axis in axes]
+    if override is None and any(names.count(name) > 1 for name in names if name):
+        raise damaged(path, f"its axes have the same name: {', '.join(names)[:80]}")
     letters = ""
     for axis in axes:
         word = str(axis.get("name", "")).upper()
