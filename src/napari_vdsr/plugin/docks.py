@@ -9,6 +9,8 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
+from napari_vdsr.plugin.gl_context import CanvasContext
+
 MOVING = "vdsr-moving"  # a property of widgets that leave one dock for another
 
 
@@ -35,6 +37,7 @@ class OneOfAKind(type(Container)):
             return widget
         widget = super().__call__(viewer)
         cls._made.add(widget)
+        CanvasContext(widget.native, viewer)
         return widget
 
 
