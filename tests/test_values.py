@@ -12,7 +12,7 @@ from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import Model, load_model
-from napari_vdsr.networks import VDSR
+from napari_vdsr.networks import FSRCNN, VDSR
 from napari_vdsr.nodata import REACH, missing
 from napari_vdsr.normalize import measure
 from napari_vdsr.resize import resize
@@ -29,6 +29,18 @@ def vdsr(depth=4, width=6, seed=0):
 
 
 SHALLOW = vdsr()
+
+
+def fsrcnn():
+    """A network that reads the source."""
+    torch.manual_seed(3)
+    network = FSRCNN(width=6, inner=4, depth=2)
+    for head in network.heads.values():
+        torch.nn.init.normal_(head.weight, std=0.05)
+    return Model(network.eval(), ModelCard(name="f", architecture="fsrcnn", scales=(2, 3, 4)))
+
+
+SOURCE = fsrcnn()
 
 
 def compute(image, model=BICUBIC, scale=2, **kwargs):
@@ -51,7 +63,7 @@ def holes(shape, seed, share=0.1):
     seed=st.integers(0, 99),
     scale=st.sampled_from([2, 3, 1.5, 2.7, (1, 3.3)]),
     tile=st.tuples(st.integers(40, 90), st.integers(40, 90)),
-    model=st.sampled_from([SHALLOW, BICUBIC]),
+    model=st.sampled_from([SHALLOW, BICUBIC, SOURCE]),
     chunk=st.integers(20, 60),
     nodata=st.sampled_from([-9999.0, float("nan"), -3.4028234663852886e38]),
 )
@@ -256,14 +268,18 @@ def test_premultiplied_colours_stay_so_and_look_the_same():
 
 
 @settings(max_examples=8, deadline=None)
-@given(tile=st.tuples(st.integers(20, 70), st.integers(20, 70)), seed=st.integers(0, 9))
-def test_alpha_is_the_same_in_every_tile(tile, seed):
+@given(
+    tile=st.tuples(st.integers(20, 70), st.integers(20, 70)),
+    seed=st.integers(0, 9),
+    model=st.sampled_from([SHALLOW, SOURCE]),
+)
+def test_alpha_is_the_same_in_every_tile(tile, seed, model):
     rgba = np.random.default_rng(seed).random((30, 41, 4)).astype(np.float32)
     rgba[..., 3] = np.clip(rgba[..., 3] * 3 - 1, 0, 1)
     image = Image(data=rgba, axes="YXS")
-    whole = compute(image, SHALLOW, tile=999, normalize=(0, 1))
+    whole = compute(image, model, tile=999, normalize=(0, 1))
     np.testing.assert_allclose(
-        on_white(compute(image, SHALLOW, tile=tile, normalize=(0, 1))), on_white(whole), atol=1e-5
+        on_white(compute(image, model, tile=tile, normalize=(0, 1))), on_white(whole), atol=1e-5
     )
 
 
