@@ -315,3 +315,13 @@ def test_the_result_begins_at_the_edge_of_the_first_source_pixel():
     result = upscale(image.with_(origin={"X": 10.0}), BICUBIC, (2, 4))
     assert result.pixel_size == {"Y": 0.5, "X": 0.5}
     assert result.origin == {"Y": -0.25, "X": 10 - 0.75}
+
+
+def test_models_that_were_never_saved_are_told_apart():
+    """By their weights as they are: one that is trained on is another model."""
+    image = Image(data=np.random.default_rng(0).random((9, 8)), axes="YX")
+    model, other = vdsr(seed=1), vdsr(seed=2)
+    keys = [upscale(image, m, 2, device="cpu").data.name for m in (model, other, model)]
+    assert keys[0] == keys[2] != keys[1]
+    next(model.network.parameters()).data.add_(1)
+    assert upscale(image, model, 2, device="cpu").data.name != keys[0]

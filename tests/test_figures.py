@@ -172,10 +172,11 @@ class TestFile:
         assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
     def test_what_made_it_is_in_the_file(self, pictures, tmp_path):
-        compare(pictures / "grey-0.png", [vdsr(seed=7)], 2, tmp_path / "f.png", device="cpu")
+        model = vdsr(seed=7)
+        compare(pictures / "grey-0.png", [model], 2, tmp_path / "f.png", device="cpu")
         with Image.open(tmp_path / "f.png") as image:
             title = image.text["Title"]
-        for part in ("grey-0.png x2", f"tiny {0:012}", "protocol B", "napari-vdsr"):
+        for part in ("grey-0.png x2", f"tiny {model.identity[:12]}", "protocol B", "napari-vdsr"):
             assert part in title
 
     def test_same_pixels_every_time(self, pictures, tmp_path):

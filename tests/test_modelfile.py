@@ -245,3 +245,14 @@ class TestDamage:
     def test_card_that_is_none(self, tmp_path, card):
         save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors", {CARD_KEY: card})
         assert_refused(tmp_path / "x.safetensors", "card is damaged")
+
+
+def test_identity_is_that_of_the_weights(tmp_path):
+    network = VDSR(depth=3, width=4).eval()
+    card = save_model(tmp_path / "a.safetensors", network, ModelCard(name="a", architecture="vdsr"))
+    assert Model(network, card).identity == card.sha256
+    assert load_model(tmp_path / "a.safetensors").identity == card.sha256
+    assert Model(network, ModelCard(name="new", architecture="vdsr")).identity == card.sha256
+    next(network.parameters()).data.add_(1)
+    assert Model(network, card).identity != card.sha256
+    assert load_model("bicubic").identity == ""

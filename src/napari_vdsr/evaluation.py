@@ -139,7 +139,7 @@ def _datasets(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
 
 def _named(models: Sequence[Model]) -> dict[str, Model]:
     """Models by name, bicubic first; what is given twice is taken once."""
-    different = {model.card.sha256: model for model in models if model.card != BICUBIC_CARD}
+    different = {model.identity: model for model in models if model.card != BICUBIC_CARD}
     counts = Counter(model.name for model in different.values())
     named = {BICUBIC_CARD.name: load_model(BICUBIC_CARD.name)}
     for sha256, model in different.items():

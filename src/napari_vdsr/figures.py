@@ -135,7 +135,7 @@ def compare(
     panels = _panels(truth, models, scale, device, precision)
     crop = crop or choose_crop(truth.luma, panels, scale)
     figure = _draw(panels, f"{showing.in_figure(truth.path.name)}, ×{scale}", crop)
-    hashes = "".join(f", {m.name} {m.card.sha256[:12]}" for m in models)
+    hashes = "".join(f", {m.name} {m.identity[:12]}" for m in models)
     name = showing.shown(truth.path.name)
     title = f"{name} x{scale}{hashes}; protocol {PROTOCOL}; napari-vdsr {__version__}"
     save_figure(figure, output, title=title, dpi=DPI)

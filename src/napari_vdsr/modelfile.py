@@ -49,6 +49,16 @@ class Model:
     def name(self) -> str:
         return self.card.name
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the weights as they are now; empty for a network that has none.
+
+        That of the card's for a model from a file, and of a model that was never saved,
+        or trained on since, its own.
+        """
+        tensors = _on_cpu(self.network)
+        return weights_sha256(tensors) if tensors else ""
+
 
 def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard:
     """Write a network with its card; the file appears whole or not at all.
@@ -59,10 +69,7 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
         `card` with hyper-parameters and sha256 as they were written.
     """
     path = Path(path)
-    tensors = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+    tensors = _on_cpu(network)
     written = asdict(card) | {
         "hyperparameters": network.hyperparameters,
         "sha256": weights_sha256(tensors),
@@ -173,6 +180,14 @@ def misfit(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> s
 
 def _disagreement(path: Path, reason: str) -> ModelFileError:
     return ModelFileError(f"{path}: weights and card do not agree ({reason}). Download it anew.")
+
+
+def _on_cpu(network: Network) -> dict[str, torch.Tensor]:
+    """Weights as a model file holds them."""
+    return {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:

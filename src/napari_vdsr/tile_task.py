@@ -75,7 +75,7 @@ class Plan:
         ranges = [[r.low, r.high] for r in self.normalization.ranges]
         return {
             "model": self.model.name,
-            "model_sha256": self.model.card.sha256,
+            "model_sha256": self.model.identity,
             "scale_y": self.scale[0],
             "scale_x": self.scale[1],
             "precision": self.precision,

@@ -90,7 +90,7 @@ class Settings:
         """Those settings that decide the output's pixels and form."""
         device = choose_device(self.device)
         return {
-            "model": self.model.card.sha256 or self.model.name,
+            "model": self.model.identity or self.model.name,
             "scale": list(check_model_scale(self.scale, self.model)),
             "precision": str(choose_precision(self.precision, device)),
             **({"self_ensemble": True} if self.self_ensemble else {}),
