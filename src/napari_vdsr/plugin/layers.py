@@ -9,7 +9,6 @@ from napari.utils.colormaps import Colormap
 
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io.ome_extras import of_channel
 
 # What a reader may have called a dimension.
 LETTERS = {
@@ -205,6 +204,8 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     -------
     list of (data, meta, "image" or "labels")
     """
+    from napari_vdsr.io.ome_extras import of_channel  # with it come tifffile and dask
+
     image = levels[0]
     axes = image.axes
     if image.labels:
