@@ -138,6 +138,19 @@ class TestLayerData:
         assert again.metadata == image.metadata
         np.testing.assert_array_equal(again.data, data)
 
+    def test_colours_are_straight(self):
+        rgba = np.array([[[100, 50, 0, 128], [9, 9, 9, 0], [200, 30, 2, 255]]], np.uint8)
+        lazy = da.from_array(rgba, chunks=(1, 2, 3))
+        ((data, meta, _),) = layer_data([Image(data=lazy, axes="YXS", alpha="premultiplied")])
+        expected = [[[199, 100, 0, 128], [0, 0, 0, 0], [200, 30, 2, 255]]]
+        np.testing.assert_array_equal(data, expected)
+        assert to_image(data, meta).alpha == "straight"
+
+    def test_a_fourth_band_is_no_opacity_to_an_upscale(self):
+        image = Image(data=np.zeros((5, 6, 4), np.uint8), axes="YXS", alpha="none")
+        ((data, meta, _),) = layer_data([image])
+        assert to_image(data, meta).alpha == "none"
+
 
 def test_units_are_converted_without_rounding_noise():
     assert in_units(0.107, "micrometer", "micrometer") == 0.107

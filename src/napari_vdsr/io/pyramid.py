@@ -83,7 +83,7 @@ def shrinking(image: Image) -> Callable[[np.ndarray, str], np.ndarray]:
 
     Labels are those of one of the four pixels. Pixels without a measurement are in no mean,
     and stay where all four are without one. Straight colours count by their opacity; with
-    alpha they must be whole along C.
+    alpha they must be whole along S, or along C where the blocks have no S.
     """
     if image.labels:
         return _first
@@ -108,10 +108,11 @@ def _first(block: np.ndarray, axes: str) -> np.ndarray:
 def _weighted_means(
     block: np.ndarray, axes: str, *, nodata: float | None, color: bool, full: float | None
 ) -> np.ndarray:
-    if color:  # samples are kept along C
-        channel = axes.index("C")
+    if color:  # arrays of OME-Zarr have the samples along C
+        samples = "S" if "S" in axes else "C"
+        channel = axes.index(samples)
         block = np.moveaxis(block, channel, -1)
-        axes = axes.replace("C", "") + "C"
+        axes = axes.replace(samples, "") + samples
     lost = np.zeros(block.shape[:-1] if color else block.shape, bool)
     if nodata is not None:
         lost = missing_pixels(block, nodata, color=color)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from napari.utils.colormaps import Colormap
 
+from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.image import Channel, Image
 
@@ -206,6 +207,7 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     """
     from napari_vdsr.io.ome_extras import of_channel  # with it come tifffile and dask
 
+    levels = list(map(_straight, levels))
     image = levels[0]
     axes = image.axes
     if image.labels:
@@ -228,6 +230,18 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
         one = image.with_(metadata=of_channel(image.metadata, index))
         layers.append(_layer(data, axes.replace("C", ""), one, name, display))
     return layers
+
+
+def _straight(image: Image) -> Image:
+    """Image whose colours are not multiplied by alpha: napari would do it once more."""
+    if not image.has_alpha or image.alpha != "premultiplied":
+        return image
+    import dask.array as da
+
+    data = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
+    data = data.rechunk({data.ndim - 1: -1})  # a colour needs its alpha
+    data = data.map_blocks(divided, full_opacity(image.dtype, image.bits), dtype=image.dtype)
+    return image.with_(data=data, alpha="straight")
 
 
 def _labels(levels: Sequence[Image]) -> list[LayerData]:
@@ -259,7 +273,12 @@ def _layer(
 
 
 def _metadata(image: Image) -> dict[str, Any]:
-    values = {"nodata": image.nodata, "bits": image.bits}
+    fourth = image.alpha if image.is_rgb and image.size("S") == 4 else "straight"
+    values = {
+        "nodata": image.nodata,
+        "bits": image.bits,
+        "alpha": fourth if fourth != "straight" else None,  # napari cannot show a fourth band
+    }
     known = {key: value for key, value in values.items() if value is not None}
     return {"image": dict(image.metadata), **({VALUES: known} if known else {})}
 

@@ -12,7 +12,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import read_levels
 from napari_vdsr.io.atomic import whole_folder
 from napari_vdsr.io.provenance import software_tag
-from napari_vdsr.io.pyramid import fill, level_shapes
+from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
 from napari_vdsr.io.write import arranged
 from napari_vdsr.plugin.request import CONSISTENCY, MEMORY, RESIDUAL, RESULT, Request, is_wide
 
@@ -38,6 +38,7 @@ class Storage:
 
     def __init__(self, request: Request, result: Image) -> None:
         self.axes = result.axes
+        self._shrink = shrinking(result)
         self.levels: dict[str, list[Any]] = {}
         if request.output == MEMORY:
             self.levels[RESULT] = _empty(self.axes, request.shape(), result.dtype)
@@ -52,7 +53,7 @@ class Storage:
 
     def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
         """Write a block of the result into all levels of its layer."""
-        fill(self.levels[kind], self.axes, start, block)
+        fill(self.levels[kind], self.axes, start, block, self._shrink)
 
     def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> np.ndarray:
         """Write a block of differences, those of colours as their mean.
