@@ -12,6 +12,7 @@ from napari_vdsr.io import write_image
 from napari_vdsr.plugin import commands, reader
 from napari_vdsr.plugin.layers import contradiction, layer_data, to_image
 from napari_vdsr.plugin.reader import get_reader, read_layers
+from napari_vdsr.plugin.writer import write_ome_tiff
 
 
 def picture(seed=0, shape=(20, 30), dtype=np.uint16):
@@ -168,6 +169,17 @@ def test_of_a_folder_the_bad_ones_are_named_together(tmp_path, said):
     assert "2 of 4 cannot be opened" in said()[-1]
     assert "b.tif" in said()[-1]
     assert "c.tif" in said()[-1]
+
+
+def test_names_do_nothing_but_show_themselves(tmp_path, said):
+    folder = tmp_path / "a\x1b[2Jb"
+    folder.mkdir()
+    tifffile.imwrite(folder / "good\n.tif", np.zeros((20, 30), np.uint8))
+    (folder / "bad\x1b.tif").write_bytes(b"II*\0 cut")
+    ((data, meta, _),) = get_reader(str(folder))(str(folder))
+    write_ome_tiff(str(tmp_path / "b.ome.tif"), [(data, {**meta, "rotate": 9.0}, "image")])
+    assert said()
+    assert all(line.isprintable() for text in said() for line in text.split("\n"))
 
 
 def test_label_images_come_as_labels_beside_their_image(tmp_path):

@@ -15,6 +15,7 @@ from napari_vdsr.io.plate import label_images, plate_images
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
 from napari_vdsr.plugin.layers import LayerData, layer_data
 from napari_vdsr.plugin.words import in_our_words, say
+from napari_vdsr.showing import shown
 
 PathLike = str | os.PathLike[str]
 # What the manifest claims: for these napari has asked for this reader.
@@ -256,14 +257,14 @@ def _too_many(path: str, members: Sequence[Member]) -> list[LayerData]:
             f"{path}: holds {len(members)} images, too many layers for one window, and they "
             f"cannot be one stack: {say(error)}"
         ) from error
-    show_info(f"{path}: its {len(members)} images are opened as one stack.")
+    show_info(shown(f"{path}: its {len(members)} images are opened as one stack."))
     return layers
 
 
 def tell(images: Sequence[list[Image]], bad: Sequence[str]) -> None:
     """Notify the user of how images were read, and of those that could not be."""
     notes = [
-        f"{levels[0].name}: {'; '.join(map(say, levels[0].notes))}"
+        f"{shown(levels[0].name)}: {'; '.join(map(say, levels[0].notes))}"
         for levels in images
         if levels[0].notes
     ]

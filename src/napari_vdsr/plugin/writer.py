@@ -22,7 +22,8 @@ from napari_vdsr.plugin.layers import (
     in_units,
     to_image,
 )
-from napari_vdsr.plugin.words import in_our_words
+from napari_vdsr.plugin.words import in_our_words, say
+from napari_vdsr.showing import shown
 
 
 def write_ome_tiff(path: str, layers: list[LayerData]) -> list[str]:
@@ -66,7 +67,7 @@ def _write_layers(path: str, layers: Sequence[LayerData], kind: Format) -> list[
     for data, meta, _ in layers:
         _warn_of_losses(data, meta)
     for clause in losses:
-        show_warning(f"Saving {image.name!r}: {clause}.")
+        show_warning(f"Saving {shown(repr(image.name))}: {say(clause)}.")
     return [path]
 
 
@@ -114,7 +115,7 @@ def _without_masks(layer: LayerData) -> LayerData:
         return layer
     levels = [(np.asarray(d) if isinstance(d, np.ndarray) else da.asarray(d)) for d in levels]
     levels = [level.astype(np.uint8) * np.uint8(255) for level in levels]
-    show_info(f"Layer {meta.get('name')!r} is a mask: it is saved as 0 and 255.")
+    show_info(shown(f"Layer {meta.get('name')!r} is a mask: it is saved as 0 and 255."))
     limits = {"contrast_limits": (0, 255)} if "contrast_limits" in meta else {}
     return levels if meta.get("multiscale") else levels[0], {**meta, **limits}, kind
 
@@ -124,10 +125,11 @@ def _warn_of_losses(data: Any, meta: dict[str, Any]) -> None:
     lost = [*_turns(meta), *_mirrors_and_shifts(data, meta), *_display(meta)]
     if lost:
         parts = " and ".join(filter(None, [", ".join(lost[:-1]), lost[-1]]))
-        show_warning(
+        text = (
             f"Layer {meta.get('name')!r} is saved without its {parts}, which image files do not "
             "hold. The pixels are not changed."
         )
+        show_warning(shown(text))
 
 
 def _turns(meta: dict[str, Any]) -> list[str]:
@@ -137,7 +139,7 @@ def _turns(meta: dict[str, Any]) -> list[str]:
         value = meta.get(key)
         if value is None:
             continue
-        matrix = np.asarray(value, float)
+        matrix = np.atleast_1d(np.asarray(value, float))
         plain = not matrix.any() if matrix.ndim == 1 else np.allclose(matrix, np.eye(len(matrix)))
         if not plain:
             found.append(key)
