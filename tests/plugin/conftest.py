@@ -12,16 +12,19 @@ import pytest
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="vdsr-napari-")) / "settings.yaml")
 pytest.importorskip("napari", reason="napari is not installed")
 
+PATIENCE = 1200  # seconds: only a test that hangs takes them, on however busy a machine
 ROUNDS = 20  # of events that come from events: a field's size changes its form's, and so on
 SCREEN = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a window where there is no screen."""
+    """Skip what needs a window where there is no screen; do not hurry what has one."""
     skip = pytest.mark.skip(reason="no screen: run under xvfb-run")
     for item in items:
         if not SCREEN and "make_napari_viewer" in getattr(item, "fixturenames", ()):
             item.add_marker(skip)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture
@@ -31,7 +34,9 @@ def viewer(make_napari_viewer, tmp_path):
 
     viewer = make_napari_viewer(show=True, strict_qt="raise")
     yield viewer
-    assert QThreadPool.globalInstance().waitForDone(120_000), "a thread is still running"
+    assert QThreadPool.globalInstance().waitForDone(1000 * PATIENCE // 2), (
+        "a thread is still running"
+    )
     kept_open = [file.path for file in psutil.Process().open_files()]
     assert not [path for path in kept_open if path.startswith(str(tmp_path))]
 
@@ -40,7 +45,7 @@ def viewer(make_napari_viewer, tmp_path):
 def until(qtbot):
     """Wait for a condition while the window lives."""
 
-    def wait(condition, timeout=300_000):
+    def wait(condition, timeout=1000 * PATIENCE // 2):
         qtbot.waitUntil(condition, timeout=timeout)
 
     return wait

@@ -16,7 +16,7 @@ from napari.viewer import current_viewer
 from qtpy.QtCore import QPoint, QTimer
 from qtpy.QtWidgets import QMenu, QPushButton
 
-PATIENCE = 60
+PATIENCE = 600
 
 
 def click(point: QPoint) -> None:
@@ -81,9 +81,12 @@ def script(reached, picture):
     dock = docked(viewer, "VDSR upscale")
     source = viewer.layers[0].name
     for _ in range(2):
+        pressed = []
+        listening = button(dock, "Preview").clicked.connect(lambda *_, p=pressed: p.append(True))
         click(centre(button(dock, "Preview")))
-        yield lambda: not button(dock, "Preview").isEnabled()
+        yield lambda pressed=pressed: bool(pressed)
         yield lambda: button(dock, "Preview").isEnabled()
+        button(dock, "Preview").clicked.disconnect(listening)
         yield 0.5
     reached.append(viewer.layers[-1].name)
     picture("3-preview")
