@@ -205,6 +205,33 @@ def test_declared_labels_are_read_and_declared_again(tmp_path):
     assert declared == {"colors": source["colors"]}
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("color_type", [0, 3])
+def test_labels_of_a_png_are_its_numbers(tmp_path, bits, color_type):
+    labels = RANDOM.integers(0, 2**bits, (8, 16)).astype(np.uint8)
+    rows = np.unpackbits(labels[..., None], axis=-1)[..., -bits:].reshape(8, -1)
+    packed = [row.tobytes() for row in np.packbits(rows, axis=1)]
+    palette = {"PLTE": RANDOM.bytes(3 * 2**bits), "tRNS": b"\0"} if color_type else {}
+    path = png(tmp_path / "a.png", bits, color_type, packed, width=16, **palette)
+    image = read_image(path, labels=True)
+    np.testing.assert_array_equal(pixels(image), labels)
+    result = upscale(image, BICUBIC, 2)
+    write_image(result, tmp_path / "b.png")
+    enlarged_labels = pixels(read_image(tmp_path / "b.png", labels=True))
+    np.testing.assert_array_equal(enlarged_labels, np.kron(labels, np.ones((2, 2), int)))
+
+
+def test_labels_of_a_tiff_with_palette_are_its_entries(tmp_path):
+    labels = RANDOM.integers(0, 200, (16, 18)).astype(np.uint8)
+    colors = RANDOM.integers(0, 2**16, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", labels, photometric="palette", colormap=colors)
+    result = upscale(read_image(tmp_path / "a.tif", labels=True), BICUBIC, 2)
+    write_image(result, tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        np.testing.assert_array_equal(tif.asarray(), np.kron(labels, np.ones((2, 2), int)))
+        np.testing.assert_array_equal(tif.pages[0].colormap, colors)
+
+
 def test_labels_may_be_named_in_any_format(tmp_path):
     labels = RANDOM.integers(0, 2, (16, 17)).astype(bool)
     tifffile.imwrite(tmp_path / "a.tif", labels)

@@ -72,6 +72,8 @@ class Picture:
         Number of the first picture in the file.
     clear : int or None
         The grey that a PNG declares to be transparent; `shape` then has four samples.
+    step : int
+        By how much values differ in the form that a decoder gives, if more than 1.
     recent : RecentArrays
         Frames decoded last.
     """
@@ -85,6 +87,7 @@ class Picture:
     movie: bool = False
     first: int = 0
     clear: int | None = None
+    step: int = 1
     recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
 
     @property
@@ -102,7 +105,9 @@ class Picture:
             return np.array((np.stack(chosen) if chosen else empty)[rest])
 
     def __dask_tokenize__(self) -> object:
-        return (self.stamp, self.formats, self.mode, self.shape, self.movie, self.first)
+        return (
+            self.stamp, self.formats, self.mode, self.shape, self.movie, self.first, self.step
+        )  # fmt: skip
 
     def _frame(self, index: int) -> np.ndarray:
         return self.recent.get(index, partial(self._decode, index))
@@ -117,6 +122,8 @@ class Picture:
                 picture.seek(frame + self.first)
                 form = picture if picture.mode == self.mode else picture.convert(self.mode)
                 pixels = np.asarray(form)
+        if self.step > 1:
+            pixels = pixels // self.step
         if self.clear is not None:
             pixels = _with_alpha(pixels, self.clear, self.dtype)
         turned = upright(pixels, "YXS"[: pixels.ndim], self.orientation)
@@ -147,7 +154,7 @@ def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Ima
         raise damaged(stamp.name, complaints[0])
 
 
-def read_picture(path: str, *, axes: str | None, name: str) -> Image:
+def read_picture(path: str, *, axes: str | None, name: str, labels: bool = False) -> Image:
     """Read a picture file, lazily.
 
     Palettes are expanded to RGB (to grey, if every colour is grey), 1-bit pixels to 0 and
@@ -162,6 +169,9 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
         Letters for the dimensions, instead of ``YX``, ``YXS`` or ``TYXS``.
     name : str
         Name of the resulting image.
+    labels : bool
+        Whether pixels are numbers of objects: entries of a palette stay numbers then, and
+        values of less than 8 bits as they are stored.
 
     Raises
     ------
@@ -173,9 +183,11 @@ def read_picture(path: str, *, axes: str | None, name: str) -> Image:
     with reading(path):
         stamp = Stamp.of(path)
         with opened(stamp) as picture:
-            source = _describe(path, stamp, picture)
+            source = _describe(path, stamp, picture, labels=labels)
             metadata = picture_facts(stamp, picture)
             notes: list[str] = []
+            if source.mode == "P":
+                notes.append("the entries of its palette are read as labels, without colours")
             frames = getattr(picture, "n_frames", 1)
             bits = _significant_bits(source, _sbit(stamp)) if picture.format == "PNG" else None
             if source.shape[-1:] == (4,) and _is_grey_alpha(stamp, picture):
@@ -257,8 +269,28 @@ def _sbit(stamp: Stamp) -> int | None:
     return stated[0]
 
 
-def _describe(path: str, stamp: Stamp, picture: PIL.Image.Image) -> Picture:
+def _numbers(stamp: Stamp, picture: PIL.Image.Image) -> Picture | None:
+    """Pixels as numbers: of a palette's entries, or as few bits store them; None of others."""
+    if picture.mode not in ("P", "1", "L") or getattr(picture, "n_frames", 1) > 1:
+        return None
+    depth, color_type = _png_header(stamp) if picture.format == "PNG" else (8, 0)
+    few = picture.mode == "L" and color_type == PNG_GREY and depth < 8
+    step = 255 // (2**depth - 1) if few else 1
+    if picture.mode == "L" and step == 1:
+        return None
+    orientation = int(picture.getexif().get(274, 1) or 1) if picture.format != "GIF" else 1
+    height, width = picture.height, picture.width
+    shape = (width, height) if orientation in TURNED else (height, width)
+    dtype = np.dtype("uint8")
+    return Picture(stamp, FORMATS, picture.mode, shape, dtype, orientation, step=step)
+
+
+def _describe(
+    path: str, stamp: Stamp, picture: PIL.Image.Image, *, labels: bool = False
+) -> Picture:
     """Decide in what form the pixels are given out."""
+    if labels and (numbers := _numbers(stamp, picture)) is not None:
+        return numbers
     clear: int | None = None
     form = picture.format
     orientation = int(picture.getexif().get(274, 1) or 1) if form != "GIF" else 1

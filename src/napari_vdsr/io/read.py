@@ -159,8 +159,10 @@ def read_levels(
     if head.startswith(PICTURE_MAGIC):
         if series not in (None, 0):
             raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
-        read = read_netpbm if head.startswith(NETPBM_MAGIC) else read_picture
-        image = read(file, axes=axes, name=name)
+        if head.startswith(NETPBM_MAGIC):
+            image = read_netpbm(file, axes=axes, name=name)
+        else:
+            image = read_picture(file, axes=axes, name=name, labels=bool(labels))
         value = None if nodata == "auto" else nodata
         return [image.with_(nodata=value, labels=bool(labels))]
     described = file if head.startswith(TIFF_MAGIC) else _described(file, head)

@@ -244,7 +244,7 @@ def _assemble(
     if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and table is None:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
-        data, letters = _apply_palette(data, letters, page, kind, facts, missing)
+        data, letters = _apply_palette(data, letters, page, kind, facts, missing, labels=labels)
         missing = missing if letters[-1] != "S" else None
     image = Image(
         data=data,
@@ -269,16 +269,23 @@ def _assemble(
 
 
 def _apply_palette(
-    data: da.Array, letters: str, page: TiffPage, kind: str, facts: Facts, missing: float | None
+    data: da.Array,
+    letters: str,
+    page: TiffPage,
+    kind: str,
+    facts: Facts,
+    missing: float | None,
+    *,
+    labels: bool,
 ) -> tuple[da.Array, str]:
-    """Keep indices that are intensities; replace others by their colours.
+    """Keep indices that are intensities or labels; replace others by their colours.
 
     An index that stands for no measurement gets a colour that is transparent.
     """
     colormap = np.asarray(page.colormap)
     if data.dtype.kind != "u" or "S" in letters or data.dtype.itemsize > 2:
         return data, letters
-    if kind == "imagej" or is_display_map(colormap):
+    if labels or kind == "imagej" or is_display_map(colormap):
         facts.metadata["colormap"] = full_map(colormap, data.dtype)
         return data, letters
     facts.bits = None
