@@ -234,3 +234,25 @@ def test_imagej_tells_that_it_cannot_state_an_extreme_pixel_size(tmp_path):
     told = enlarged(tmp_path / "a.tif", tmp_path / "b.tif")
     assert "so small or large a pixel size" in told[0]
     assert read_image(tmp_path / "b.tif").pixel_size == {}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(33550, 12, 1, (10.0,), True)],
+        [(33922, 12, 5, (0.0, 0.0, 0.0, 1.0, 2.0), True)],
+        [(34264, 12, 7, (1.0,) * 7, True)],
+        [(33550, 2, 0, "abc", True), (34735, 2, 0, "xyz", True)],
+        [(34735, 3, 3, (1, 1, 0), True)],
+    ],
+)
+def test_a_damaged_georeference_is_left_out_and_told(tmp_path, tags):
+    tifffile.imwrite(tmp_path / "a.tif", COLOURS[..., 0], extratags=tags, metadata=None)
+    told = enlarged(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert "its georeference, which is damaged" in told[0]
+
+
+def test_an_orientation_that_is_none_is_ignored(tmp_path):
+    tags = [(274, 2, 0, "a", True)]
+    tifffile.imwrite(tmp_path / "a.tif", COLOURS[..., 0], extratags=tags, metadata=None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, COLOURS[..., 0])

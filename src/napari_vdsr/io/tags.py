@@ -45,11 +45,14 @@ def read_tags(page: TiffPage, facts: Facts) -> None:
     if texts:
         facts.metadata["tags"] = texts
     lost = [LEFT_OUT[code] for code in LEFT_OUT if code in tags]
-    turned = int(tags.get(274) or 1) != 1
+    turned = orientation_of(page) != 1
     imagej = facts.metadata.get("imagej", {})
     if turned and (imagej.pop("ROI", None), imagej.pop("Overlays", None)) != (None, None):
         lost.append("ImageJ's regions, since the image is stored turned")
     found = {code: _as_stored(tags[code]) for code in GEOTIFF if code in tags}
+    if not all(_is_whole(code, value) for code, value in found.items()):
+        lost.append("its georeference, which is damaged")
+        found = {}
     if found and turned:
         lost.append(TURNED)
     elif found:
@@ -60,6 +63,24 @@ def read_tags(page: TiffPage, facts: Facts) -> None:
         if dpi is not None:
             facts.metadata["dpi"] = dpi
     facts.leave_out(lost)
+
+
+def orientation_of(page: TiffPage) -> int:
+    """Return how a page is stored turned, as `upright` takes it; 1 if it does not say."""
+    value = page.tags.valueof(274)
+    return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
+def _is_whole(code: int, value: Any) -> bool:
+    """Whether a georeferencing tag is of the type and the length that it should have."""
+    if GEOTIFF[code] == "s":
+        return isinstance(value, str)
+    kinds = int if GEOTIFF[code] == "H" else int | float
+    if isinstance(value, str) or not all(isinstance(v, kinds) for v in value):
+        return False
+    number = len(value)
+    fits = {33550: number >= 2, 33922: number % 6 == 0, 34264: number == 16, 34735: number >= 4}
+    return fits.get(code, True)
 
 
 def _as_stored(value: Any) -> Any:

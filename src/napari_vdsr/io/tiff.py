@@ -37,7 +37,7 @@ from napari_vdsr.io.provenance import KEY, from_lines
 from napari_vdsr.io.raster import pillow_tiff
 from napari_vdsr.io.resolution import measured_pixel_size
 from napari_vdsr.io.series import stack_of
-from napari_vdsr.io.tags import read_tags
+from napari_vdsr.io.tags import orientation_of, read_tags
 from napari_vdsr.io.vendor import content_format, vendor_facts
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def read_tiff_levels(
             )  # fmt: skip
         mask = mask_of(found.tif, chosen) if nodata is not None and not labels else None
         if mask is not None:
-            orientation = int(page.tags.valueof(274, default=1) or 1)
+            orientation = orientation_of(page)
             images = [masked(images[0], path, mask, orientation)]
         return images
 
@@ -233,7 +233,7 @@ def _assemble(
         facts.notes.append(named.rule)
     letters = plane_last(named.letters)
     data = data.transpose(tuple(named.letters.index(letter) for letter in letters))
-    orientation = int(page.tags.valueof(274, default=1) or 1)
+    orientation = orientation_of(page)
     data = upright(data, letters, orientation)
     if orientation in TURNED:
         swapped = {"X": "Y", "Y": "X"}
