@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask
 import dask.array as da
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
 
 from napari_vdsr import __version__
 from napari_vdsr.advice import Remedy
 from napari_vdsr.device import choose_device, choose_precision
-from napari_vdsr.enhance import Reading, tile_axis
+from napari_vdsr.enhance import Reading
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
@@ -23,14 +21,12 @@ from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.regrid import Grid, regridded
 from napari_vdsr.scale import output_length, scale_pair
-from napari_vdsr.tile_task import Plan, upscale_tile
+from napari_vdsr.tile_graph import Axis, Shared, tile_array
+from napari_vdsr.tile_task import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from napari_vdsr.enhance import TileAxis
     from napari_vdsr.image import Image
     from napari_vdsr.modelfile import Model
     from napari_vdsr.nodata import Nodata
@@ -283,56 +279,34 @@ def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Ar
     leading = [axis for axis in image.axes if axis not in "YXS"]
     order = [*leading, "Y", "X", *("S" * ("S" in image.axes))]
     source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
-    source = source.transpose([image.axes.index(axis) for axis in order])
+    reordered = order != list(image.axes)
+    if reordered:
+        source = source.transpose([image.axes.index(axis) for axis in order])
     rows, columns = (
-        _tile_axes(image.size(axis), inside[axis], tile, scale, plan, has_alpha=image.has_alpha)
-        for axis, tile, scale in zip("YX", plan.tile, plan.scale)
+        _axis(image, axis, scale, plan) for axis, scale in zip("YX", plan.scale, strict=True)
     )
-
-    # The name follows the work, so that equal work has equal keys; hashing the network
-    # and its windows for every tile would cost more than the graph.
+    # The name follows the work, so that equal work has equal keys; hashing the network for
+    # every tile would cost more than the graph.
     meant = (plan.nodata, plan.labels, plan.bits, plan.alpha)
     work = (source.name, plan.provenance(), plan.tile, plan.fill, inside, meant)
     name = f"vdsr-{dask.base.tokenize(*work)}"
-    shared_plan = dask.delayed(plan, name=f"{name}-plan", traverse=False)
-    tile_task = dask.delayed(upscale_tile, pure=False)
-    trailing = source.shape[len(leading) + 2 :]
-    tasks = {}
-    for plane in np.ndindex(*source.shape[: len(leading)]):
-        channel = plane[leading.index("C")] if "C" in leading else 0
-        for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
-            pixels = source[plane][row.source, column.source]
-            key = (name, *plane, i, j, *(0 for _ in trailing))
-            tasks[key] = tile_task(
-                pixels, row, column, channel, shared_plan, dask_key_name=f"{name}-{key[1:]}"
-            )
-    chunks = (
-        *((1,) * length for length in source.shape[: len(leading)]),
-        tuple(row.length for row in rows),
-        tuple(column.length for column in columns),
-        *((length,) for length in trailing),
-    )
-    layer = {key: (_as_block, task.key, len(leading)) for key, task in tasks.items()}
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=list(tasks.values()))
-    result = da.Array(graph, name, chunks, dtype=image.dtype)
-    return result.transpose([order.index(axis) for axis in image.axes])
+    cuts = _cuts(inside["Y"], plan.tile[0]), _cuts(inside["X"], plan.tile[1])
+    planes = source.shape[: len(leading)]
+    channels = [p[leading.index("C")] if "C" in leading else 0 for p in np.ndindex(*planes)]
+    shared = Shared(plan, rows, columns)
+    result = tile_array(source, shared, name, cuts, channels, samples="S" in image.axes)
+    return result.transpose([order.index(axis) for axis in image.axes]) if reordered else result
 
 
-def _as_block(tile: NDArray[Any], leading: int) -> NDArray[Any]:
-    return tile[(None,) * leading]
-
-
-def _tile_axes(
-    length: int, inside: range, tile: int, scale: float, plan: Plan, *, has_alpha: bool
-) -> list[TileAxis]:
-    """Cut an axis into tiles of equal length, the last one as long as what is left."""
-    reading, reach = plan.reading, 0
+def _axis(image: Image, axis: str, scale: float, plan: Plan) -> Axis:
+    length = image.size(axis)
     if plan.labels:
-        reading = Reading(0)  # no network reads them
-    else:
-        # What fills nodata is one neighbourhood, what fills transparent ground another.
-        reach = REACH * ((plan.nodata is not None) + has_alpha)
-    return [
-        tile_axis(length, scale, start, min(start + tile, inside.stop), reading, reach)
-        for start in inside[::tile]
-    ]
+        return Axis(length, scale, Reading(0))  # no network reads them
+    # What fills nodata is one neighbourhood, what fills transparent ground another.
+    holes = (plan.nodata is not None) + image.has_alpha
+    return Axis(length, scale, plan.reading, REACH * holes)
+
+
+def _cuts(inside: range, tile: int) -> list[tuple[int, int]]:
+    """Cut an axis into tiles of equal length, the last one as long as what is left."""
+    return [(start, min(start + tile, inside.stop)) for start in inside[::tile]]

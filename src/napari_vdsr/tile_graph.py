@@ -1,0 +1,227 @@
+"""The lazy graph of tiles: one layer, whose tasks know the source's chunks by their keys.
+
+A task holds integers and the keys of the chunks that its tile touches; what all tiles
+share is in the graph once. Bicubic weights are made where they are used, and kept there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask._task_spec import DataNode, List, Task, TaskRef
+from dask.highlevelgraph import HighLevelGraph
+
+from napari_vdsr.chunks import ranges
+from napari_vdsr.enhance import Reading, TileAxis, tile_axis
+from napari_vdsr.tile_task import Plan, upscale_tile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Rows and columns of tiles whose weights are kept: more than a plane usually has.
+KEPT_AXES = 512
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How one axis of the source becomes one of the result.
+
+    Attributes
+    ----------
+    length : int
+        Pixels of the source.
+    scale : float
+        Pixels of the result for each.
+    reading : Reading
+        How the network reads.
+    reach : int
+        Pixels of the source that are read beyond, from which holes are filled.
+    """
+
+    length: int
+    scale: float
+    reading: Reading
+    reach: int = 0
+
+    def tile(self, start: int, stop: int) -> TileAxis:
+        """Plan a tile of the result's pixels from `start` to `stop`; the latest are kept."""
+        return _tile(self, start, stop)
+
+
+@lru_cache(maxsize=KEPT_AXES)
+def _tile(axis: Axis, start: int, stop: int) -> TileAxis:
+    return tile_axis(axis.length, axis.scale, start, stop, axis.reading, axis.reach)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all tiles of an image share."""
+
+    plan: Plan
+    rows: Axis
+    columns: Axis
+
+
+Span = tuple[int, int]
+
+
+def compute_tile(
+    shared: Shared,
+    plane: tuple[int, ...],
+    channel: int,
+    row: Span,
+    column: Span,
+    corner: Span,
+    blocks: Sequence[Sequence[NDArray[Any]]],
+) -> NDArray[Any]:
+    """Compute one tile: what a task does.
+
+    Parameters
+    ----------
+    shared : Shared
+        What all tiles share.
+    plane : tuple of int
+        Index of the plane in its chunk, along the axes before the plane.
+    channel : int
+        Index on the C axis.
+    row, column : (int, int)
+        First and last pixel of the result, the last one excluded.
+    corner : (int, int)
+        Row and column of the source with which the blocks begin.
+    blocks : list of list of numpy.ndarray
+        Chunks of the source that the tile touches, by rows and columns.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1, ..., rows, columns) or the same with samples.
+    """
+    rows, columns = shared.rows.tile(*row), shared.columns.tile(*column)
+    window = (_within(rows.source, corner[0]), _within(columns.source, corner[1]))
+    pixels = upscale_tile(_joined(blocks, plane, window), rows, columns, channel, shared.plan)
+    return pixels[(None,) * len(plane)]
+
+
+def _within(source: slice, corner: int) -> slice:
+    return slice(source.start - corner, source.stop - corner)
+
+
+def _joined(
+    blocks: Sequence[Sequence[NDArray[Any]]],
+    plane: tuple[int, ...],
+    window: tuple[slice, slice],
+) -> NDArray[Any]:
+    """Cut a window out of chunks side by side, copying no more than the window."""
+    heights = ranges([len(np.asarray(row[0])[plane]) for row in blocks])
+    widths = ranges([np.asarray(block)[plane].shape[1] for block in blocks[0]])
+    strips = []
+    for row, down in zip(blocks, heights, strict=True):
+        parts = [
+            np.asarray(block)[plane][_overlap(window[0], down), _overlap(window[1], across)]
+            for block, across in zip(row, widths, strict=True)
+        ]
+        strips.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
+
+
+def _overlap(window: slice, piece: slice) -> slice:
+    """Part of a window that lies in a piece, counted from the piece's start."""
+    return slice(
+        max(window.start, piece.start) - piece.start, min(window.stop, piece.stop) - piece.start
+    )
+
+
+def tile_array(
+    source: da.Array,
+    shared: Shared,
+    name: str,
+    cuts: tuple[list[Span], list[Span]],
+    channels: Sequence[int],
+    *,
+    samples: bool,
+) -> da.Array:
+    """Return the result as a dask array whose chunks are tiles of single planes.
+
+    Parameters
+    ----------
+    source : dask.array.Array
+        (..., Y, X) or (..., Y, X, S); an expression array, too.
+    shared : Shared
+        What all tiles share.
+    name : str
+        Of the array; equal for equal work.
+    cuts : (list, list)
+        First and last row, and column, of each tile of the result.
+    channels : sequence of int
+        Index on the C axis of each plane, in C order.
+    samples : bool
+        Whether the last axis holds colour samples.
+    """
+    lead = source.ndim - 3 if samples else source.ndim - 2
+    last = (0,) if samples else ()
+    if samples and len(source.chunks[-1]) > 1:
+        source = source.rechunk({source.ndim - 1: -1})
+    shared_key = f"{name}-shared"
+    layer: dict[Any, Any] = {shared_key: DataNode(shared_key, shared)}
+    rows, columns = (
+        [(span, *_touched(source.chunks[lead + at], axis.tile(*span).source)) for span in spans]
+        for at, (spans, axis) in enumerate(zip(cuts, (shared.rows, shared.columns), strict=True))
+    )
+    planes = product(*(_numbered(source.chunks[axis]) for axis in range(lead)))
+    numbers = np.ndindex(*source.shape[:lead])
+    for number, plane, channel in zip(numbers, planes, channels, strict=True):
+        chunk, inside = tuple(c for c, _ in plane), tuple(i for _, i in plane)
+        tiles = product(enumerate(rows), enumerate(columns))
+        for (i, (row, downs, top)), (j, (column, acrosses, left)) in tiles:
+            key = (name, *number, i, j, *last)
+            blocks = List(
+                *(
+                    List(*(TaskRef((source.name, *chunk, y, x, *last)) for x in acrosses))
+                    for y in downs
+                )
+            )
+            layer[key] = Task(
+                key, compute_tile, TaskRef(shared_key), inside, channel, row, column, (top, left),
+                blocks,
+            )  # fmt: skip
+    chunks = (
+        *((1,) * length for length in source.shape[:lead]),
+        *(tuple(stop - start for start, stop in spans) for spans in cuts),
+        *((length,) for length in source.shape[lead + 2 :]),
+    )
+    return _array(source, name, layer, chunks)
+
+
+def _touched(sizes: Sequence[int], source: slice) -> tuple[range, int]:
+    """Numbers of the chunks that a slice touches, and where the first of them begins."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    first = int(np.searchsorted(starts, source.start, side="right")) - 1
+    last = int(np.searchsorted(starts, source.stop, side="left"))
+    return range(first, last), int(starts[first])
+
+
+def _numbered(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Number of its chunk, and its place within, of each index along an axis."""
+    return [(chunk, at) for chunk, size in enumerate(sizes) for at in range(size)]
+
+
+def _array(
+    source: da.Array, name: str, layer: dict[Any, Any], chunks: tuple[tuple[int, ...], ...]
+) -> da.Array:
+    meta = np.empty((0,) * len(chunks), source.dtype)
+    if hasattr(source, "expr"):
+        # Expression arrays keep no layers: the graph of the source goes along.
+        from dask.array._array_expr._collection import from_graph
+
+        keys = [key for key in layer if isinstance(key, tuple)]
+        graph = {**source.__dask_graph__(), **layer}
+        return from_graph(graph, meta, chunks, keys, name)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[source])
+    return da.Array(graph, name, chunks, meta=meta)
