@@ -256,3 +256,13 @@ def test_an_orientation_that_is_none_is_ignored(tmp_path):
     tags = [(274, 2, 0, "a", True)]
     tifffile.imwrite(tmp_path / "a.tif", COLOURS[..., 0], extratags=tags, metadata=None)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, COLOURS[..., 0])
+
+
+def test_dates_that_a_format_cannot_state_are_told(tmp_path):
+    metadata = {"acquired": "12/31/2020 10:00", "datetime": "yesterday"}
+    image = Image(data=COLOURS[..., 0], axes="YX", metadata=metadata)
+    (told,) = write_image(image, tmp_path / "a.ome.tif")
+    assert "12/31/2020" in told
+    assert "yesterday" in told
+    iso = {"acquired": "2020-12-31T10:00:00", "datetime": "2020:12:31 10:00:00"}
+    assert write_image(image.with_(metadata=iso), tmp_path / "b.ome.tif") == ()

@@ -9,7 +9,9 @@ import numpy as np
 import PIL.Image
 
 from napari_vdsr.io.imagej import extreme_sizes
+from napari_vdsr.io.ome_write import DATE
 from napari_vdsr.io.tags import TEXTS, fitting_profile
+from napari_vdsr.io.tiff_write import DATETIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +180,17 @@ def _tag_texts(image: Image) -> str:
     return ", ".join(TEXTS[code] for code in found if code in TEXTS)
 
 
+def _odd_acquired(image: Image) -> str:
+    found = str(image.metadata.get("acquired") or "")
+    odd = found and not DATE.fullmatch(found)
+    return f"a date of acquisition such as {found[:40]!r}" if odd else ""
+
+
+def _odd_datetime(image: Image) -> str:
+    found = str(image.metadata.get("datetime") or "").strip()
+    return f"a date such as {found[:40]!r}" if found and not DATETIME.fullmatch(found) else ""
+
+
 def _ome(image: Image) -> str:
     found = image.metadata.get("ome") or {}
     names = {"channels": "wavelengths", "planes": "times", "surroundings": "surroundings"}
@@ -223,6 +236,8 @@ PARTS = (
     Part(TIFFS | {"png"}, _named("dots per inch", "dpi")),
     Part(TIFFS, _named("the georeference", "geotiff")),
     Part(ALL - {"imagej"}, _named("the date of acquisition", "acquired")),
+    Part(ALL - {"ome-tiff"}, _odd_acquired),
+    Part(ALL - TIFFS, _odd_datetime),
     Part(frozenset({"ome-tiff"}), _ome),
     Part(ALL - {"ome-tiff"}, _unfit_ome),
     Part(frozenset({"png"}), _exif),
