@@ -1,0 +1,97 @@
+"""Networks that read the source, from training to the upscaled image."""
+
+import numpy as np
+import pytest
+import torch
+from made_up import save_png, texture
+
+from napari_vdsr.engine import upscale
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.evaluation import evaluate
+from napari_vdsr.image import Image
+from napari_vdsr.modelfile import load_model
+from napari_vdsr.resize import resize
+from napari_vdsr.training import loop
+from napari_vdsr.training.config import load_config
+from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.export import export_checkpoint
+from napari_vdsr.training.loop import train
+
+SETTINGS = {
+    "depth": 4, "width": 6, "batch_size": 4, "patch_size": 8, "warmup": 4, "ema": 0.9,
+    "steps": 30, "validate_every": 30, "precision": "float32", "loss": "l1", "hold_out": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def often_and_alone():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT_EVERY", 10)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Images to train on, and others to measure on."""
+    found = []
+    for name, seeds in (("train", range(2)), ("held-out", (7,))):
+        folder = tmp_path_factory.mktemp(name)
+        for seed in seeds:
+            save_png(folder / f"{seed}.png", texture(60, 66, seed))
+        found.append(folder)
+    return found
+
+
+def run(folders, output, **options):
+    settings = {**SETTINGS, **options.pop("settings", {})}
+    given = Sources((folders[0],), validation=folders[1])
+    return train(load_config("fast", **settings), given, output, accelerator="cpu", **options)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"architecture": "lite", "branches": True},
+        {"architecture": "fsrcnn", "loss": "charbonnier"},
+        {"architecture": "espcn", "loss": "l2", "mode": "sr", "scales": (2, 3)},
+    ],
+    ids=lambda settings: settings["architecture"],
+)
+def test_killed_and_resumed_to_the_same_weights_that_enlarge(folders, tmp_path, settings):
+    whole = run(folders, tmp_path / "whole", settings=settings)
+
+    def stop(progress):
+        if progress.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folders, tmp_path / "cut", settings=settings, on_progress=stop)
+    early = load_model(export_checkpoint(tmp_path / "cut"))
+    resumed = load_model(run(folders, tmp_path / "cut", settings=settings, resume=True))
+    model = load_model(whole)
+    assert model.identity == resumed.identity != early.identity
+    assert model.network.factors == tuple(settings.get("scales", (2, 3, 4)))
+    assert "parametrizations" not in " ".join(model.network.state_dict())
+
+    device, precision = torch.device("cpu"), torch.float32
+    rows = evaluate([model], [folders[1]], [2, 3], device=device, precision=precision)
+    assert [r.model for r in rows] == ["bicubic", "vdsr"] * 2
+    assert all(np.isfinite(r.psnr) for r in rows)
+    sharp = texture(24, 27)
+    plane = resize(sharp, 1 / 3)
+    image = Image(data=plane, axes="YX")
+    for scale in (3, 2.5, (2, 1)):
+        result = upscale(image, model, scale, device="cpu", normalize=(0, 255), tile=7)
+        again = upscale(image, model, scale, device="cpu", normalize=(0, 255))
+        np.testing.assert_allclose(result.data.compute(), again.data.compute(), atol=1e-3)
+
+
+def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
+    with pytest.raises(TrainingError, match="lite enlarges images"):
+        run(
+            folders, tmp_path,
+            settings={"architecture": "lite", "mode": "jpeg", "jpeg_quality": (10, 90)},
+        )  # fmt: skip
