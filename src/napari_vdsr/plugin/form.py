@@ -109,7 +109,9 @@ class Dock(Container):
         for label in labels:
             label.setFixedWidth(width)
         inner, bar = super().native, self.native.verticalScrollBar()
-        self.native.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
+        beside = max(bar.sizeHint().width(), bar.width() if bar.isVisible() else 0)
+        beside += 2 * self.native.frameWidth()
+        self.native.setMinimumWidth(inner.minimumSizeHint().width() + beside)
 
 
 class _Fitting(QObject):
@@ -119,12 +121,17 @@ class _Fitting(QObject):
         super().__init__(inner)
         self._dock = weakref.ref(dock)
         inner.installEventFilter(self)
+        # Which may get the theme's width after the fields have got theirs.
+        dock.native.verticalScrollBar().installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt's name
         # Events go on while Python takes this object apart, attributes first.
         found = getattr(self, "_dock", None)
         dock = None if found is None else found()
-        changes = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.StyleChange)
+        changes = (
+            QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.StyleChange,
+            QEvent.Type.Resize,
+        )  # fmt: skip
         if dock is not None and event.type() in changes:
             dock.fit()
         return False
