@@ -26,7 +26,7 @@ SIZE = (1366, 768)  # of a small laptop: everything must have room on it
 COLOURS = 128
 
 
-def wait(condition=lambda: False, seconds=120.0):
+def wait(condition=lambda: False, seconds=1800.0):
     """Let the window live until a condition holds."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -34,7 +34,7 @@ def wait(condition=lambda: False, seconds=120.0):
         time.sleep(0.005)
 
 
-def finished(widget, seconds=120.0):
+def finished(widget, seconds=1800.0):
     wait(lambda: not widget.row.busy, seconds)
     wait(seconds=0.5)
 
@@ -81,7 +81,7 @@ def preview():
         window.widget.run()
         wait(lambda: window.widget.row.status.value.startswith("Tile 1 of"))
         window.save("napari-3-run.png")
-        finished(window.widget, 1200)
+        finished(window.widget)
         window.look(3.4, (260, 250))
         window.save("napari-4-done.png")
 
@@ -121,7 +121,7 @@ def train():
         widget.form.output.value = run
         widget.form.minutes.value = 3
         widget.start()
-        finished(widget, 400)
+        finished(widget)
         window.save("napari-train.png")
 
 
@@ -138,7 +138,8 @@ def refused():
     """A mask cannot be upscaled, which is told before a run."""
     with Window("VDSR upscale", "cell") as window:
         cell = window.viewer.layers[0]
-        window.viewer.add_image(cell.data > cell.data.mean(), name="mask")
+        mask = cell.data > cell.data.mean()
+        window.viewer.add_image(mask, name="mask", scale=cell.scale, units=cell.units)
         window.save("napari-refused.png")
 
 
