@@ -404,3 +404,20 @@ def test_what_zarr_does_not_have_is_said_in_our_words(tmp_path):
     data = np.zeros((8, 8), "longdouble")
     with pytest.raises(ImageFileError, match="OME-Zarr has no float128"):
         write_image(Image(data=data, axes="YX"), tmp_path / "a.ome.zarr")
+
+
+@pytest.mark.parametrize("transforms", [None, [{"type": "scale", "scale": [1, 1]}]])
+def test_an_enlarged_image_without_a_scale_lies_over_its_source(tmp_path, transforms):
+    """Versions before 0.4 state none: viewers show a pixel as a step of 1."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=np.zeros((20, 24), np.uint8))
+    dataset = {"path": "0"} | ({"coordinateTransformations": transforms} if transforms else {})
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [dataset]}]
+    image = read_image(tmp_path / "a.zarr")
+    write_image(upscale(image, load_model("bicubic"), 2, device="cpu"), tmp_path / "b.ome.zarr")
+    written = zarr.open_group(tmp_path / "b.ome.zarr", mode="r").attrs["ome"]["multiscales"][0]
+    assert written["datasets"][0]["coordinateTransformations"] == [
+        {"type": "scale", "scale": [0.5, 0.5]},
+        {"type": "translation", "translation": [-0.25, -0.25]},
+    ]

@@ -378,7 +378,8 @@ def _placed(letters: str, axes: list[dict[str, Any]], multiscales: dict[str, Any
     """Sizes and place, each with the unit of its axis, or without one."""
     facts = Facts()
     transform = _transform(multiscales)
-    if transform is None:
+    if transform is None:  # then a pixel is a step of the grid, and so viewers place it
+        facts.spacing = dict.fromkeys((a for a in letters if a in "ZYX"), 1.0)
         return facts
     for letter, axis, factor, offset in zip(letters, axes, *transform):
         unit = str(axis.get("unit") or "")
