@@ -273,7 +273,7 @@ class TestErrors:
         [
             (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "CUDA out of memory"),
             (MemoryError("no more"), "not enough memory (no more)"),
-            (ValueError("odd"), "ValueError: odd"),
+            (ValueError("odd"), "unforeseen error (odd)"),
         ],
     )
     def test_a_worker_that_dies_returns_the_widget_to_ready(
