@@ -457,7 +457,7 @@ class TestPreview:
         read.clear()
         upscaler.preview()
         until(lambda: not upscaler.row.busy)
-        assert read.count(1) <= 2 if levels == 2 else 20
+        assert read.count(1) <= (2 if levels == 2 else 20)
         assert "that of a sample" in upscaler.row.status.value
 
     def test_it_goes_with_its_source_and_with_the_widget(self, viewer, upscaler, until):
