@@ -1,5 +1,7 @@
 """A watch over open file handles."""
 
+import time
+
 import psutil
 import pytest
 
@@ -10,5 +12,8 @@ def no_open_files():
     process = psutil.Process()
     before = {file.path for file in process.open_files()}
     yield
-    left = {file.path for file in process.open_files()} - before
-    assert not left, f"files left open: {left}"
+    end = time.monotonic() + 5
+    while left := {file.path for file in process.open_files()} - before:
+        # After an error, zarr's threads may still be reading the pieces beside it.
+        assert time.monotonic() < end, f"files left open: {left}"
+        time.sleep(0.05)

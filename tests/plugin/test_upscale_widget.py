@@ -460,7 +460,7 @@ class TestPreview:
         assert read.count(1) <= (2 if levels == 2 else 20)
         assert "that of a sample" in upscaler.row.status.value
 
-    def test_it_goes_with_its_source_and_with_the_widget(self, viewer, upscaler, until):
+    def test_it_goes_with_its_source_and_with_the_widget(self, viewer, upscaler, until, pause):
         upscaler.model.value = "bicubic"
         for leave in (
             lambda: viewer.layers.remove("a"),
@@ -472,6 +472,8 @@ class TestPreview:
             assert "a [preview]" in viewer.layers
             leave()
             until(lambda: "a [preview]" not in viewer.layers)
+        upscaler.native.deleteLater()  # napari leaves a removed widget to who removed it
+        pause(0.2)
 
     def test_not_in_three_dimensions(self, viewer, upscaler, said):
         viewer.add_image(picture("ZYX"), name="a")
