@@ -51,7 +51,10 @@ class TrainPictures(Dock):
 
     def scale(self) -> None:
         """Make the pictures as wide as the dock."""
-        width = max(self.native.viewport().width() - MARGIN, 100)
+        bar = self.native.verticalScrollBar()
+        # Room for it in any case: it comes and goes with the height that the pictures get.
+        beside = max(bar.sizeHint().width(), bar.width() if bar.isVisible() else 0)
+        width = max(self.native.width() - beside - MARGIN, 100)
         for label, pixmap in self._drawn.items():
             smooth = Qt.TransformationMode.SmoothTransformation
             scaled = pixmap.scaledToWidth(min(width, pixmap.width()), smooth)
