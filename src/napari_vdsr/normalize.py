@@ -258,9 +258,7 @@ def check_finite(values: NDArray[Any], name: str) -> None:
 def _measure_channel(
     image: Image, channel: int, mode: str, on_block: Callable[[], None] | None
 ) -> Range:
-    data = image.data
-    if "C" in image.axes:
-        data = data[(slice(None),) * image.axes.index("C") + (slice(channel, channel + 1),)]
+    data = _one_channel(image, {"C": channel}).data
     if image.size("S") == 4 and not image.has_alpha:
         data = data[..., :3]  # how opaque a pixel is says nothing of how bright it is
     if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":

@@ -102,7 +102,7 @@ class Report:
             "software": f"napari-vdsr {__version__}",
             "model": {
                 "name": self._settings.model.name,
-                "sha256": self._settings.model.identity,
+                "sha256": self._settings.model_identity,
             },
             "parameters": self._settings.parameters(),
             "total": self._total,

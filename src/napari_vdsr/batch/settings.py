@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.device import choose_device, choose_precision
@@ -86,11 +87,16 @@ class Settings:
             return job.series
         return None if self.series == "all" else self.series
 
+    @cached_property
+    def model_identity(self) -> str:
+        """The model's, found once: hashing its weights for every file would be felt."""
+        return self.model.identity
+
     def parameters(self) -> dict[str, Any]:
         """Those settings that decide the output's pixels and form."""
         device = choose_device(self.device)
         return {
-            "model": self.model.identity or self.model.name,
+            "model": self.model_identity or self.model.name,
             "scale": list(check_model_scale(self.scale, self.model)),
             "precision": str(choose_precision(self.precision, device)),
             **({"self_ensemble": True} if self.self_ensemble else {}),

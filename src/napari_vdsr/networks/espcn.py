@@ -38,9 +38,9 @@ class ESPCN(Network):
     def __init__(
         self, *, factors: Sequence[int] = (2, 3, 4), widths: Sequence[int] = (64, 32)
     ) -> None:
-        self_factors = checked_factors(factors)
-        super().__init__(factors=list(self_factors), widths=list(widths))
-        self.factors = self_factors
+        own = checked_factors(factors)
+        super().__init__(factors=list(own), widths=list(widths))
+        self.factors = own
         first, second = widths
         initialise = nn.init.xavier_uniform_  # He's is for ReLU
         self.layers = nn.Sequential(

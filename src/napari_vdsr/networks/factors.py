@@ -24,16 +24,3 @@ def checked_factors(factors: Sequence[int]) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"factors must be different, got {list(found)}.")
     return tuple(sorted(found))
-
-
-def factor_for(scale: tuple[float, float], factors: Sequence[int]) -> int:
-    """Return the smallest enlargement that reaches a scale along both axes.
-
-    Parameters
-    ----------
-    scale : (float, float)
-        Along Y and X, at most the largest of `factors`.
-    factors : sequence of int
-        Ascending.
-    """
-    return next(factor for factor in factors if factor >= max(scale))
