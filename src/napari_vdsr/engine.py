@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
@@ -150,11 +150,12 @@ def upscale(
     whole = dict(zip(image.axes, output_shape(image, plan.scale)))
     rows, columns = window or (slice(None), slice(None))
     inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
+    # Once: it holds a hash of all weights.
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
     grid = Grid(plan.scale, (inside["Y"].start, inside["X"].start))
     metadata, notes = regridded(image.metadata, grid)
     return image.with_(
-        data=_lazy_result(image, plan, inside),
+        data=_lazy_result(image, plan, inside, provenance),
         pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
         spacing={axis: step / sizes.get(axis, 1) for axis, step in image.spacing.items()},
         origin=_origin(image, sizes, inside),
@@ -274,7 +275,9 @@ def _origin(
     return origin
 
 
-def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Array:
+def _lazy_result(
+    image: Image, plan: Plan, inside: Mapping[str, range], provenance: Mapping[str, Any]
+) -> da.Array:
     """Dask array whose blocks are tiles of single planes."""
     leading = [axis for axis in image.axes if axis not in "YXS"]
     order = [*leading, "Y", "X", *("S" * ("S" in image.axes))]
@@ -288,7 +291,7 @@ def _lazy_result(image: Image, plan: Plan, inside: Mapping[str, range]) -> da.Ar
     # The name follows the work, so that equal work has equal keys; hashing the network for
     # every tile would cost more than the graph.
     meant = (plan.nodata, plan.labels, plan.bits, plan.alpha)
-    work = (source.name, plan.provenance(), plan.tile, plan.fill, inside, meant)
+    work = (source.name, provenance, plan.tile, plan.fill, inside, meant)
     name = f"vdsr-{dask.base.tokenize(*work)}"
     cuts = _cuts(inside["Y"], plan.tile[0]), _cuts(inside["X"], plan.tile[1])
     planes = source.shape[: len(leading)]
