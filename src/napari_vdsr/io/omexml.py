@@ -11,10 +11,12 @@ import math
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
+
+from tifffile import TiffFile, TiffFileError
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.io.chain import follow
@@ -22,7 +24,7 @@ from napari_vdsr.io.failure import damaged, failure
 from napari_vdsr.io.peek import description
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from xml.etree.ElementTree import Element
 
 MOST_PLANES = 10_000_000
@@ -84,6 +86,8 @@ class OmeImage:
         Where its planes lie.
     annotation : str or None
         ID of what the document says of axes within axes.
+    told : bool
+        Whether the document says how many samples a channel has.
     """
 
     index: int
@@ -95,6 +99,7 @@ class OmeImage:
     dtype: str
     runs: tuple[Run, ...]
     annotation: str | None = None
+    told: bool = True
 
     @property
     def planes(self) -> int:
@@ -319,7 +324,57 @@ def counted(document: OmeDocument, image: OmeImage, missing: set[str]) -> OmeIma
         count = min(run.count or held, held - run.page, image.planes - run.first)
         if count > 0:
             runs.append(Run(run.first, run.page, count, run.file))
-    return OmeImage(**{**image.__dict__, "runs": tuple(runs)})
+    return replace(image, runs=tuple(runs))
+
+
+def stored_samples(document: OmeDocument, image: OmeImage, missing: set[str]) -> int | None:
+    """Return the samples of the first page of an image; None if that cannot be reached."""
+    folder = os.path.dirname(os.path.realpath(document.path))
+    for run in image.runs:
+        if run.file in missing:
+            continue
+        try:
+            with TiffFile(os.path.join(folder, run.file), is_ome=False) as tif:
+                page = tif.pages.first if run.page == 0 else tif.pages[run.page]
+                return int(page.samplesperpixel)
+        except (IndexError, TiffFileError):
+            return None  # said when the planes are looked up
+    return None
+
+
+def regrouped(image: OmeImage, samples: int) -> OmeImage | None:
+    """Return an image whose channels of one sample lie side by side, as samples of its pages.
+
+    Parameters
+    ----------
+    image : OmeImage
+        From `counted`: each channel is a plane of its own.
+    samples : int
+        Of each page.
+
+    Returns
+    -------
+    OmeImage or None
+        With as many planes as pages; None if the document does not fit that, either.
+    """
+    at = image.order.index("C")
+    shape = list(image.shape)
+    if image.samples != 1 or samples < 2 or shape[at] % samples:
+        return None
+    shape[at] //= samples
+    planes = math.prod(shape[:-2])
+    pages: set[tuple[str, int]] = set()
+    runs = []
+    for run in image.runs:
+        pages |= {(run.file, run.page + i) for i in range(min(run.count, planes + 1))}
+        places = _unravel(run.first, image.shape[:-2])
+        places[at] //= samples
+        first = _ravel(places, shape)
+        runs.append(Run(first, run.page, min(run.count, planes - first), run.file))
+    # With a page for each channel, nothing says what its samples are.
+    if len(pages) > planes:
+        return None
+    return replace(image, shape=tuple(shape), samples=samples, runs=tuple(dict.fromkeys(runs)))
 
 
 def _metadata(path: str, name: str) -> tuple[str, Element] | None:
@@ -368,7 +423,7 @@ def _document(path: str, source: str, root: Element, own_uuid: str | None) -> Om
             and (run := _run(path, data, image, own, own_uuid, named, home)) is not None
         ]
         if runs:
-            images.append(OmeImage(**{**image.__dict__, "runs": tuple(runs)}))
+            images.append(replace(image, runs=tuple(runs)))
     if not images:
         return None
     uuids = {
@@ -399,7 +454,8 @@ def _image(path: str, element: Element, index: int, position: int) -> OmeImage |
     if sorted(order) != sorted("TCZYX") or order[-2:] != "YX":
         raise damaged(path, f"its OME-XML has the dimension order {order[::-1][:20]!r}")
     sizes = {axis: _whole(path, pixels, f"Size{axis}", None) for axis in order}
-    samples = {_whole(path, e, "SamplesPerPixel", 1) for e in pixels if _tag(e) == "Channel"} or {1}
+    channels = [e for e in pixels if _tag(e) == "Channel"]
+    samples = {_whole(path, e, "SamplesPerPixel", 1) for e in channels} or {1}
     if len(samples) > 1:
         raise failure(
             path,
@@ -424,6 +480,7 @@ def _image(path: str, element: Element, index: int, position: int) -> OmeImage |
         dtype=DTYPES.get(pixels.get("Type", ""), ""),
         runs=(),
         annotation=None if reference is None else reference.get("ID"),
+        told=any("SamplesPerPixel" in e.attrib for e in channels) or len(channels) == sizes["C"],
     )
 
 
@@ -457,10 +514,7 @@ def _run(
             file = own
         elif name:
             file = name
-    first = 0
-    for n, size in zip(places, image.shape):
-        first = first * size + n
-    return Run(first, page, count, file)
+    return Run(_ravel(places, image.shape), page, count, file)
 
 
 def _whole(path: str, element: Element, name: str, default: int | None) -> int:
@@ -532,6 +586,13 @@ def _unravel(number: int, shape: tuple[int, ...]) -> list[int]:
         number, place = divmod(number, size)
         places.append(place)
     return places[::-1]
+
+
+def _ravel(places: Sequence[int], shape: Sequence[int]) -> int:
+    number = 0
+    for place, size in zip(places, shape):
+        number = number * size + place
+    return number
 
 
 def _escaped(text: str) -> str:

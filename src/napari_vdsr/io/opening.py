@@ -72,6 +72,8 @@ class Opened:
         Why planes are missing.
     sources : tuple of str
         Files that decide what is read and hold no pixels of it.
+    channels : bool
+        Whether samples of the pages are channels, whatever the pages say.
     """
 
     tif: TiffFile
@@ -83,6 +85,7 @@ class Opened:
     notes: list[str] = field(default_factory=list)
     reason: str = ""
     sources: tuple[str, ...] = ()
+    channels: bool = False
 
 
 @contextmanager
@@ -232,6 +235,7 @@ def _open_ome(
     others = omexml.strangers(document, image, set(gone))
     image = omexml.counted(document, image, set(gone))
     reason = _reason(gone)
+    image, channels = _with_samples(path, document, image, set(gone))
     _check_planes(path, image, set(gone), reason, partial)
     with _tiff(
         path, chain, omexml=document.for_tifffile(image, set(gone)), is_shaped=False,
@@ -245,10 +249,14 @@ def _open_ome(
                 f"its OME-XML describes planes of {image.shape[-2]} x {image.shape[-1]}, and its "
                 f"pages are {' x '.join(map(str, page.shape))}",
             )
-        info = _as_read(path, info, pages[0])
+        info = info if channels else _as_read(path, info, pages[0])
         found = [info if one.index == info.index else one for one in found]
         source = (document.source,) if document.source != path else ()
         notes = [f"its OME-XML lists {spare} planes more than the image has"] if spare else []
+        if channels:
+            notes.append(
+                f"the {image.samples} samples of its pages are channels, as its OME-XML says"
+            )
         loose = _loose_pages(document, chain)
         if loose:
             notes.append(
@@ -258,7 +266,41 @@ def _open_ome(
         if others:
             more = f" and {len(others) - 1} more have" if len(others) > 1 else " has"
             notes.append(f"{others[0]}{more} another UUID than the set says")
-        yield Opened(tif, pages[0], info, found, document, image.position, notes, reason, source)
+        yield Opened(
+            tif, pages[0], info, found, document, image.position, notes, reason, source, channels
+        )
+
+
+def _with_samples(
+    path: str, document: OmeDocument, image: OmeImage, gone: set[str]
+) -> tuple[OmeImage, bool]:
+    """Fit an image to pages of several samples; say whether those are channels.
+
+    Raises
+    ------
+    ImageFileError
+        If the document does not fit them.
+    """
+    number = image.shape[image.order.index("C")]
+    if image.samples == 1 == number:
+        return image, False
+    stored = omexml.stored_samples(document, image, gone)
+    if stored in (None, image.samples):
+        return image, False
+    fitted = omexml.regrouped(image, stored)
+    if fitted is None:
+        each = "one sample" if image.samples == 1 else f"{image.samples} samples"
+        raise failure(
+            path,
+            f"its OME-XML describes {_times(number, 'channel')} of {each}, and its pages have "
+            f"{_times(stored, 'sample')}",
+            Remedy.READ_PAGES,
+        )
+    return fitted, image.told
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"
 
 
 def _loose_pages(document: OmeDocument, chain: Chain) -> int:

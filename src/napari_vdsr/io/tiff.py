@@ -115,13 +115,16 @@ def read_tiff_levels(
                     if not whole:
                         break
                     data = _salvaged(data, holes, stack, facts)
+            stored = level.axes
+            if found.channels:
+                data, stored = _joined_channels(data, stored)
             if whole and len(files) > 1:
                 facts.notes.append(f"{len(files)} files make up this image")
             files = tuple(dict.fromkeys((*files, *found.sources)))
             known = facts if whole else Facts()
             images.append(
                 _assemble(
-                    path, files, data, level.axes, page, chosen.kind, known, axes, name,
+                    path, files, data, stored, page, chosen.kind, known, axes, name,
                     nodata=nodata, labels=labels,
                 )
             )  # fmt: skip
@@ -143,9 +146,25 @@ def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts) -> da.Ar
     crop, what = salvage(holes, stack.pages.fill)
     facts.notes.append(what)
     if "C" in holes.letters:
-        part = crop[holes.letters.index("C")]
-        facts.channels = facts.channels[part]
+        part, length = crop[holes.letters.index("C")], holes.missing.shape[holes.letters.index("C")]
+        each = max(1, len(facts.channels) // length)  # as many as samples, if those are channels
+        facts.channels = facts.channels[_times(part, each)]
     return data[crop]
+
+
+def _times(part: slice, each: int) -> slice:
+    start, stop = (None if n is None else n * each for n in (part.start, part.stop))
+    return slice(start, stop)
+
+
+def _joined_channels(data: da.Array, stored: str) -> tuple[da.Array, str]:
+    """Return samples as what they are, channels; those of one page after those of another."""
+    if "C" not in stored:
+        return data, stored.replace("S", "C")
+    at = stored.index("C")
+    data = da.moveaxis(data, stored.index("S"), at + (stored.index("S") > at))
+    joined = data.reshape((*data.shape[:at], -1, *data.shape[at + 2 :]))
+    return joined, stored.replace("S", "")
 
 
 def _levels(series: TiffPageSeries) -> list[TiffPageSeries]:
