@@ -75,6 +75,28 @@ def test_gdals_tag_is_read_in_every_spelling(tmp_path, text, value):
     assert read_image(tmp_path / "a.tif", nodata=7).nodata == 7
 
 
+@pytest.mark.parametrize("kind", ["s", "B"])
+@pytest.mark.parametrize(
+    ("data", "value", "told"),
+    [
+        (b"12\0junk", 12, False),
+        (b"12\x0013", 12, False),
+        (b"\x0012\0", 12, False),
+        (b"nan\0\xff", np.nan, False),
+        (b"12 junk", 12, True),
+        (b"-9999;", -9999, True),
+        (b"12junk", 12, True),
+        (b"0x0c", None, True),
+    ],
+)
+def test_what_follows_the_number_in_gdals_tag_is_not_read(tmp_path, data, value, told, kind):
+    tag = (42113, kind, len(data) if kind == "B" else 0, data, True)
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype("f4"), extratags=[tag], metadata=None)
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_equal(image.nodata, value)
+    assert bool(image.notes) == told
+
+
 def test_a_tag_that_is_no_number_is_told_and_different_ones_are_refused(tmp_path):
     for name, text in (("a", "none here"), ("b", "0 255"), ("c", "banana"), ("d", "1_0")):
         tag = (42113, "s", len(text) + 1, text, True)

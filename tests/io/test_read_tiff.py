@@ -14,7 +14,7 @@ from napari_vdsr.errors import AxesError, ImageFileError, UsageError
 from napari_vdsr.image import Channel
 from napari_vdsr.io import lazy as lazy_module
 from napari_vdsr.io import pages as pages_module
-from napari_vdsr.io import read_image
+from napari_vdsr.io import read_image, read_provenance
 
 RANDOM = np.random.default_rng(0)
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
@@ -360,3 +360,39 @@ def test_windows_of_uncompressed_pages(tmp_path, monkeypatch, planar):
     for y, x in [((0, 300), (0, 2000)), ((7, 290), (1990, 2000)), ((5, 6), (3, 1500))]:
         window = (slice(*y), slice(*x))
         np.testing.assert_array_equal(image.data[window], expected[window])
+
+
+ODD_JSON = [
+    '{"axes": null}', '{"shape": null}', '{"shape": "square"}', '{"shape": [20, 30], "axes": null}',
+    '{"shape": [20, 30], "axes": 5}', '{"shape": [20, 30], "axes": [1, 2]}', '{"shape": [20, 30]',
+    '{"shape": {}}', '{"shape": []}', '{"shape": [0]}', '{"shape": [null, 30]}',
+    '{"shape": [20, 30.5]}', '{"shape": [true, 600]}', '{"shape": [-1, 20, 30]}',
+    '{"shape": [1e400]}', '{"shape": [2048, 2048], "camera": "x"}', '{"shape": [40, 30]}',
+    '{"shape": [9999999999, 99999999999]}', '{"shape": ' + "[" * 5000, '[1, 2]', "shape=(20,x)",
+    "shape=", '{"shape":{"width":30,"height":20}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize("text", ODD_JSON)
+def test_json_of_others_is_a_description(tmp_path, text, planes):
+    data = np.arange(planes * 600, dtype=np.uint16).reshape(planes, 20, 30)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, data if planes > 1 else data[0], photometric="minisblack", metadata=None,
+        description=text,
+    )  # fmt: skip
+    image = read_image(path)
+    np.testing.assert_array_equal(np.asarray(image.data).reshape(data.shape), data)
+    assert image.metadata["description"] == text
+    assert not any("JSON" in note for note in image.notes)
+    assert read_provenance(path) is None
+
+
+@pytest.mark.parametrize("text", ["", '{"axes": null}', '{"shape": [20, 30], "axes": null}'])
+def test_odd_json_of_a_later_page_leaves_the_pages(tmp_path, text):
+    data = np.arange(1200, dtype=np.uint16).reshape(2, 20, 30)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for page, words in zip(data, ['{"shape": [20, 30]}', text]):
+            tif.write(page, metadata=None, description=words, photometric="minisblack")
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif").data), data)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 GDAL_NODATA = 42113
 # As compilers print it: "nan", "-nan(ind)", "nanf", "1.#QNAN", "-1.#IND00".
 NOT_A_NUMBER = re.compile(r"[+-]?(nan[a-z]?(\(.*\))?|[qs]nan|1?\.?#?([qs]?nan|ind)\d*)")
+# Not the 0 of "0x0c" or the 1 of "1_0", which nobody means.
+LEADING = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(?![\dxX_])", re.ASCII | re.IGNORECASE)
 GREYS = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
 ALPHAS: dict[tuple[int, ...], Alpha] = {(1,): "premultiplied", (2,): "straight"}
@@ -145,7 +147,24 @@ def gdal_nodata(page: TiffPage) -> str:
     value = page.tags.valueof(GDAL_NODATA)
     if isinstance(value, bytes):
         value = value.decode("latin-1")
-    return "" if value is None else str(value).replace("\0", " ").strip()
+    # A text in a file ends at its first NUL; what follows is whatever was in memory.
+    parts = ("" if value is None else str(value)).split("\0")
+    return next((part.strip() for part in parts if part.strip()), "")
+
+
+def _numbers(text: str) -> tuple[list[float], str]:
+    """Return the numbers at the beginning of a text, as GDAL reads it, and what follows them."""
+    words = text.replace(",", " ").split()
+    values: list[float] = []
+    for i, word in enumerate(words):
+        try:
+            values.append(parsed(word))
+        except ValueError:
+            begun = LEADING.match(word)
+            if not values and begun is not None:
+                return [parsed(begun[0])], word[begun.end() :]
+            return values, " ".join(words[i:])
+    return values, ""
 
 
 def declared_nodata(path: str, page: TiffPage, facts: Facts, stated: Nodata) -> float | None:
@@ -172,11 +191,13 @@ def declared_nodata(path: str, page: TiffPage, facts: Facts, stated: Nodata) -> 
     text = gdal_nodata(page)
     if not text:
         return None
-    try:
-        values = {str(parsed(word)): parsed(word) for word in text.replace(",", " ").split()}
-    except ValueError:
+    numbers, rest = _numbers(text)
+    if not numbers:
         facts.notes.append(f"its value for nodata, {text[:40]!r}, is no number and was ignored")
         return None
+    values = {"nan" if math.isnan(value) else value: value for value in reversed(numbers)}
+    if rest:
+        facts.notes.append(f"its value for nodata, {text[:40]!r}, was read as {next(iter(values))}")
     if len(values) != 1:
         raise failure(
             path,
@@ -205,7 +226,7 @@ def blank_value(page: TiffPage) -> float:
     """Return what pixels that were never written are: nodata if it is declared, else 0."""
     dtype = np.dtype(page.dtype)
     try:
-        value = parsed(gdal_nodata(page).replace(",", " ").split()[0])
+        value = _numbers(gdal_nodata(page))[0][0]
         if dtype.kind == "f":
             limit = float(np.finfo(dtype).max)
             return value if not math.isfinite(value) else min(max(value, -limit), limit)

@@ -30,6 +30,7 @@ from napari_vdsr.io.micromanager import (
     kind_of,
 )
 from napari_vdsr.io.peek import description
+from napari_vdsr.io.plain import shaped_metadata
 from napari_vdsr.io.series import file_of, stack_of
 
 if TYPE_CHECKING:
@@ -393,11 +394,18 @@ def _open_pages(
 
 
 def _series(tif: TiffFile) -> list[TiffPageSeries]:
+    if tif.is_shaped and shaped_metadata(tif.pages.first) is None:
+        tif.is_shaped = False  # another program's JSON is a description as any other
     try:
         return list(tif.series)
     except RuntimeError:
         # Pages that differ in the midst of equal ones: tifffile compares a few alone.
         tif.is_uniform = False
+        return list(tif.series)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        if not tif.is_shaped:
+            raise
+        tif.is_shaped = False  # so is that of a later page
         return list(tif.series)
 
 
@@ -511,13 +519,9 @@ def _claimed_planes(tif: TiffFile) -> int:
         metadata = tif.imagej_metadata or {}
         sizes = [_number(metadata.get(key)) for key in ("channels", "slices", "frames")]
         return max(math.prod(sizes), _number(metadata.get("images")))
-    from tifffile.tifffile import shaped_description_metadata
-
     page = tif.pages.first
-    if page.shaped_description is None:
-        return 1
-    shape = shaped_description_metadata(page.shaped_description).get("shape", ())
-    return int(math.prod(map(int, shape)) // max(1, math.prod(page.shape)))
+    shape = (shaped_metadata(page) or {}).get("shape", ())
+    return int(math.prod(shape) // max(1, math.prod(page.shape)))
 
 
 def _number(value: Any) -> int:

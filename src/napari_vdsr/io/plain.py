@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.image import Channel
 from napari_vdsr.io.facts import Facts, display_range
+from napari_vdsr.io.lazy import match_page_axes
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.resolution import measured_pixel_size, page_resolution
 from napari_vdsr.io.units import UNITLESS, finite, is_unitless, to_seconds
+from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +25,40 @@ if TYPE_CHECKING:
 TEXTS = (("Description", "description"), ("AcquisitionDate", "acquired"))
 
 
+def shaped_metadata(page: TiffPage) -> dict[str, Any] | None:
+    """Return the JSON that tifffile wrote as the description of a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Any program may describe its images in JSON, or so that it looks like it.
+
+    Returns
+    -------
+    dict or None
+        With a "shape" that pages of this one's make up; None if tifffile wrote no such thing.
+    """
+    text = page.shaped_description
+    if text is None:
+        return None
+    if text.startswith("shape="):  # as early versions wrote it
+        words = text[6:].strip().strip("()[]").rstrip(",").split(",")
+        metadata: Any = {"shape": [int(w) if w.strip().isdecimal() else None for w in words]}
+    else:
+        try:
+            metadata = parse_json(text)
+        except ValueError:
+            return None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("axes", ""), str):
+        return None
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        return None
+    planes, rest = divmod(math.prod(shape), max(1, math.prod(page.shaped)))
+    fits = not rest and match_page_axes(tuple(shape), planes, page.shaped) is not None
+    return metadata if fits else None
+
+
 def shaped_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
     """Return what the JSON description of a TIFF by tifffile says.
 
@@ -30,7 +67,7 @@ def shaped_facts(metadata: Mapping[str, Any], page: TiffPage) -> Facts:
     """
     facts = Facts()
     bits = metadata.get("bits")
-    if isinstance(bits, int) and page.dtype is not None and page.dtype.kind == "u":
+    if type(bits) is int and page.dtype is not None and page.dtype.kind == "u":
         facts.bits = bits if 0 < bits < 8 * page.dtype.itemsize else None
     _read_sizes(metadata, page, facts)
     facts.time_step = to_seconds(metadata.get("finterval")) or to_seconds(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile
-from tifffile.tifffile import shaped_description_metadata
 
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
@@ -32,7 +31,7 @@ from napari_vdsr.io.omexml import is_ome
 from napari_vdsr.io.opening import letters_of, opened
 from napari_vdsr.io.palette import color_table, full_map, is_display_map, look_up
 from napari_vdsr.io.peek import description
-from napari_vdsr.io.plain import shaped_facts
+from napari_vdsr.io.plain import shaped_facts, shaped_metadata
 from napari_vdsr.io.provenance import KEY, from_lines
 from napari_vdsr.io.raster import pillow_tiff
 from napari_vdsr.io.resolution import measured_pixel_size
@@ -202,8 +201,7 @@ def _facts(found: Opened) -> Facts:
     elif series.kind == "imagej":
         facts = imagej_facts(tif.imagej_metadata, page)
     elif series.kind == "shaped":
-        metadata = page.shaped_description or "{}"
-        facts = shaped_facts(shaped_description_metadata(metadata), page)
+        facts = shaped_facts(shaped_metadata(page) or {}, page)
     else:
         facts = vendor_facts(tif)
         facts.pixel_size = facts.pixel_size or measured_pixel_size(page)
@@ -334,7 +332,5 @@ def tiff_provenance(path: str) -> dict[str, Any] | None:
         with TiffFile(path, is_ome=False) as tif:
             if tif.is_imagej:
                 return from_lines(str((tif.imagej_metadata or {}).get("Info", "")))
-            text = tif.pages.first.shaped_description
-            metadata = shaped_description_metadata(text) if text else {}
-            own = metadata.get(KEY)
+            own = (shaped_metadata(tif.pages.first) or {}).get(KEY)
             return dict(own) if isinstance(own, dict) else None
