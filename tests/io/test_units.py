@@ -1,5 +1,7 @@
 """Units as files spell them, and which number goes with which."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -113,3 +115,63 @@ def test_an_unknown_unit_is_told_and_its_number_kept(tmp_path):
     assert image.pixel_size == {}
     assert image.spacing == {"X": 0.25, "Y": 0.25}
     assert image.notes == ("its unit of length 'furlong' is not known, so its scale has none",)
+
+
+def save_with_resolution(path, kind, **fractions):
+    """A TIFF of 0.2 µm a pixel, of which tags are given other fractions; None leaves one out."""
+    data = np.zeros((2, 16, 20), "u2")
+    form = {"imagej": {"imagej": True, "metadata": {"unit": "um", "spacing": 2.0, "axes": "ZYX"}},
+            "ome": {"ome": True}, "json": {}, "plain": {"metadata": None}}[kind]  # fmt: skip
+    if kind != "imagej":
+        form["resolutionunit"] = "CENTIMETER"
+    tifffile.imwrite(path, data, photometric="minisblack", resolution=(5e4, 5e4), **form)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for axis, fraction in fractions.items():
+            tag = tif.pages[0].tags[{"x": 282, "y": 283}[axis]]
+            if fraction is None:  # a tag that nobody knows
+                tif.filehandle.seek(tag.offset)
+                tif.filehandle.write(struct.pack("<H", 282 if axis == "y" else 281))
+            else:
+                tif.filehandle.seek(tag.valueoffset)
+                tif.filehandle.write(struct.pack("<II", *fraction))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome", "json", "plain"])
+@pytest.mark.parametrize(
+    ("fractions", "told"),
+    [
+        ({"x": (0, 1)}, "X is 0/1"),
+        ({"y": (1, 0)}, "Y is 1/0"),
+        ({"x": (0, 0), "y": (0, 0)}, "X is 0/0"),
+        ({"x": (0, 1), "y": (72, 1)}, "X is 0/1"),
+        ({"x": None}, "X is missing"),
+    ],
+)
+def test_a_resolution_that_is_none_is_unknown_and_told(tmp_path, kind, fractions, told):
+    image = read_image(save_with_resolution(tmp_path / "a.tif", kind, **fractions))
+    assert not {"X", "Y"} & {*image.pixel_size, *image.spacing}
+    assert "dpi" not in image.metadata
+    assert any(told in note for note in image.notes)
+    if kind == "imagej":
+        assert image.pixel_size["Z"] == 2.0
+
+
+@pytest.mark.parametrize("unit", ["CENTIMETER", "INCH"])
+def test_a_resolution_that_no_pixel_can_have_is_told(tmp_path, unit):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((16, 20), "u2"), metadata=None, resolutionunit=unit,
+        resolution=((1, 2**32 - 1), (1, 2**32 - 1)),
+    )  # fmt: skip
+    image = read_image(tmp_path / "a.tif")
+    assert not image.pixel_size
+    assert "dpi" not in image.metadata
+    assert any("1/4294967295" in note for note in image.notes)
+
+
+def test_tags_without_a_unit_are_missed_by_nobody(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((16, 20), "u2"), metadata=None, resolutionunit="NONE",
+        resolution=((0, 1), (0, 1)),
+    )  # fmt: skip
+    assert not read_image(tmp_path / "a.tif").notes

@@ -58,8 +58,8 @@ class Facts:
             self.note("its position is stated in another unit than its pixel size, and left out")
 
     def note(self, text: str) -> None:
-        """Add a note, once."""
-        if text not in self.notes:
+        """Add a note, once, if there is something to say."""
+        if text and text not in self.notes:
             self.notes.append(text)
 
     def leave_out(self, parts: Iterable[str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.io.provenance import KEY
-from napari_vdsr.io.units import INCH, to_micrometres
+from napari_vdsr.io.units import INCH, finite, to_micrometres
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -19,18 +19,54 @@ DPI_TOLERANCE = 0.015
 LARGEST, SMALLEST = 1000.0, 1e-6
 CM = 1e4
 LARGEST_PART = 2**32 - 1
+TAGS = (("X", 282), ("Y", 283))
+FARTHEST = 1e9  # micrometres; no pixel is a kilometre long or a femtometre
 
 
 def page_resolution(page: TiffPage) -> dict[str, float]:
-    """Return pixels per unit along X and Y, for those that the page states."""
-    found = {}
-    for axis, code in (("X", 282), ("Y", 283)):
-        value = page.tags.valueof(code)
-        if isinstance(value, tuple) and len(value) == 2 and value[0] > 0 and value[1] > 0:
-            found[axis] = value[0] / value[1]
-        elif isinstance(value, int | float) and value > 0:
-            found[axis] = float(value)
-    return found
+    """Return pixels per unit along X and Y; nothing unless the page states both, as numbers.
+
+    Of pixels whose width is nonsense, the height is no knowledge either.
+    """
+    found = {axis: _number(page.tags.valueof(code)) for axis, code in TAGS}
+    stated = {axis: per for axis, per in found.items() if per is not None}
+    return stated if len(stated) == len(TAGS) else {}
+
+
+def odd_resolution(page: TiffPage, unit: str = "") -> str:
+    """Return the clause that says that the resolution tags make no sense; empty if they do.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page with the tags.
+    unit : str
+        As in `print_resolution`; nobody misses tags that count in no unit.
+    """
+    values = {axis: page.tags.valueof(code) for axis, code in TAGS}
+    length = to_micrometres(1, unit) if unit else _unit(page)
+    if length is None or all(value is None for value in values.values()):
+        return ""
+    for axis, value in values.items():
+        per = _number(value)
+        if per is None or not 1 / FARTHEST <= length / per <= FARTHEST:
+            got = "missing" if value is None else _written(value)
+            return f"its resolution along {axis} is {got}, so the size of its pixels is unknown"
+    return ""
+
+
+def _number(value: Any) -> float | None:
+    """Return the value of a resolution tag; None if that is no resolution."""
+    if isinstance(value, tuple):
+        if len(value) != 2 or not all(isinstance(part, int) and part > 0 for part in value):
+            return None
+        return float(value[0] / value[1])
+    number = finite(value)
+    return number if number is not None and number > 0 else None
+
+
+def _written(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)[:40]
 
 
 def measured_pixel_size(page: TiffPage) -> dict[str, float]:
@@ -74,7 +110,7 @@ def print_resolution(page: TiffPage, unit: str = "") -> tuple[float, float] | No
     """
     length = to_micrometres(1, unit) if unit else _unit(page)
     per = page_resolution(page)
-    if length not in (INCH, CM) or set(per) != {"X", "Y"}:
+    if length not in (INCH, CM) or not per or odd_resolution(page, unit):
         return None
     dpi = (per["X"] * INCH / length, per["Y"] * INCH / length)
     if str(page.software).startswith(KEY):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.io.resolution import print_resolution
+from napari_vdsr.io.resolution import odd_resolution, print_resolution
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -59,6 +59,7 @@ def read_tags(page: TiffPage, facts: Facts) -> None:
         facts.metadata["geotiff"] = found
     if not {"X", "Y"} & {*facts.pixel_size, *facts.spacing}:
         unit = str(facts.metadata.get("imagej", {}).get("unit", ""))
+        facts.note(odd_resolution(page, unit))
         dpi = print_resolution(page, unit if unit in ("inch", "cm") else "")
         if dpi is not None:
             facts.metadata["dpi"] = dpi
