@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
+from microscopes import lsm, scan_information
 
 from napari_vdsr import load_model, upscale
 from napari_vdsr.image import Channel
@@ -78,3 +79,25 @@ def test_sizes_times_and_channels(kind, metadata, channels):
 def test_unusual_metadata_leave_the_size_unknown(kind, metadata):
     facts = vendor_facts(SimpleNamespace(**{f"is_{kind}": True, f"{kind}_metadata": metadata}))
     assert facts.pixel_size == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scan", "bits"),
+    [
+        (2, b"", 12),
+        (1, b"", None),
+        (0, scan_information(12, 8), 12),
+        (2, scan_information(16), None),  # a later program writes 16 bits under the old number
+        (2, scan_information(0), 12),
+    ],
+)
+def test_an_lsm_says_how_many_bits_its_counts_have(tmp_path, kind, scan, bits):
+    data = np.arange(1200, dtype="u2").reshape(2, 20, 30)
+    path = lsm(tmp_path / "a.lsm", data, scan, DataType=kind)
+    image = read_image(path)
+    assert image.bits == bits
+    assert image.pixel_size == pytest.approx({"X": 0.1, "Y": 0.1, "Z": 0.5})
+    np.testing.assert_array_equal(np.asarray(image.data), data)
+    assert read_image(path, series=1).bits is None
+    write_image(image, tmp_path / "b.ome.tif")
+    assert read_image(tmp_path / "b.ome.tif").bits == bits

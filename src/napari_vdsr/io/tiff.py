@@ -204,6 +204,8 @@ def _facts(found: Opened) -> Facts:
         facts = shaped_facts(shaped_metadata(page) or {}, page)
     else:
         facts = vendor_facts(tif)
+        if page is not tif.pages.first:  # such as a thumbnail, whose counts are others
+            facts.bits = None
         facts.pixel_size = facts.pixel_size or measured_pixel_size(page)
         if page.description:
             facts.metadata["description"] = page.description

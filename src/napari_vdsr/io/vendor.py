@@ -9,7 +9,7 @@ from napari_vdsr.io.facts import Facts
 from napari_vdsr.io.units import to_micrometres, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tifffile import TiffFile
 
@@ -19,6 +19,8 @@ MICROSCOPES = (
     "mmstack", "ndtiff", "fei", "sem", "sis", "andor", "nih", "scanimage", "tvips", "indica",
     "philips", "avs", "eer", "nuvu", "mediacy",
 )  # fmt: skip
+
+LSM_BITS = {2: 12}  # by Zeiss's number of a type of data
 
 
 def content_format(tif: TiffFile, kind: str, ome: bool) -> str:
@@ -48,8 +50,8 @@ def vendor_facts(tif: TiffFile) -> Facts:
     """Return what a microscope's own metadata state; empty where there are none.
 
     Knows the pixel sizes of FEI and Zeiss electron microscopes, Zeiss LSM, Olympus SIS and
-    FluoView, MetaMorph STK and MetaSeries, Micro-Manager and Aperio slides, and the channels
-    and times of some.
+    FluoView, MetaMorph STK and MetaSeries, Micro-Manager and Aperio slides, and the channels,
+    times and bits of some.
     """
     facts = Facts()
     for name, function in READERS.items():
@@ -62,6 +64,7 @@ def vendor_facts(tif: TiffFile) -> Facts:
         facts.pixel_size = {a: size for a, size in found.items() if a in "ZYX" and size}
         facts.time_step = found.get("T")
         facts.channels = found.get("channels", ())
+        facts.bits = found.get("bits")
         break
     return facts
 
@@ -80,6 +83,7 @@ def _lsm(tif: TiffFile) -> dict[str, Any]:
     metadata = tif.lsm_metadata
     found: dict[str, Any] = {a: to_micrometres(metadata.get(f"VoxelSize{a}"), "m") for a in "ZYX"}
     found["T"] = to_seconds(metadata.get("TimeIntervall"))
+    found["bits"] = _lsm_bits(metadata, tif)
     shown = metadata.get("ChannelColors")
     if isinstance(shown, dict):
         pairs = zip(shown.get("ColorNames", ()), shown.get("Colors", ()), strict=False)
@@ -87,6 +91,20 @@ def _lsm(tif: TiffFile) -> dict[str, Any]:
             Channel(name=str(name).strip() or None, color=_rgb(color)) for name, color in pairs
         )
     return found
+
+
+def _lsm_bits(metadata: Mapping[str, Any], tif: TiffFile) -> int | None:
+    """Return the bits of a count, which lie in 16: those of the channels, else of the file."""
+    if metadata.get("DataType") is None or tif.pages.first.dtype != "uint16":
+        return None
+    scan = metadata.get("ScanInformation")
+    tracks = scan.get("Tracks", ()) if isinstance(scan, dict) else ()
+    channels = [one for track in tracks for one in track.get("DataChannels", ())]
+    stated = {one["BitsPerSample"] for one in channels if one.get("BitsPerSample")}
+    if not stated:
+        return LSM_BITS.get(metadata.get("DataType"))
+    bits = max(stated)
+    return bits if isinstance(bits, int) and 0 < bits < 16 else None
 
 
 def _rgb(color: Sequence[int]) -> int:
