@@ -102,7 +102,7 @@ def _lsm_bits(metadata: Mapping[str, Any], tif: TiffFile) -> int | None:
     channels = [one for track in tracks for one in track.get("DataChannels", ())]
     stated = {one["BitsPerSample"] for one in channels if one.get("BitsPerSample")}
     if not stated:
-        return LSM_BITS.get(metadata.get("DataType"))
+        return LSM_BITS.get(metadata["DataType"])
     bits = max(stated)
     return bits if isinstance(bits, int) and 0 < bits < 16 else None
 
