@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from napari_vdsr.io.checks import is_zarr_folder
-from napari_vdsr.io.read import TIFF_MAGIC, is_image_file
+from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC, is_image_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 AMBIGUOUS_SUFFIXES = (
     ".bif", ".dng", ".flex", ".gel", ".lsm", ".ndpi", ".qptiff", ".scn", ".stk", ".svs",
 )  # fmt: skip
+FONT_SUFFIX = ".pfm"  # of portable float maps, and of what Windows knows of a font
 # Folders and files that systems, archives and servers make beside those of the user.
 SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
@@ -61,8 +62,11 @@ def no_image_reason(path: Path) -> str | None:
             return "folder"
         if not stat.S_ISREG(mode):
             return "pipe or device"
-        if path.suffix.lower() in AMBIGUOUS_SUFFIXES and not _is_tiff(path):
+        suffix = path.suffix.lower()
+        if suffix in AMBIGUOUS_SUFFIXES and not _begins_with(path, TIFF_MAGIC):
             return "no TIFF inside"
+        if suffix == FONT_SUFFIX and not _begins_with(path, PICTURE_MAGIC):
+            return "no picture inside"
     except FileNotFoundError:
         return "link that leads nowhere"
     except OSError:
@@ -70,7 +74,7 @@ def no_image_reason(path: Path) -> str | None:
     return None
 
 
-def _is_tiff(path: Path) -> bool:
+def _begins_with(path: Path, magic: tuple[bytes, ...]) -> bool:
     with path.open("rb") as file:
-        head = file.read(4)
-    return not head or head.startswith(TIFF_MAGIC)  # an empty one was meant as an image
+        head = file.read(16)
+    return not head or head.startswith(magic)  # an empty one was meant as an image

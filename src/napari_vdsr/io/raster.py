@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
 # Only these: Pillow would hand some other formats to external programs.
-FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "WEBP", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
 EXPANDED = {
     "1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA",
     "La": "RGBA", "PA": "RGBA", "YCbCr": "RGB", "I;16": "I;16", "I;16B": "I;16B", "I": "I",

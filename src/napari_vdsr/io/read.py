@@ -30,14 +30,14 @@ TIFF_SUFFIXES = (
     ".bif", ".gel", ".flex", ".dng",
 )  # fmt: skip
 PICTURE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pgm", ".ppm", ".pnm", ".pam",
-    ".webp", ".jp2",
+    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pbm", ".pgm", ".ppm", ".pnm",
+    ".pam", ".pfm", ".webp", ".jp2",
 )  # fmt: skip
 IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PICTURE_MAGIC = (
-    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", b"P1", b"P2", b"P3", b"P4", b"P5",
-    b"P6", b"P7", b"Pf", b"Py", b"RIFF", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", *NETPBM_MAGIC, b"RIFF",
+    b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def read_image(
     ----------
     path : str or Path
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
-        PGM, PPM, PAM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
+        PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
@@ -160,7 +160,7 @@ def read_levels(
         if series not in (None, 0):
             raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
         if head.startswith(NETPBM_MAGIC):
-            image = read_netpbm(file, axes=axes, name=name)
+            image = read_netpbm(file, axes=axes, name=name, labels=bool(labels))
         else:
             image = read_picture(file, axes=axes, name=name, labels=bool(labels))
         value = None if nodata == "auto" else nodata
