@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 
-from napari_vdsr.batch import plan, summarised
+from napari_vdsr.batch import Settings, plan, planning, run, summarised
 from napari_vdsr.errors import UsageError
+from napari_vdsr.modelfile import load_model
 
 MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
 
@@ -207,3 +209,40 @@ def test_results_in_a_folder_that_a_pattern_matches_are_no_inputs(tmp_path, monk
     found = plan(["**/*.tif"], Path("out"))
     assert [job.source.as_posix() for job in found] == ["a.tif"]
     assert summarised(found.passed) == "1 result in the output folder"
+
+
+TWINS = {"case": ("A.tif", "a.tif"), "accents": ("\u00e9.tif", "e\u0301.tif")}
+
+
+def twins(folder, kind):
+    """A folder with two files whose names some file systems take for one, and a third."""
+    for i, name in enumerate((*TWINS[kind], "other.tif")):
+        folder.mkdir(exist_ok=True)
+        tifffile.imwrite(folder / name, np.full((8, 8), 10 * i, "u1"))
+    if len(list(folder.iterdir())) < 3:
+        pytest.skip("this file system takes the two names for one")
+    return folder
+
+
+@pytest.mark.parametrize("kind", TWINS)
+def test_twin_names_are_two_files_where_the_system_says_so(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(planning, "sys", SimpleNamespace(platform="linux"))
+    jobs = plan([str(twins(tmp_path / "in", kind))], tmp_path / "out")
+    assert {r.status for r in run(jobs, Settings(model=load_model("bicubic")))} == {"done"}
+    for i, name in enumerate((*TWINS[kind], "other.tif")):
+        assert (tifffile.imread(tmp_path / "out" / name) == 10 * i).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "system", "clash"),
+    [("case", "darwin", True), ("case", "win32", True), ("accents", "darwin", True),
+     ("accents", "win32", False)],
+)  # fmt: skip
+def test_twin_names_that_meet_stop_no_others(tmp_path, kind, system, clash, monkeypatch):
+    monkeypatch.setattr(planning, "sys", SimpleNamespace(platform=system))
+    jobs = plan([str(twins(tmp_path / "in", kind))], tmp_path / "out")
+    results = run(jobs, Settings(model=load_model("bicubic")))
+    failed = [r for r in results if r.status == "failed"]
+    assert [r.status for r in results if "other" in r.source] == ["done"]
+    assert len(failed) == 2 * clash
+    assert all("would both become" in r.reason and "Rename one" in r.reason for r in failed)

@@ -40,12 +40,15 @@ class Job:
         Number of the image in that file; None for the one that the settings ask for.
     main : bool
         Whether it is the one that is read where none is asked for.
+    refused : str
+        Why it cannot be done, if that is known beforehand; others can.
     """
 
     source: Path
     target: Path
     series: int | None = None
     main: bool = True
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def plan(
     Raises
     ------
     UsageError
-        If nothing is found, two files would get one output, an output is also an
-        input, or the template has an unknown field.
+        If nothing is found, two files would get one output that another template tells
+        apart, an output is also an input, or the template has an unknown field.
     """
     naming = Naming(template, format, model_name, scale)
     if os.path.lexists(output) and not output.is_dir():
@@ -128,7 +131,7 @@ def plan(
     finding = find(inputs, output, recursive=recursive, pattern=pattern)
     numbered = "{series}" in template
     jobs = _place(_images(finding.files, series, numbered), output, naming)
-    _refuse_collisions(jobs, naming)
+    jobs = _without_collisions(jobs, naming)
     return Plan(tuple(jobs), tuple(finding.passed), tuple(finding.linked))
 
 
@@ -171,19 +174,26 @@ def _job(image: _Image, base: Path, output: Path, naming: Naming) -> Job:
     return Job(found.path, output / found.relative(base) / name, series, main)
 
 
-def _refuse_collisions(jobs: Sequence[Job], naming: Naming) -> None:
-    """Raise ``UsageError`` if an output is another's output, or any input."""
+def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:
+    """Mark the jobs that would have one output and that no template tells apart.
+
+    Raises
+    ------
+    UsageError
+        If a template tells such jobs apart, or an output is any input.
+    """
     by_target = defaultdict(list)
     for job in jobs:
         by_target[_path_key(job.target)].append(job)
+    refused: dict[Job, str] = {}
     for same in by_target.values():
         if len(same) > 1:
             names = " and ".join(str(job.source) for job in same[:3])
             told = f"{names} would both become {same[0].target}."
             template = _telling_apart(same, naming)
-            if template is None:
-                raise UsageError(f"{told} Upscale them into different folders.")
-            raise UsageError(told, Remedy.TEMPLATE, template=template)
+            if template is not None:
+                raise UsageError(told, Remedy.TEMPLATE, template=template)
+            refused |= dict.fromkeys(same, f"{told} Rename one, or upscale them into two folders.")
     for job in jobs:
         if _path_key(job.source) in by_target or _same_file(job.source, job.target):
             raise UsageError(
@@ -192,13 +202,14 @@ def _refuse_collisions(jobs: Sequence[Job], naming: Naming) -> None:
                 Remedy.OTHER_OUTPUT,
                 template="{stem}_x{scale}",
             )
+    return [replace(job, refused=refused.get(job, "")) for job in jobs]
 
 
 def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:
     """Template that tells inputs apart that would get one output, if one does."""
-    for more in ("_{ext}", "_{parent}", "_series{series}"):
+    for more in ("_{ext}", "_{parent}", "_{stem}", "_series{series}"):
         tried = replace(naming, template=naming.template + more)
-        names = {tried.name_of(job.source, job.series, main=job.main).casefold() for job in same}
+        names = {_folded(tried.name_of(job.source, job.series, main=job.main)) for job in same}
         if len(names) == len(same):
             return tried.template
     return None
@@ -206,8 +217,14 @@ def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:
 
 def _path_key(path: Path) -> str:
     """Equal for two paths that one file system would hold as one file."""
-    text = unicodedata.normalize("NFC", os.path.normcase(os.path.realpath(path)))
-    return text.casefold() if sys.platform in ("darwin", "win32") else text
+    return _folded(os.path.normcase(os.path.realpath(path)))
+
+
+def _folded(name: str) -> str:
+    """Return a name as the system's file systems compare it."""
+    if sys.platform == "darwin":
+        name = unicodedata.normalize("NFC", name)
+    return name.casefold() if sys.platform in ("darwin", "win32") else name
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -17,7 +17,7 @@ from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done
 from napari_vdsr.batch.result import Report, Result, one_line
 from napari_vdsr.engine import check_model_scale, output_shape, upscale
-from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError
+from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
 from napari_vdsr.io import read_image, write_image
 from napari_vdsr.io.atomic import claimed
 from napari_vdsr.io.failure import system_reason
@@ -135,6 +135,8 @@ def _run_one(
     started = time.monotonic()
     with ExitStack() as stack:
         try:
+            if job.refused:
+                raise UsageError(job.refused)
             image = read_image(
                 job.source,
                 axes=settings.axes,
