@@ -246,3 +246,25 @@ def test_twin_names_that_meet_stop_no_others(tmp_path, kind, system, clash, monk
     assert [r.status for r in results if "other" in r.source] == ["done"]
     assert len(failed) == 2 * clash
     assert all("would both become" in r.reason and "Rename one" in r.reason for r in failed)
+
+
+@pytest.mark.parametrize("field", ["{stem:>500}", "{series:03}", "{stem!r}", "{stem:{model}}"])
+def test_forms_of_fields_are_refused_as_such(tmp_path, field):
+    picture(tmp_path / "a.tif")
+    with pytest.raises(UsageError, match=r"asks for a form of .* alone") as caught:
+        plan([str(tmp_path)], tmp_path / "out", template=field)
+    assert "unknown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "\u00e9" * 125])
+def test_a_name_that_is_too_long_fails_before_work(tmp_path, name):
+    picture(tmp_path / "in" / f"{name}.tif")
+    picture(tmp_path / "in" / "b.tif")
+    inputs, settings = [str(tmp_path / "in")], Settings(model=load_model("bicubic"))
+    done = run(plan(inputs, tmp_path / "out"), settings)
+    assert [r.status for r in done] == ["done", "done"]
+    results = run(plan(inputs, tmp_path / "x" / "out", format="ome-zarr"), settings)
+    assert {Path(r.source).name[0]: r.status for r in results} == {name[0]: "failed", "b": "done"}
+    (failed,) = [r for r in results if r.status == "failed"]
+    assert "the file system allows 255. Rename the input" in failed.reason
+    assert not failed.shape  # it was not even read

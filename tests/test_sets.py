@@ -120,6 +120,9 @@ def test_all_images_of_a_file_are_jobs_with_names_of_their_own(tmp_path):
     ]  # fmt: skip
     results = run(jobs, settings(series="all"))
     assert [result.shape for result in results] == [[8, 9], [3, 12, 10]]
+    # What else there is has a line of its own: nobody is told how to ask for it.
+    assert [result.notes[0] for result in results] == ["series 0 of 0 to 1", "series 1 of 0 to 1"]
+    assert not any("another one" in note for result in results for note in result.notes)
     # The main image is the same with and without the others.
     again = run(plan([str(tmp_path / "movie.tif")], tmp_path / "out"), settings())
     assert [result.status for result in again] == ["already done"]

@@ -53,6 +53,7 @@ class Remedy(Enum):
     RECURSIVE = "name files, folders or patterns; subfolders are entered when that is asked for"
     TEMPLATE = "give them different names, e.g. by the template '{template}'"
     OTHER_OUTPUT = "choose another output folder, or a template of names such as '{template}'"
+    SHORTER_NAME = "rename the input, or use a shorter template of names"
     DEBUG = "this is a fault of the software: please report it"
 
     # Training

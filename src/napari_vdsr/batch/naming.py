@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ SUFFIX_OF = {
     "png": ".png",
     "ome-zarr": ".ome.zarr",
 }
+LONGEST_NAME = 255
 FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
 # Formats of microscopes and slide scanners, whose axes and sizes OME-TIFF alone holds.
 MICROSCOPES = (".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex")
@@ -102,6 +104,14 @@ def split_suffix(name: str) -> tuple[str, str]:
     return path.stem, path.suffix
 
 
+def longest_name(folder: Path) -> int:
+    """Return how many bytes a name in a folder, which need not exist yet, may have."""
+    for existing in (folder, *folder.absolute().parents):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return os.pathconf(existing, "PC_NAME_MAX")
+    return LONGEST_NAME
+
+
 def _check_template(template: str) -> None:
     """Raise ``UsageError`` unless a template holds the known fields alone."""
     try:
@@ -109,7 +119,12 @@ def _check_template(template: str) -> None:
     except ValueError as error:
         raise UsageError(f"name template {template!r} is not understood: {error}.") from error
     for field, form, conversion in fields:
-        if field not in FIELDS or form or conversion:
+        if field in FIELDS and (form or conversion):
+            raise UsageError(
+                f"name template {template!r} asks for a form of {field}, by what follows its "
+                f"name in the braces; write {{{field}}} alone."
+            )
+        if field not in FIELDS:
             *most, last = (f"{{{name}}}" for name in FIELDS)
             raise UsageError(
                 f"name template {template!r} has the unknown field {field!r}; allowed are "

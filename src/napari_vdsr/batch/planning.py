@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
-from napari_vdsr.advice import Remedy
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.finding import Found, Remark, common_folder, find
-from napari_vdsr.batch.naming import Naming
+from napari_vdsr.batch.naming import Naming, longest_name
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
 from napari_vdsr.io.sets import Series, SetFinder
@@ -132,6 +132,7 @@ def plan(
     numbered = "{series}" in template
     jobs = _place(_images(finding.files, series, numbered), output, naming)
     jobs = _without_collisions(jobs, naming)
+    jobs = _with_short_names(jobs, longest_name(output))
     return Plan(tuple(jobs), tuple(finding.passed), tuple(finding.linked))
 
 
@@ -203,6 +204,21 @@ def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:
                 template="{stem}_x{scale}",
             )
     return [replace(job, refused=refused.get(job, "")) for job in jobs]
+
+
+def _with_short_names(jobs: Sequence[Job], longest: int) -> list[Job]:
+    """Mark the jobs whose outputs would have names that no file can have."""
+    checked = []
+    for job in jobs:
+        length = len(os.fsencode(job.target.name))
+        if length > longest and not job.refused:
+            told = (
+                f"{job.source}: the name of its output would have {length} bytes, and the file "
+                f"system allows {longest}."
+            )
+            job = replace(job, refused=Advised(told, Remedy.SHORTER_NAME))
+        checked.append(job)
+    return checked
 
 
 def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import dask
 
-from napari_vdsr.advice import Remedy
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done
 from napari_vdsr.batch.result import Report, Result, one_line
@@ -165,7 +165,19 @@ def _describe(result: Result, image: Image, settings: Settings) -> None:
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
     result.series = image.metadata.get("series", 0)
-    result.notes, result.files = list(image.notes), list(image.files)
+    result.notes, result.files = _notes(image, settings), list(image.files)
+
+
+def _notes(image: Image, settings: Settings) -> list[str]:
+    """Return the notes of an image; where all of a file are read, which one it is is enough."""
+    if settings.series != "all":
+        return list(image.notes)
+    last = image.metadata.get("series_count", 1) - 1
+    which = f"series {image.metadata.get('series', 0)} of 0 to {last}"
+    return [
+        which if isinstance(note, Advised) and note.remedy is Remedy.SERIES else note
+        for note in image.notes
+    ]
 
 
 def _upscale_file(
@@ -219,7 +231,7 @@ def _upscale_file(
             raise
         result.status, result.reason = "already done", BY_ANOTHER
         return
-    result.notes = list(dict.fromkeys((*upscaled.notes, *losses)))
+    result.notes = list(dict.fromkeys((*_notes(upscaled, settings), *losses)))
     result.status = "done"
 
 

@@ -34,6 +34,7 @@ WORDS = {
     Remedy.RECURSIVE: "choose a folder of images",
     Remedy.TEMPLATE: "choose different names",
     Remedy.OTHER_OUTPUT: "choose another folder",
+    Remedy.SHORTER_NAME: "rename the input",
     Remedy.DEBUG: "this is a fault of the software: please report it",
     Remedy.LOW_RESOLUTION: "choose their folder in 'Low-res'",
     Remedy.MEASURE_ON: (
