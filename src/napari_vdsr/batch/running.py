@@ -172,10 +172,10 @@ def _notes(image: Image, settings: Settings) -> list[str]:
     """Return the notes of an image; where all of a file are read, which one it is is enough."""
     if settings.series != "all":
         return list(image.notes)
-    last = image.metadata.get("series_count", 1) - 1
-    which = f"series {image.metadata.get('series', 0)} of 0 to {last}"
     return [
-        which if isinstance(note, Advised) and note.remedy is Remedy.SERIES else note
+        "series {series} of 0 to {last}".format_map(note.values)
+        if isinstance(note, Advised) and note.remedy is Remedy.SERIES
+        else note
         for note in image.notes
     ]
 

@@ -113,4 +113,5 @@ def note(found: Sequence[SeriesInfo], read: SeriesInfo) -> Advised | None:
     """Return the clause that says what was read and what was not; None if that is all."""
     if len(found) < 2:
         return None
-    return Advised(f"{listing(found)}; series {read.index} was read", Remedy.SERIES)
+    told = f"{listing(found)}; series {read.index} was read"
+    return Advised(told, Remedy.SERIES, series=read.index, last=len(found) - 1)
