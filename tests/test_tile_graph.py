@@ -72,7 +72,7 @@ def test_one_tile_reads_only_its_chunks():
 
     data = da.map_blocks(make, chunks=((8,) * 6, (8,) * 6), dtype=np.uint8, meta=np.empty((0, 0)))
     read.clear()
-    Chunks(upscaled(data, "YX", tile=(16, 16)).data).compute([(2, 3)], scheduler="synchronous")
+    Chunks(upscaled(data, "YX", tile=(16, 16)).data).compute((2, 3))
     assert sorted(read) == [(y, x) for y in (1, 2, 3) for x in (2, 3, 4)]
 
 
@@ -93,7 +93,7 @@ lazy, whole = (
 )
 assert (lazy.compute() == whole.compute()).all()
 assert (lazy[1, 3:9, ::2].compute() == whole.compute()[1, 3:9, ::2]).all()
-(tile,) = Chunks(lazy).compute([(1, 1, 0)], scheduler="synchronous")
+tile = Chunks(lazy).compute((1, 1, 0))
 assert (tile == whole.compute()[1:, 17:34, :17]).all()
 """
 

@@ -4,7 +4,6 @@ import threading
 import tracemalloc
 from collections import Counter
 
-import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -45,16 +44,17 @@ def chunked_arrays(draw):
     return array, tuple(chunks), 2 + len(samples)
 
 
-@given(chunked_arrays(), st.sampled_from([1, 7, 16]))
+@given(chunked_arrays(), st.sampled_from([1, 7, 16]), st.sampled_from([1, 3]))
 @settings(max_examples=60, deadline=None)
-def test_every_chunk_is_computed_once_and_every_row_comes_in_order(tmp_path_factory, case, height):
+def test_every_chunk_is_computed_once_and_every_row_comes_in_order(
+    tmp_path_factory, case, height, in_flight
+):
     array, chunks, plane_ndim = case
     data, counts = counted(array, chunks)
-    bands = Bands(data, plane_ndim)
+    bands = Bands(data, plane_ndim, in_flight=in_flight)
     rows = bands.plane_shape[0]
     folder = tmp_path_factory.getbasetemp()
-    with dask.config.set(scheduler="synchronous"):
-        pieces = list(regroup(bands.in_order(folder), rows, height))
+    pieces = list(regroup(bands.in_order(folder), rows, height))
     np.testing.assert_array_equal(np.concatenate(pieces).reshape(array.shape), array)
     assert set(counts.values()) == {1}
     assert len(counts) == data.npartitions
@@ -64,20 +64,34 @@ def test_every_chunk_is_computed_once_and_every_row_comes_in_order(tmp_path_fact
     ]
 
 
-@given(chunked_arrays())
+@given(chunked_arrays(), st.sampled_from([1, 3]))
 @settings(max_examples=30, deadline=None)
-def test_bands_in_any_order_cover_the_image(case):
+def test_regions_in_any_order_cover_the_image(case, in_flight):
+    array, chunks, plane_ndim = case
+    data, counts = counted(array, chunks)
+    out = np.zeros_like(array)
+
+    def put(start, block):
+        out[tuple(slice(s, s + n) for s, n in zip(start, block.shape))] = block
+
+    Bands(data, plane_ndim, in_flight=in_flight).into(put)
+    np.testing.assert_array_equal(out, array)
+    assert set(counts.values()) == {1}
+
+
+@given(chunked_arrays(), st.sampled_from([1, 3]))
+@settings(max_examples=30, deadline=None)
+def test_bands_cover_the_image(case, in_flight):
     array, chunks, plane_ndim = case
     data, counts = counted(array, chunks)
     out = np.zeros_like(array).reshape(-1, *array.shape[array.ndim - plane_ndim :])
-    with dask.config.set(scheduler="synchronous"):
-        for plane, row, pixels in Bands(data, plane_ndim):
-            out[plane, row : row + len(pixels)] = pixels
+    for plane, row, pixels in Bands(data, plane_ndim, in_flight=in_flight):
+        out[plane, row : row + len(pixels)] = pixels
     np.testing.assert_array_equal(out.reshape(array.shape), array)
     assert set(counts.values()) == {1}
 
 
-def test_progress_counts_bands_and_ends_at_the_total():
+def test_progress_counts_regions_and_ends_at_the_total():
     seen = []
     data = da.zeros((2, 10, 8), chunks=(1, 4, 8), dtype="u1")
     for _ in Bands(data, 2, lambda done, total: seen.append((done, total))):
@@ -97,22 +111,20 @@ def test_numpy_arrays_come_in_bands_too(monkeypatch):
 def test_memory_is_one_row_of_chunks_and_some_rows(tmp_path):
     band = 100 * 2000 * 2
     data = da.zeros((1, 8000, 2000), chunks=(1, 100, 500), dtype="u2")
-    with dask.config.set(scheduler="synchronous"):
-        tracemalloc.start()
-        for _ in regroup(Bands(data, 2).in_order(tmp_path), 8000, 256):
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+    tracemalloc.start()
+    for _ in regroup(Bands(data, 2).in_order(tmp_path), 8000, 256):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert peak < 2 * (band + 256 * 2000 * 2) + 2e6
 
 
 def test_chunks_across_planes_do_not_pile_up_in_memory(tmp_path):
     data = da.zeros((20, 1000, 500), chunks=(20, 50, 500), dtype="u2")
-    with dask.config.set(scheduler="synchronous"):
-        tracemalloc.start()
-        number = sum(len(p) for p in regroup(Bands(data, 2).in_order(tmp_path), 1000, 256))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+    tracemalloc.start()
+    number = sum(len(p) for p in regroup(Bands(data, 2).in_order(tmp_path), 1000, 256))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert number == 20_000
     assert peak < data.nbytes / 2
     assert not list(tmp_path.iterdir())
@@ -126,4 +138,4 @@ def test_a_failure_is_remembered_as_the_computation_s():
     bands = Bands(data, 2)
     with pytest.raises(OSError, match="the source is gone") as caught:
         list(bands)
-    assert bands.failure is caught.value
+    assert bands.failures == [caught.value]

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import dask
-
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done
@@ -34,7 +32,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 BY_ANOTHER = "done by another run"
 
-# Called with the job and how many of its bands are written, out of how many.
+# Called with the job and how many of its tiles are done, out of how many.
 OnProgress = Callable[[Job, int, int], None]
 
 
@@ -216,16 +214,16 @@ def _upscale_file(
         max_memory=settings.max_memory,
     )
     try:
-        with dask.config.set(scheduler=settings.scheduler, num_workers=settings.workers):
-            losses = write_image(
-                upscaled,
-                job.target,
-                format=settings.format,
-                compression=settings.compression,
-                provenance={**upscaled.metadata["provenance"], **record},
-                overwrite=settings.if_exists == "overwrite",
-                on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
-            )
+        losses = write_image(
+            upscaled,
+            job.target,
+            format=settings.format,
+            compression=settings.compression,
+            provenance={**upscaled.metadata["provenance"], **record},
+            overwrite=settings.if_exists == "overwrite",
+            workers=settings.workers,
+            on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
+        )
     except OutputExistsError:  # it was not there before
         if not is_done(job.target, record):
             raise

@@ -71,7 +71,6 @@ class Settings:
     labels: bool = False
     max_memory: int | None = None
     workers: int = 2
-    scheduler: str = "threads"
 
     def __post_init__(self) -> None:
         check_mode(self.normalize)

@@ -156,9 +156,6 @@ def command(
     workers: Annotated[
         int, typer.Option(min=1, help="Tiles at work at once.", rich_help_panel=COMPUTING)
     ] = 2,
-    scheduler: Annotated[
-        str, typer.Option(help="dask's: threads or synchronous.", rich_help_panel=COMPUTING)
-    ] = "threads",
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, rich_help_panel=MESSAGES)
     ] = 0,
@@ -185,7 +182,6 @@ def command(
     )
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
-    options.check_choice("--scheduler", scheduler, ("threads", "synchronous"))
     factor = options.parse_scale(scale) if scale else None
     empty = options.parse_nodata(nodata)
     range_ = options.parse_normalize(normalize)
@@ -228,7 +224,6 @@ def command(
         labels=labels,
         max_memory=budget,
         workers=workers,
-        scheduler=scheduler,
     )
     with BatchProgress(len(jobs), quiet=quiet) as progress:
         results: list[Result] = []

@@ -1,11 +1,13 @@
-"""An image as a stream of bands of rows, each dask chunk computed exactly once."""
+"""An image as regions in any order, or as a stream of bands of rows; each is computed once."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass
-from itertools import product
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import dask.array as da
@@ -13,15 +15,13 @@ import numpy as np
 
 from napari_vdsr.chunks import Chunks, ranges
 from napari_vdsr.io.lazy import CHUNK_BYTES
+from napari_vdsr.regions import Part, Region, in_order, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from napari_vdsr.image import Array
-
-    # Computes the band at a number and a place along each axis before the columns.
-    Compute = Callable[[tuple[int, ...], tuple[slice, ...]], np.ndarray]
 
 
 class Band(NamedTuple):
@@ -43,8 +43,10 @@ class Bands:
     plane_ndim : int
         2, or 3 with colour samples.
     on_progress : callable or None
-        Called with (computed, total) after each band of chunks.
-    failure : BaseException or None
+        Called with (done, total) after each region.
+    in_flight : int
+        Regions computed at the same time.
+    failures : list of BaseException
         What computing the pixels or `on_progress` raised, to be told from the
         errors of whoever writes the bands.
     """
@@ -52,7 +54,9 @@ class Bands:
     data: Array
     plane_ndim: int
     on_progress: Callable[[int, int], None] | None = None
-    failure: BaseException | None = None
+    in_flight: int = 1
+    failures: list[BaseException] = field(default_factory=list)
+    _done: int = 0
 
     @property
     def lead_shape(self) -> tuple[int, ...]:
@@ -62,21 +66,45 @@ class Bands:
     def plane_shape(self) -> tuple[int, ...]:
         return tuple(self.data.shape[-self.plane_ndim :])
 
+    @cached_property
+    def spans(self) -> list[list[slice]]:
+        """Places of the regions along each axis: dask's chunks, or bands of rows."""
+        if isinstance(self.data, da.Array):
+            return [ranges(sizes) for sizes in self.data.chunks]
+        rows, *rest = self.plane_shape
+        row_bytes = math.prod(rest) * self.data.dtype.itemsize
+        step = max(1, CHUNK_BYTES // row_bytes)
+        sizes = [min(step, rows - start) for start in range(0, rows, step)]
+        return [ranges(sizes) for sizes in ([1] * n for n in self.lead_shape)] + [
+            ranges(sizes),
+            *([slice(0, n)] for n in rest),
+        ]
+
+    def into(self, write: Callable[[tuple[int, ...], np.ndarray], None]) -> None:
+        """Compute all regions and have each written, in any order.
+
+        Parameters
+        ----------
+        write : callable
+            Called with the index of a region's first pixel and its pixels, from several
+            threads at the same time.
+        """
+        run(self._regions(), write, in_flight=self.in_flight, on_done=self._report)
+
     def __iter__(self) -> Iterator[Band]:
-        """Yield all bands, in the order in which the chunks are computed."""
-        rows, lead = self._spans()
-        total = len(rows) * math.prod(len(spans) for spans in lead)
-        compute = self._chunk_rows(self.data) if isinstance(self.data, da.Array) else self._slice
-        for done, numbered in enumerate(product(*map(enumerate, [*lead, rows]))):
-            number = tuple(at for at, _ in numbered)
-            *place, span = (spans for _, spans in numbered)
-            block = self._computed(compute, number, (*place, span))
-            for index in np.ndindex(block.shape[: len(place)]):
-                at = tuple(i + s.start for i, s in zip(index, place, strict=True))
+        """Yield all bands, in the C order of the regions."""
+        lead = len(self.lead_shape)
+        across = [len(spans) for spans in self.spans[lead + 1 :]]
+        parts = self._counted(in_order(self._regions(), in_flight=self.in_flight))
+        while row := list(islice(parts, math.prod(across))):
+            first = row[0].start
+            block = _joined([part.pixels for part in row], across)
+            row.clear()  # of which nothing else need be in memory while the band is
+            for index in np.ndindex(block.shape[:lead]):
+                at = tuple(i + f for i, f in zip(index, first, strict=False))
                 plane = int(np.ravel_multi_index(at, self.lead_shape)) if at else 0
-                yield Band(plane, span.start, block[index])
+                yield Band(plane, first[lead], block[index])
             del block
-            self._report(done + 1, total)
 
     def in_order(self, scratch: Path) -> Iterator[Band]:
         """Yield all bands plane by plane, rows ascending.
@@ -87,7 +115,7 @@ class Bands:
             Folder for an unnamed temporary file. It is used only if chunks span several
             planes, and keeps memory bounded then.
         """
-        _, lead = self._spans()
+        lead = self.spans[: len(self.lead_shape)]
         if all(span.stop - span.start == 1 for spans in lead for span in spans):
             yield from self
         else:
@@ -109,53 +137,46 @@ class Bands:
                     file.readinto(pixels.data)
                     yield Band(plane, start, pixels)
 
-    def _spans(self) -> tuple[list[slice], list[list[slice]]]:
-        """Return the row ranges, and the ranges along each leading axis, of chunks."""
-        chunks = getattr(self.data, "chunks", None)
-        rows = self.plane_shape[0]
-        if chunks is None:
-            row_bytes = math.prod(self.plane_shape[1:]) * self.data.dtype.itemsize
-            step = max(1, CHUNK_BYTES // row_bytes)
-            sizes = [min(step, rows - start) for start in range(0, rows, step)]
-            chunks = [(1,) * n for n in self.lead_shape] + [sizes]
-        spans = [ranges(sizes) for sizes in chunks[: len(self.lead_shape) + 1]]
-        return spans[-1], spans[:-1]
+    def _regions(self) -> Iterator[Region]:
+        chunks = Chunks(self.data) if isinstance(self.data, da.Array) else None
 
-    def _slice(self, number: tuple[int, ...], place: tuple[slice, ...]) -> np.ndarray:
-        return np.asarray(self.data[place])
+        def compute(number: tuple[int, ...], place: tuple[slice, ...]) -> np.ndarray:
+            with self._noting():
+                return np.asarray(self.data[place]) if chunks is None else chunks.compute(number)
 
-    def _chunk_rows(self, data: da.Array) -> Compute:
-        """Return a function that computes a row of chunks, given its number along each axis."""
-        chunks = Chunks(data)
-        across = data.numblocks[len(self.lead_shape) + 1 :]
+        for numbered in product(*map(enumerate, self.spans)):
+            number, place = (tuple(each) for each in zip(*numbered, strict=True))
+            start = tuple(span.start for span in place)
+            yield Region(start, partial(compute, number, place))
 
-        def compute(number: tuple[int, ...], _: tuple[slice, ...]) -> np.ndarray:
-            row = chunks.compute([(*number, *rest) for rest in np.ndindex(*across)])
-            for axis, count in zip((-1, -2), reversed(across)):
-                starts = range(0, len(row), count)
-                row = [np.concatenate(row[i : i + count], axis) for i in starts]
-            (band,) = row
-            return np.asarray(band)
+    def _counted(self, parts: Iterator[Part]) -> Iterator[Part]:
+        for part in parts:
+            self._report()
+            yield part
 
-        return compute
+    def _report(self) -> None:
+        self._done += 1
+        if self.on_progress is not None:
+            with self._noting():
+                self.on_progress(self._done, math.prod(map(len, self.spans)))
 
-    def _computed(
-        self, compute: Compute, number: tuple[int, ...], place: tuple[slice, ...]
-    ) -> np.ndarray:
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Remember what is raised within the block."""
         try:
-            return compute(number, place)
+            yield
         except BaseException as error:
-            self.failure = error
+            self.failures.append(error)
             raise
 
-    def _report(self, done: int, total: int) -> None:
-        if self.on_progress is None:
-            return
-        try:
-            self.on_progress(done, total)
-        except BaseException as error:
-            self.failure = error
-            raise
+
+def _joined(blocks: list[np.ndarray], across: Sequence[int]) -> np.ndarray:
+    """Join blocks side by side, so many along each of the last axes."""
+    for axis, count in zip((-1, -2), reversed(across), strict=False):
+        firsts = range(0, len(blocks), count)
+        blocks = [np.concatenate(blocks[i : i + count], axis) for i in firsts]
+    (block,) = blocks
+    return block
 
 
 def regroup(bands: Iterator[Band], plane_rows: int, height: int) -> Iterator[np.ndarray]:

@@ -18,7 +18,7 @@ from napari_vdsr.io.axes import name_axes, override_axes, plane_last
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pages import Stamp
-from napari_vdsr.io.recent import RecentArrays
+from napari_vdsr.kept import KeptArrays
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -63,7 +63,7 @@ class Netpbm:
     stored: np.dtype[Any]
     greatest: int = 0
     white: int = 0
-    recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
+    kept: KeptArrays = field(default_factory=KeptArrays, repr=False, compare=False)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -85,7 +85,7 @@ class Netpbm:
     def __getitem__(self, key: Any) -> np.ndarray:
         window, rest = split_index(key, self.shape)
         with reading(self.stamp.name):
-            pixels = self.recent.get(0, self._decode)
+            pixels = self.kept.get(0, self._decode)
             return np.array(pixels[tuple(window)][rest])
 
     def __dask_tokenize__(self) -> object:

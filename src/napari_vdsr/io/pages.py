@@ -14,7 +14,7 @@ from tifffile import TiffFile, TiffPage
 
 from napari_vdsr.io.failure import damaged, failure
 from napari_vdsr.io.quiet import caught
-from napari_vdsr.io.recent import RecentArrays
+from napari_vdsr.kept import KeptArrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ class Pages:
         Of the pixels, in native byte order.
     fill : float
         What a page that is not there is filled with.
-    recent : RecentArrays
+    kept : KeptArrays
         Segments decoded last.
     """
 
@@ -107,7 +107,7 @@ class Pages:
     raw: str
     dtype: np.dtype[Any]
     fill: float = 0
-    recent: RecentArrays = field(default_factory=RecentArrays, repr=False)
+    kept: KeptArrays = field(default_factory=KeptArrays, repr=False)
 
     def read(self, page: int, window: Window) -> np.ndarray:
         """Return the pixels of one page within a window.
@@ -173,7 +173,7 @@ class Pages:
 
         out = np.empty(_extent(window), self.dtype)
         for segment, position in self._segments_in(window):
-            pixels = self.recent.get((page, segment), partial(decode, segment))
+            pixels = self.kept.get((page, segment), partial(decode, segment))
             _paste(out, window, pixels, position)
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,11 +14,13 @@ from napari_vdsr.normalize import to_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from napari_vdsr.image import Image
 
 # Levels stop where a plane fits onto any screen.
 SMALLEST = 512
+_NO_LOCK = nullcontext()
 
 
 class Level(Protocol):
@@ -54,6 +57,7 @@ def fill(
     start: Sequence[int],
     block: np.ndarray,
     shrink: Callable[[np.ndarray, str], np.ndarray] | None = None,
+    lock: AbstractContextManager[Any] = _NO_LOCK,
 ) -> None:
     """Write a block into all levels of a pyramid.
 
@@ -70,12 +74,15 @@ def fill(
         Pixels, which reach the end of the image where their number is odd.
     shrink : callable, optional
         Used instead of `halve`; see `shrinking`.
+    lock : context manager, optional
+        Held while smaller levels are written, whose chunks several blocks share.
     """
     for number, level in enumerate(levels):
         if number:
             start = [s // 2 if a in "YX" else s for s, a in zip(start, axes)]
             block = (shrink or halve)(block, axes)
-        level[tuple(slice(s, s + n) for s, n in zip(start, block.shape))] = block
+        with lock if number else _NO_LOCK:
+            level[tuple(slice(s, s + n) for s, n in zip(start, block.shape))] = block
 
 
 def shrinking(image: Image) -> Callable[[np.ndarray, str], np.ndarray]:

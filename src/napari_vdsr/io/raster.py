@@ -22,7 +22,7 @@ from napari_vdsr.io.pages import Stamp
 from napari_vdsr.io.picture_facts import picture_facts
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.quiet import caught
-from napari_vdsr.io.recent import RecentArrays
+from napari_vdsr.kept import KeptArrays
 from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Picture:
         The grey that a PNG declares to be transparent; `shape` then has four samples.
     step : int
         By how much values differ in the form that a decoder gives, if more than 1.
-    recent : RecentArrays
+    kept : KeptArrays
         Frames decoded last.
     """
 
@@ -88,7 +88,7 @@ class Picture:
     first: int = 0
     clear: int | None = None
     step: int = 1
-    recent: RecentArrays = field(default_factory=RecentArrays, repr=False, compare=False)
+    kept: KeptArrays = field(default_factory=KeptArrays, repr=False, compare=False)
 
     @property
     def ndim(self) -> int:
@@ -110,7 +110,7 @@ class Picture:
         )  # fmt: skip
 
     def _frame(self, index: int) -> np.ndarray:
-        return self.recent.get(index, partial(self._decode, index))
+        return self.kept.get(index, partial(self._decode, index))
 
     def _decode(self, frame: int) -> np.ndarray:
         if self.mode == PNG16:

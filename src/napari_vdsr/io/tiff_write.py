@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ from napari_vdsr.nodata import written
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from napari_vdsr.image import Image
     from napari_vdsr.io.bands import Bands
@@ -97,7 +99,8 @@ def write_tiff(path: Path, bands: Bands, form: TiffForm) -> None:
             returnoffset=True,
             **form.tags,
         )
-    _fill(path, bands, offset, order)
+    with open(path, "r+b") as file:
+        bands.into(_Space(file, bands, offset, order).write)
 
 
 @contextlib.contextmanager
@@ -136,15 +139,28 @@ def _tiles(bands: Iterator[Any], rows: int, columns: int) -> Iterator[np.ndarray
             yield pixels[:, start : start + TILE]
 
 
-def _fill(path: Path, bands: Bands, offset: int, order: Literal["<", ">"]) -> None:
-    """Write bands into the space that was left for them, in any order."""
-    rows = bands.plane_shape[0]
-    dtype = bands.data.dtype.newbyteorder(order)
-    row_bytes = math.prod(bands.plane_shape[1:]) * dtype.itemsize
-    with open(path, "r+b") as file:
-        for band in bands:
-            file.seek(offset + (band.plane * rows + band.row) * row_bytes)
-            file.write(np.ascontiguousarray(band.pixels, dtype).data)
+class _Space:
+    """The pixels of an uncompressed TIFF file, to be written from any thread in any order."""
+
+    def __init__(self, file: BinaryIO, bands: Bands, offset: int, order: Literal["<", ">"]) -> None:
+        self._file, self._offset = file, offset
+        self._dtype = bands.data.dtype.newbyteorder(order)
+        self._shape = bands.data.shape
+        self._lock = threading.Lock()
+
+    def write(self, start: tuple[int, ...], block: np.ndarray) -> None:
+        block = np.ascontiguousarray(block, self._dtype)
+        outer = block.ndim - 1
+        # What lies in one piece in the file: along the last axis that is not whole, too.
+        while outer and block.shape[outer] == self._shape[outer]:
+            outer -= 1
+        with self._lock:
+            for index in np.ndindex(block.shape[:outer]):
+                at = (*index, *(0 for _ in block.shape[outer:]))
+                first = [i + s for i, s in zip(at, start, strict=True)]
+                place = int(np.ravel_multi_index(first, self._shape))
+                self._file.seek(self._offset + place * self._dtype.itemsize)
+                self._file.write(block[index].data)
 
 
 def common_tags(image: Image, software: str) -> dict[str, Any]:

@@ -49,14 +49,17 @@ def write_image(
     compression: Compression | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, ...]:
     """Write an image while it is computed; the file appears whole or not at all.
 
-    Planes are written one after the other, in bands of dask chunks, each chunk computed
-    exactly once. At most one row of chunks, and 255 rows besides, are in memory. (A PNG
-    is in memory whole. Compressed or tiled output of chunks that span several planes
-    goes through a temporary file in the same folder.) Pixels and dtype are never changed.
+    Each dask chunk is computed exactly once, `workers` of them at a time, and in any order
+    where the format allows it. Compressed or tiled TIFF wants rows one after the other: a
+    row of chunks, 255 rows besides and as many chunks as there are workers may be in memory
+    then. (A PNG is in memory whole. Compressed or tiled output of chunks that span several
+    planes goes through a temporary file in the same folder.) Pixels and dtype are never
+    changed.
 
     Parameters
     ----------
@@ -76,8 +79,10 @@ def write_image(
         the Software tag, too.
     overwrite : bool
         Whether an existing file is replaced.
+    workers : int
+        Chunks of a lazy image that are computed at the same time, in threads.
     on_progress : callable, optional
-        Called with (bands done, bands in all). What it raises stops the writing, removes
+        Called with (chunks done, chunks in all). What it raises stops the writing, removes
         what was written, and comes out of this function.
 
     Returns
@@ -112,7 +117,7 @@ def write_image(
     ready = arranged(target, image, kind)
     provenance = plain_values(provenance)
     software = software_tag(provenance)
-    bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress)
+    bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress, workers)
     write: Callable[[Path], None]
     if kind == "png":
         chunks = png_chunks(ready, provenance, software)
@@ -132,7 +137,7 @@ def write_image(
         try:
             write(temporary)
         except OSError as error:
-            if error is bands.failure:
+            if any(error is failure for failure in bands.failures):
                 raise
             raise unwritable(target, error) from error
     return (

@@ -6,7 +6,8 @@ Written as https://ngff.openmicroscopy.org/0.5/ says; ``omero`` holds the displa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,9 +52,13 @@ class ZarrLevels:
     axes: str
     order: tuple[int, ...]
     shrink: Callable[[np.ndarray, str], np.ndarray] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, start: tuple[int, ...], block: np.ndarray) -> None:
         """Write a block of the image, in the image's own order of axes, into all levels.
+
+        Blocks may come from several threads at the same time. Each fills whole chunks of
+        the whole image; those of smaller levels are shared, and filled in turns.
 
         Parameters
         ----------
@@ -63,23 +68,29 @@ class ZarrLevels:
             Pixels; 512 times a whole number of rows and columns, but for the last ones.
         """
         first = [start[i] for i in self.order]
-        fill(self.arrays, self.axes, first, block.transpose(self.order), self.shrink)
+        fill(self.arrays, self.axes, first, block.transpose(self.order), self.shrink, self._lock)
 
 
 def write_zarr(
     folder: Path, image: Image, bands: Bands, provenance: Mapping[str, Any] | None, software: str
 ) -> None:
-    """Write an image as its bands are computed; see `create_zarr`."""
+    """Write an image as its regions are computed; see `create_zarr`."""
     levels = create_zarr(folder, image, provenance, software)
+    plane = bands.spans[len(bands.lead_shape) :]
+    if all(span.start % CHUNK == 0 for spans in plane[:2] for span in spans) and all(
+        len(spans) == 1 for spans in plane[2:]
+    ):
+        bands.into(levels.put)
+        return
     rows = bands.plane_shape[0]
-    plane = row = 0
+    number = row = 0
     for pixels in regroup(bands.in_order(folder.parent), rows, CHUNK):
-        at = np.unravel_index(plane, bands.lead_shape) if bands.lead_shape else ()
+        at = np.unravel_index(number, bands.lead_shape) if bands.lead_shape else ()
         start = (*map(int, at), row, 0, *(0 for _ in bands.plane_shape[2:]))
         levels.put(start, pixels.reshape((1,) * len(at) + pixels.shape))
         row += len(pixels)
         if row == rows:
-            plane, row = plane + 1, 0
+            number, row = number + 1, 0
 
 
 def create_zarr(

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,7 @@ import dask
 import dask.array as da
 import numpy as np
 
+from napari_vdsr import regions
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.image import Image
 from napari_vdsr.normalize import (
@@ -40,6 +42,7 @@ from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.steps import Counted, Counter
 from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.regions import Region
 from napari_vdsr.resize import apply_windows, axis_window
 
 # Rows of the source of which the consistency is found at a time.
@@ -313,8 +316,8 @@ def run(request: Request, report: Report) -> Finished:
         report(Opened(storage.levels, result.metadata["provenance"]), wait=True)
         work.pace = Pace(work.halo, storage.unit, request.speed)
         filling = Filling(work, storage, report)
-        for lead in _groups(request, work.pace):
-            filling.fill(lead)
+        # One at a time: the network takes the whole machine, and Cancel waits for one only.
+        regions.run(filling.regions(), filling.write, in_flight=1, on_done=filling.count)
         limits = {RESIDUAL: _limits(filling.residuals)} if request.residual else {}
         if request.consistency:
             found = _fill_consistency(work.image, request, storage, report)
@@ -345,12 +348,17 @@ class Filling:
         self._planes = math.prod(n for a, n in sizes.items() if a not in "YXS")
         self._pixels = self._planes * self._rows * self._columns
         self._tiles = self._total = 0
+        self._began, self._area = 0.0, (0, 0)  # of the tile at work
         self.done_pixels = 0
         self.seconds = 0.0
         self.residuals = np.zeros(2)
 
-    def fill(self, lead: tuple[slice, ...]) -> None:
-        """Fill some planes."""
+    def regions(self) -> Iterator[Region]:
+        """All tiles, each as large as the time that those before took allows."""
+        for lead in _groups(self._work.request, self._work.pace):
+            yield from self._plane_tiles(lead)
+
+    def _plane_tiles(self, lead: tuple[slice, ...]) -> Iterator[Region]:
         together = math.prod(place.stop - place.start for place in lead)
         self._planes -= together
         row = 0
@@ -367,10 +375,12 @@ class Filling:
             for column in range(0, self._columns, sides * side):
                 last = min(column + sides * side, self._columns)
                 window = slice(row, row + height), slice(column, last)
-                self._fill_window(lead, window, side)
+                yield from self._window_tiles(lead, window, side)
             row += height
 
-    def _fill_window(self, lead: tuple[slice, ...], window: tuple[slice, slice], side: int) -> None:
+    def _window_tiles(
+        self, lead: tuple[slice, ...], window: tuple[slice, slice], side: int
+    ) -> Iterator[Region]:
         self._tell()
         source = self._work.near(lead, window)
         strip = self._work.upscale(lead, window, side, source)
@@ -383,22 +393,29 @@ class Filling:
         corner = self._corner(lead, window)
         for number in np.ndindex(*strip.data.numblocks):
             self._report.check()
-            started = time.perf_counter()
+            self._began = time.perf_counter()
             start = [c + s[i].start for c, s, i in zip(corner, tiles[RESULT].spans, number)]
-            (pixels,) = tiles[RESULT].compute([number], scheduler="synchronous")
-            self._storage.put(RESULT, start, pixels)
-            if RESIDUAL in tiles:
-                (bicubic,) = tiles[RESIDUAL].compute([number], scheduler="synchronous")
-                change = pixels.astype(np.float64) - bicubic
-                found = self._storage.put_difference(RESIDUAL, start, change)
-                self.residuals = np.maximum(self.residuals, found)
-            seconds = time.perf_counter() - started
-            size = dict(zip(strip.axes, pixels.shape))
-            self._work.pace.learn(size["Y"], size["X"], seconds)
-            self.seconds += seconds
-            self.done_pixels += size["Y"] * size["X"]
-            self._tiles += 1
-            self._tell()
+            yield Region(tuple(start), partial(_computed, tiles, number))
+
+    def write(self, start: tuple[int, ...], tile: dict[str, np.ndarray]) -> None:
+        """Put a tile into all layers."""
+        pixels = tile[RESULT]
+        self._storage.put(RESULT, start, pixels)
+        if RESIDUAL in tile:
+            change = pixels.astype(np.float64) - tile[RESIDUAL]
+            found = self._storage.put_difference(RESIDUAL, start, change)
+            self.residuals = np.maximum(self.residuals, found)
+        size = dict(zip(self._work.image.axes, pixels.shape))
+        self._area = size["Y"], size["X"]
+
+    def count(self) -> None:
+        """One more tile is done."""
+        seconds = time.perf_counter() - self._began
+        self._work.pace.learn(*self._area, seconds)
+        self.seconds += seconds
+        self.done_pixels += math.prod(self._area)
+        self._tiles += 1
+        self._tell()
 
     def _corner(self, lead: tuple[slice, ...], window: tuple[slice, slice]) -> list[int]:
         places, inside = iter(lead), {"Y": window[0], "X": window[1]}
@@ -411,6 +428,10 @@ class Filling:
         """Say which tile is next."""
         seconds = self._work.pace.seconds(self._pixels - self.done_pixels)
         self._report(Filled(step="Tile", done=self._tiles, total=self._total, left=seconds))
+
+
+def _computed(tiles: dict[str, Chunks], number: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {kind: chunks.compute(number) for kind, chunks in tiles.items()}
 
 
 def _sketch(work: Work, storage: Storage, report: Report) -> None:

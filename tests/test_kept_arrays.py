@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_vdsr.io import read_image, recent
-from napari_vdsr.io.recent import RecentArrays
+from napari_vdsr import kept
+from napari_vdsr.io import read_image
+from napari_vdsr.kept import KeptArrays
 
 
 def test_what_was_made_is_made_once_while_it_fits(monkeypatch):
-    monkeypatch.setattr(recent, "RECENT_BYTES", 250)
-    monkeypatch.setattr(recent, "OVERHEAD", 0)
-    memory, made = RecentArrays(), []
+    monkeypatch.setattr(kept, "KEPT_BYTES", 250)
+    monkeypatch.setattr(kept, "OVERHEAD", 0)
+    memory, made = KeptArrays(), []
 
     def make(key, size=100):
         made.append(key)
@@ -32,14 +33,14 @@ def test_what_was_made_is_made_once_while_it_fits(monkeypatch):
 
 @pytest.mark.timeout(30)
 def test_many_small_arrays_take_neither_time_nor_memory():
-    memory = RecentArrays()
+    memory = KeptArrays()
     for number in range(100_000):
         memory.get(number, lambda: np.zeros(50, "u1"))
     assert len(memory._items) < 40_000
 
 
 def test_threads_wait_for_the_one_that_makes_it():
-    memory, made, start = RecentArrays(), [], threading.Barrier(4)
+    memory, made, start = KeptArrays(), [], threading.Barrier(4)
 
     def make():
         made.append(1)
@@ -58,7 +59,7 @@ def test_threads_wait_for_the_one_that_makes_it():
 
 
 def test_a_failure_is_not_remembered():
-    memory = RecentArrays()
+    memory = KeptArrays()
 
     def fail():
         raise OSError("gone")
@@ -70,7 +71,7 @@ def test_a_failure_is_not_remembered():
 
 
 def test_it_does_not_travel_with_the_array():
-    memory = RecentArrays()
+    memory = KeptArrays()
     memory.get("a", lambda: np.zeros(10**6))
     assert len(pickle.dumps(memory)) < 1000
 

@@ -1,4 +1,4 @@
-"""The last few decoded arrays, for readers that come back for the next rows."""
+"""The last few arrays that were made, for whoever comes back for the same."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-RECENT_BYTES = 2**26
+KEPT_BYTES = 2**26
 OVERHEAD = 2**11  # of an array and its entry, which counts where strips are small
 
 
-class RecentArrays:
-    """A bounded memory of decoded arrays; it is never pickled along.
+class KeptArrays:
+    """A bounded memory of arrays that were made; it is never pickled along.
 
     A strip, a tile or a whole PNG can only be decoded as one, but is asked for piece by
     piece. The latest array is kept whatever its size, since decoding it took its memory
@@ -29,8 +29,8 @@ class RecentArrays:
         self._lock = Lock()
         self._size = 0
 
-    def __reduce__(self) -> tuple[type[RecentArrays], tuple[()]]:
-        return RecentArrays, ()
+    def __reduce__(self) -> tuple[type[KeptArrays], tuple[()]]:
+        return KeptArrays, ()
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the array of a key; threads that want the same one wait for one to make it.
@@ -64,16 +64,21 @@ class RecentArrays:
             mine.set_exception(error)
             raise
         mine.set_result(array)
-        self._forget(array.nbytes + OVERHEAD)
+        self._forget(_size(array))
         return array
 
     def _forget(self, added: int) -> None:
         """Drop the oldest arrays that are too much; each is looked at once."""
         with self._lock:
             self._size += added
-            while self._size > RECENT_BYTES:
+            while self._size > KEPT_BYTES:
                 done = (key for key, item in self._items.items() if item.done())
                 oldest, newest = next(done, None), next(reversed(self._items))
                 if oldest is None or oldest == newest:
                     break
-                self._size -= self._items.pop(oldest).result().nbytes + OVERHEAD
+                self._size -= _size(self._items.pop(oldest).result())
+
+
+def _size(array: np.ndarray) -> int:
+    # A lazy array may be made of what is none.
+    return getattr(array, "nbytes", 0) + OVERHEAD
