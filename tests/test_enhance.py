@@ -12,7 +12,21 @@ from torch import nn
 from napari_vdsr.enhance import Reading, change_of, plane_change, tile_axis, within
 from napari_vdsr.errors import ScaleError
 from napari_vdsr.execute import Executor
-from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Bicubic, Network
+from napari_vdsr.networks import (
+    BTSRN,
+    DRRN,
+    EDSR,
+    ESPCN,
+    FSRCNN,
+    MDSR,
+    SRCNN,
+    SRGAN,
+    VDSR,
+    Bicubic,
+    Lite,
+    Network,
+    SRResNet,
+)  # fmt: skip
 from napari_vdsr.resize import resize
 from napari_vdsr.scale import output_length
 
@@ -44,16 +58,30 @@ def network(name):
         "fsrcnn": lambda: FSRCNN(width=8, inner=4, depth=2),
         "espcn": lambda: ESPCN(widths=(8, 6)),
         "residual": Residual,
+        "srcnn": lambda: SRCNN(kernels=(5, 1, 3), widths=(4, 3)),
+        "drrn": lambda: DRRN(blocks=2, units=2, width=3),
+        "btsrn": lambda: BTSRN(low=2, high=2, width=4, inner=3),
+        "srresnet": lambda: SRResNet(depth=2, width=3),
+        "srgan": lambda: SRGAN(depth=1, width=3, factors=[4]),
+        "edsr": lambda: EDSR(depth=2, width=3),
+        "mdsr": lambda: MDSR(depth=2, width=3),
+        "lite": lambda: Lite(depth=4, width=4),
     }[name]()
-    for head in getattr(made, "heads", {}).values():
-        nn.init.normal_(head.weight, std=0.1)
+    for part in made.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.running_mean, -1, 1)
+            nn.init.uniform_(part.running_var, 0.5, 2)
+        elif isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, std=0.1)
+            nn.init.normal_(part.bias, std=0.1)
     return made.eval()
 
 
-NETWORKS = {name: network(name) for name in ("vdsr", "bicubic", "fsrcnn", "espcn", "residual")}
+SOURCE = ["fsrcnn", "espcn", "residual", "btsrn", "srresnet", "srgan", "edsr", "mdsr", "lite"]
+NETWORKS = {name: network(name) for name in ("vdsr", "bicubic", "srcnn", "drrn", *SOURCE)}
 
 
-@pytest.mark.parametrize("name", ["fsrcnn", "espcn", "residual"])
+@pytest.mark.parametrize("name", SOURCE)
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("shape", [(23, 31), (1, 1), (2, 40)])
 def test_a_plane_is_enlarged_by_a_whole_factor_and_shrunk_to_size(name, scale, shape):
@@ -72,7 +100,7 @@ def test_a_plane_is_enlarged_by_a_whole_factor_and_shrunk_to_size(name, scale, s
     np.testing.assert_allclose(base + change, expected, atol=2e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     name=st.sampled_from(sorted(NETWORKS)),
     scale=st.sampled_from(SCALES),

@@ -16,7 +16,7 @@ from torch import nn
 
 from napari_vdsr.errors import DeviceMemoryError
 from napari_vdsr.execute import Executor, executor, stream
-from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Bicubic, Network, Trunk
+from napari_vdsr.networks import DRRN, ESPCN, FSRCNN, VDSR, Bicubic, Network, Trunk
 
 CPU = torch.device("cpu")
 
@@ -229,6 +229,29 @@ def test_blocks_of_a_network_that_reads_the_source(factor):
     with torch.inference_mode():
         expected = FSRCNN.forward(network, torch.from_numpy(x)[:, None], factor)[:, 0].numpy()
     assert_close(Executor(network, CPU, torch.float32).run(x, factor), expected)
+
+
+def test_the_memory_of_what_cannot_stream_is_bounded_on_the_cpu(monkeypatch):
+    monkeypatch.setattr("napari_vdsr.execute.blocks.CPU_BYTES", 3 * 6 * 4 * 2000)
+    monkeypatch.setattr("napari_vdsr.execute.blocks.LEAST_BLOCK", 8)
+    torch.manual_seed(2)
+    network = DRRN(units=2, width=6, last_init=1).eval()
+    seen = []
+    original = DRRN.forward
+
+    def forward(self, x, factor=1):
+        seen.append(x.numel())
+        return original(self, x, factor)
+
+    x = planes(2, 120, 90)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(x)[:, None])[:, 0].numpy()
+    monkeypatch.setattr(DRRN, "forward", forward)
+    executor = Executor(network, CPU, torch.float32)
+    seen.clear()
+    assert_close(executor.run(x), expected)
+    assert max(seen) < 2000
+    assert executor.working_bytes(120, 90) <= 3 * 6 * 4 * 2000
 
 
 def test_the_ensemble_turns_what_reads_the_source():

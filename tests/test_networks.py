@@ -5,8 +5,23 @@ import pytest
 import torch
 from scipy.signal import correlate2d
 
-from napari_vdsr.networks import ESPCN, FSRCNN, NETWORKS, VDSR, Bicubic, Lite, Network
+from napari_vdsr.networks import (
+    BTSRN,
+    DRRN,
+    EDSR,
+    ESPCN,
+    FSRCNN,
+    MDSR,
+    NETWORKS,
+    SRCNN,
+    VDSR,
+    Bicubic,
+    Lite,
+    Network,
+    SRResNet,
+)  # fmt: skip
 from napari_vdsr.networks.receptive import receptive_radius
+from napari_vdsr.networks.srgan import Discriminator
 
 
 @pytest.fixture
@@ -111,6 +126,13 @@ def test_hyperparameters_build_the_same_network(name):
         "fsrcnn": {"factors": [2, 3], "width": 5, "inner": 4, "depth": 2},
         "espcn": {"factors": [3], "widths": [4, 3]},
         "lite": {"factors": [2, 4], "depth": 4, "width": 5, "skips": 2, "last_init": 0.2},
+        "srcnn": {"kernels": [5, 1, 3], "widths": [4, 3]},
+        "drrn": {"blocks": 2, "units": 3, "width": 4, "last_init": 0.2},
+        "btsrn": {"factors": [2, 4], "low": 2, "high": 1, "width": 4, "inner": 3, "channels": 3},
+        "srresnet": {"factors": [3], "depth": 2, "width": 4, "channels": 3},
+        "srgan": {"factors": [4], "depth": 2, "width": 4, "channels": 1},
+        "edsr": {"factors": [2], "depth": 2, "width": 4, "strength": 0.1, "channels": 3},
+        "mdsr": {"factors": [2, 3], "depth": 2, "width": 4, "channels": 3},
     }[name]
     network = NETWORKS[name](**given)
     assert network.hyperparameters == given
@@ -140,6 +162,10 @@ def weights(modules):
     return sum(m.weight.numel() for m in modules if hasattr(m, "weight") and m.weight.ndim == 4)
 
 
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_fsrcnn_is_as_large_as_published(factor):
     """12,464 weights of convolutions for d 56, s 12, m 4, whatever the enlargement."""
@@ -150,6 +176,73 @@ def test_fsrcnn_is_as_large_as_published(factor):
 def test_espcn_is_as_large_as_published(factor, published):
     """The field's tables say 21 K at x2 and 25 K at x4."""
     assert sum(p.numel() for p in ESPCN(factors=[factor]).parameters()) == published
+
+
+def test_srcnn_is_as_large_as_published():
+    """8 K weights of 9-1-5, 57 K of 9-5-5."""
+    assert weights(SRCNN(kernels=(9, 1, 5)).modules()) == 8_032
+    assert weights(SRCNN().modules()) == 57_184
+
+
+@pytest.mark.parametrize(("units", "layers"), [(9, 20), (25, 52)])
+def test_drrn_is_as_large_and_as_deep_as_published(units, layers):
+    """297 K weights, however often they are used."""
+    network = DRRN(units=units)
+    assert weights(network.modules()) == 297_216
+    assert network.radius == layers
+
+
+def test_btsrn_is_as_large_as_published():
+    """The field's tables say 410 K, and 207.7, 176.2 and 165.2 G at x2, x3 and x4 for 720p."""
+    network = BTSRN(channels=3)
+    low, high = weights(network.low.modules()), weights(network.high.modules())
+    assert low + high == 409_600
+    for factor, published in [(2, 207.7), (3, 176.2), (4, 165.2)]:
+        operations = 1280 * 720 * (low / factor**2 + high)
+        assert operations == pytest.approx(published * 1e9, rel=2e-3)
+
+
+@pytest.mark.parametrize(("factor", "published"), [(2, 1_370), (3, 1_555), (4, 1_518)])
+def test_edsr_baseline_is_as_large_as_published(factor, published):
+    assert parameters(EDSR(factors=[factor], channels=3)) == pytest.approx(
+        published * 1e3, rel=4e-4
+    )
+
+
+@pytest.mark.parametrize(("factor", "published"), [(2, 40.7), (3, 43.7), (4, 43.1)])
+def test_edsr_is_as_large_as_published(factor, published):
+    with torch.device("meta"):
+        network = EDSR(factors=[factor], depth=32, width=256, strength=0.1, channels=3)
+    assert parameters(network) == pytest.approx(published * 1e6, abs=0.05e6)
+
+
+def test_mdsr_is_as_large_as_published():
+    with torch.device("meta"):
+        assert parameters(MDSR(channels=3)) == pytest.approx(7.95e6, abs=0.005e6)
+
+
+def test_srresnet_is_as_large_as_published():
+    """1.5 M, and of which layers: 16 blocks of 64 maps, two shuffles by 2, 9 x 9 at the ends."""
+    network = SRResNet(factors=[4], channels=3)
+    assert parameters(network) == pytest.approx(1.5e6, abs=0.05e6)
+    sizes = [m.kernel_size for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sizes == [(9, 9), *[(3, 3)] * 35, (9, 9)]
+
+
+def test_the_discriminator_halves_patches_four_times():
+    network = Discriminator(side=32, channels=3, width=4, dense=8)
+    assert network.features(torch.zeros(2, 3, 32, 32)).shape == (2, 32, 2, 2)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 1)
+    with pytest.raises(ValueError, match="halved four times"):
+        Discriminator(side=40)
+
+
+@pytest.mark.parametrize("name", ["btsrn", "srresnet", "edsr", "mdsr"])
+def test_planes_are_luma_or_colours(name):
+    network = NETWORKS[name](factors=[2, 4], channels=3, width=4).eval()
+    assert network(torch.zeros(1, 3, 5, 7), 4).shape == (1, 3, 20, 28)
+    with pytest.raises(ValueError, match="channels must be 1, for luma, or 3, for RGB, got 2"):
+        NETWORKS[name](channels=2)
 
 
 def test_fsrcnn_enlarges_by_the_deconvolution_of_the_paper():

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What a block may take on the CPU, where memory that is too much would not be refused.
+CPU_BYTES = 2**30
 # Blocks on a device are not halved below this many rows and columns, or four halos.
 LEAST_BLOCK = 64
 
@@ -49,6 +51,9 @@ class Blocks:
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         self.too_many: float = math.inf  # pixels that once did not fit
+        if device.type == "cpu":
+            self.too_many = max(1, CPU_BYTES // self.working_bytes(1, 1))
+        self.found = False  # whether that was seen
         self.warned = False
         self.check: Callable[[], None] | None = None  # see Executor
 
@@ -77,7 +82,7 @@ class Blocks:
     def working_bytes(self, height: int, width: int) -> int:
         convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
         channels = max((max(c.in_channels, c.out_channels) for c in convolutions), default=1)
-        return 3 * channels * height * width * self.precision.itemsize
+        return 3 * channels * int(min(height * width, self.too_many)) * self.precision.itemsize
 
     def _run_halves(self, planes: Tensor) -> Tensor:
         """Compute half of the images at a time, or of a single image's longer side."""
@@ -97,7 +102,8 @@ class Blocks:
         return torch.cat(cores, dim=axis)
 
     def _shrink(self, planes: Tensor) -> None:
-        if self.too_many == math.inf:
+        if not self.found:
+            self.found = True
             size = " x ".join(map(str, planes.shape))
             logger.warning("%s is out of memory with %s pixels: halving.", self.device, size)
         self.too_many = planes.numel()

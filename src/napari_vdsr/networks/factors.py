@@ -1,4 +1,4 @@
-"""The whole enlargements of networks that read the source."""
+"""What networks enlarge by, and on how many planes: checked."""
 
 from __future__ import annotations
 
@@ -24,3 +24,22 @@ def checked_factors(factors: Sequence[int]) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"factors must be different, got {list(found)}.")
     return tuple(sorted(found))
+
+
+def steps(factor: int) -> tuple[int, ...]:
+    """Enlargements one after another that make one: by 2 where it is a power of 2."""
+    doublings = factor.bit_length() - 1
+    return (2,) * doublings if factor == 2**doublings else (factor,)
+
+
+def checked_channels(channels: int) -> int:
+    """Return the number of planes that a network works on.
+
+    Raises
+    ------
+    ValueError
+        Unless it is 1, for luma, or 3, for RGB.
+    """
+    if type(channels) is not int or channels not in (1, 3):
+        raise ValueError(f"channels must be 1, for luma, or 3, for RGB, got {channels}.")
+    return channels

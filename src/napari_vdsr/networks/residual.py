@@ -1,0 +1,84 @@
+"""Parts of the residual networks that work on the source: blocks, and what enlarges."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from napari_vdsr.networks.base import he_convolution
+from napari_vdsr.networks.factors import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Of DIV2K's images, red, green and blue: EDSR and MDSR take it off first.
+MEAN = (0.4488, 0.4371, 0.4040)
+# Of sums of many blocks: He's larger weights would double their size with each.
+convolution = partial(he_convolution, initialise=partial(nn.init.kaiming_uniform_, a=5**0.5))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with an activation between, added to their input.
+
+    Parameters
+    ----------
+    width : int
+        Feature maps.
+    size : int
+        Of the kernels.
+    strength : float
+        Factor on what is added.
+    activation : callable
+        Makes the layer between.
+    normalised : bool
+        Whether each convolution is followed by batch normalisation.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        size: int = 3,
+        *,
+        strength: float = 1.0,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        normalised: bool = False,
+    ) -> None:
+        super().__init__()
+        self.strength = strength
+        self.layers = nn.Sequential()
+        for number in range(2):
+            self.layers.append(convolution(width, width, size))
+            if normalised:
+                self.layers.append(normalisation(width))
+            if number == 0:
+                self.layers.append(activation())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.strength * self.layers(x)
+
+
+def normalisation(width: int) -> nn.BatchNorm2d:
+    """Batch normalisation that does not count its batches: a model file holds no integers."""
+    layer = nn.BatchNorm2d(width)
+    layer.num_batches_tracked = None
+    return layer
+
+
+def upsampler(
+    width: int, factor: int, activation: Callable[[], nn.Module] | None = None
+) -> nn.Sequential:
+    """Convolutions whose maps are shuffled into pixels: twice by 2, or once by the factor."""
+    layers = nn.Sequential()
+    for step in steps(factor):
+        layers.extend([convolution(width, width * step**2, 3), nn.PixelShuffle(step)])
+        if activation is not None:
+            layers.append(activation())
+    return layers
+
+
+def mean_like(x: Tensor) -> Tensor:
+    """The mean of natural images, (1, channels, 1, 1), for as many channels."""
+    mean = MEAN if x.shape[1] == len(MEAN) else (sum(MEAN) / len(MEAN),)
+    return x.new_tensor(mean).reshape(1, -1, 1, 1)
