@@ -260,6 +260,33 @@ def test_a_stack_whose_chain_of_pages_is_cut_is_not_a_shorter_one(tmp_path, comp
     assert "cut short: 4 pages are there" in "; ".join(image.notes)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "cut"])
+def test_compressed_pages_that_are_missing_are_named(tmp_path, ends):
+    data, path = pixels((2, 3, 20, 30)), tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, data, photometric="minisblack", metadata={"axes": "CZYX"}, compression="zlib"
+    )
+    with tifffile.TiffFile(path) as tif:
+        held, last = tif.pages[3], tif.pages[4]
+        pointer = held.offset + 2 + 12 * len(held.tags)
+        offset = last.offset
+    if ends:  # as where a program was stopped
+        with path.open("r+b") as file:
+            file.seek(pointer)
+            file.write(bytes(4))
+    else:
+        path.write_bytes(path.read_bytes()[: offset + 10])
+    with pytest.raises(ImageFileError, match="2 of 6 planes are missing: C1 Z1 to C1 Z2"):
+        read_image(path)
+    image = read_image(path, partial=True)
+    assert image.axes == "CZYX"
+    np.testing.assert_array_equal(np.asarray(image.data), data[:1])
+    assert not any("tags" in note for note in image.notes)
+    # What is missing is said in the user's letters.
+    image = read_image(path, partial=True, axes="TZYX")
+    assert "missing: T1 Z1 to T1 Z2; T0 was read" in "; ".join(image.notes)
+
+
 def test_pages_whose_pixels_are_cut_are_named(tmp_path):
     data = pixels((6, 40, 50))
     path = tmp_path / "a.tif"

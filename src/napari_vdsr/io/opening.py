@@ -166,6 +166,8 @@ def _finished(result: Opened, notes: list[str], log: list[str]) -> Opened:
     known = ["Missing data are zeroed", "MMStack series is missing"]
     if result.series.kind == "imagej":
         known.append("ImageJ series metadata invalid")
+    if result.series.kind == "shaped" and len(result.series) > len(result.tif.pages) > 1:
+        known.append("shaped series failed to reshape")
     log = [line for line in log if not any(words in line for words in known)]
     result.notes = [*filter(None, (told_of, *result.notes, told(log)))]
     return result
@@ -383,6 +385,7 @@ def _open_pages(
         if pages and pages[0].kind == "mmstack":
             pages = by_position(tif, pages[0])
         pages = _short_imagej(path, tif, pages, partial)
+        pages = _short_shaped(path, tif, pages, chain, partial)
         notes = _check_kind(path, tif, pages, chain, partial, named)
         pages = [one for one in pages if one.shape and 0 not in one.shape]
         if not pages:
@@ -586,3 +589,35 @@ def _short_imagej(
             truncated=True,
         )
     ]
+
+
+def _short_shaped(
+    path: str, tif: TiffFile, pages: list[TiffPageSeries], chain: Chain, partial: bool
+) -> list[TiffPageSeries]:
+    """Return a stack by tifffile that lacks pages, of which it would give the first alone.
+
+    Raises
+    ------
+    ImageFileError
+        If that is not asked for.
+    """
+    page = tif.pages.first
+    metadata = shaped_metadata(page) if tif.is_shaped and not page.is_final else None
+    if metadata is None:
+        return pages
+    shape, size = tuple(metadata["shape"]), len(page.shape)
+    planes = math.prod(shape) // math.prod(page.shape)
+    if not chain.count < planes <= omexml.MOST_PLANES or shape[-size:] != page.shape:
+        return pages
+    axes = metadata.get("axes", "")
+    axes = axes if len(axes) == len(shape) else "Q" * (len(shape) - size) + page.axes
+    held = [tif.pages[i] for i in range(chain.count)]
+    missing = [None] * (planes - chain.count)
+    series = TiffPageSeries(
+        [*held, *missing], shape, page.dtype, axes, parent=tif, kind="shaped", squeeze=False
+    )
+    if not partial:
+        letters = letters_of(series)[: len(shape) - size]
+        gone = np.arange(planes) >= chain.count
+        raise refused(path, Holes(gone.reshape(shape[:-size]), letters))
+    return [series]

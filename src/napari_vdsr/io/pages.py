@@ -55,11 +55,16 @@ class Stamp:
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Open the file for one read; it must still be what it was."""
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
                 raise failure(self.name, "changed while it was being read", "Start again")
             yield file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; of a pipe that has taken its place nobody waits for the other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclass(frozen=True, eq=False)

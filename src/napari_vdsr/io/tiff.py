@@ -105,15 +105,17 @@ def read_tiff_levels(
                 data = pillow_tiff(path, level.shape, _page_number(path, page))
                 files: tuple[str, ...] = (path,)
             else:
+                letters = letters_of(level)
+                named = axes.strip().upper() if axes and len(axes.strip()) == len(letters) else ""
                 stack, holes = stack_of(
-                    path, level, letters_of(level), partial=partial, reason=found.reason
+                    path, level, named or letters, partial=partial, reason=found.reason
                 )
                 data = as_dask(stack, chunk_shape(stack))
                 files = tuple(stamp.name for stamp in stack.pages.files)
                 if holes is not None:
                     if not whole:
                         break
-                    data = _salvaged(data, holes, stack, facts)
+                    data = _salvaged(data, holes, stack, facts, letters)
             stored = level.axes
             if found.channels:
                 data, stored = _joined_channels(data, stored)
@@ -140,14 +142,14 @@ def list_tiff(path: str) -> list[SeriesInfo]:
         return found.found
 
 
-def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts) -> da.Array:
-    """Leave out missing planes, and say so."""
+def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts, letters: str) -> da.Array:
+    """Leave out missing planes, and say so; `letters` are the file's own."""
     crop, what = salvage(holes, stack.pages.fill)
     facts.notes.append(what)
-    if "C" in holes.letters:
-        part, length = crop[holes.letters.index("C")], holes.missing.shape[holes.letters.index("C")]
-        each = max(1, len(facts.channels) // length)  # as many as samples, if those are channels
-        facts.channels = facts.channels[_times(part, each)]
+    at = letters.find("C", 0, len(crop))
+    if at >= 0:
+        each = max(1, len(facts.channels) // holes.missing.shape[at])  # samples may be channels
+        facts.channels = facts.channels[_times(crop[at], each)]
     return data[crop]
 
 
