@@ -1,0 +1,80 @@
+"""What others do to files and folders while a batch runs: one line, and the others go on."""
+
+import os
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.modelfile import load_model
+
+SETTINGS = Settings(model=load_model("bicubic"), tile=64, workers=1)
+CHANGES = {}
+
+
+def change(function):
+    CHANGES[function.__name__] = function
+    return function
+
+
+@change
+def vanishes(path):
+    path.unlink()
+
+
+@change
+def is_cut(path):
+    times = path.stat()
+    os.truncate(path, times.st_size // 2)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@change
+def is_replaced(path):
+    other = path.with_name("other")
+    tifffile.imwrite(other, np.zeros((9, 9), "u1"))
+    other.replace(path)
+
+
+@change
+def becomes_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@change
+def becomes_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three stacks of more planes than are read at once."""
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        data = np.random.default_rng(0).integers(0, 999, (12, 64, 64)).astype("u2")
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", data, photometric="minisblack")
+    return tmp_path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+@pytest.mark.parametrize("when", ["before", "within"])
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_file_that_is_no_longer_what_it_was(folder, kind, when):
+    path = folder / "in" / "b.tif"
+    todo = [CHANGES[kind]]
+
+    def interfere(job, done, of):
+        if job.source.name == ("a.tif" if when == "before" else "b.tif") and todo:
+            todo.pop()(path)
+
+    results = run(plan([str(folder / "in")], folder / "out"), SETTINGS, on_progress=interfere)
+    good = ["a.tif", "c.tif"]
+    if (kind, when) == ("is_replaced", "before"):
+        good.insert(1, "b.tif")
+    assert sorted(os.listdir(folder / "out")) == good
+    failed = [result for result in results if result.status == "failed"]
+    assert len(failed) == 3 - len(good)
+    assert all("b.tif" in result.reason and result.reason.isprintable() for result in failed)
