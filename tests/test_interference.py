@@ -78,3 +78,25 @@ def test_a_file_that_is_no_longer_what_it_was(folder, kind, when):
     failed = [result for result in results if result.status == "failed"]
     assert len(failed) == 3 - len(good)
     assert all("b.tif" in result.reason and result.reason.isprintable() for result in failed)
+
+
+@pytest.mark.parametrize("form", ["tiff", "ome-zarr"])
+def test_a_folder_that_becomes_read_only(folder, form):
+    out = folder / "out"
+
+    def lock(job, done, of):
+        out.chmod(0o555)
+
+    settings = Settings(model=SETTINGS.model, tile=64, workers=1, format=form)
+    try:
+        results = run(plan([str(folder / "in")], out), settings, on_progress=lock)
+        if os.access(out, os.W_OK):
+            pytest.skip("this user may write everywhere")
+    finally:
+        out.chmod(0o755)
+    assert [result.status for result in results] == ["failed"] * 3
+    assert all("cannot be written (permission denied)" in r.reason for r in results)
+    assert not [path for path in out.iterdir() if not path.name.startswith(".")]
+    again = run(plan([str(folder / "in")], out), settings)  # which removes what was left
+    assert [result.status for result in again] == ["done"] * 3
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]

@@ -1,7 +1,10 @@
 """PNG, JPEG, BMP and the like, made here by Pillow."""
 
 import pickle
+import struct
+import tracemalloc
 import warnings
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -10,7 +13,7 @@ import PIL.ImageOps
 import pytest
 
 from napari_vdsr.errors import AxesError, ImageFileError
-from napari_vdsr.io import IMAGE_SUFFIXES, is_image_file, read_image
+from napari_vdsr.io import IMAGE_SUFFIXES, is_image_file, raster, read_image
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (20, 30)).astype("u1")
@@ -154,3 +157,46 @@ def test_image_files_are_told_by_suffix():
     assert not is_image_file("a.txt")
     assert not is_image_file(".a.tif.12-0.part")
     assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
+
+
+def save_png_with(path, **chunks):
+    """A small grey PNG with chunks before its pixels."""
+    PIL.Image.fromarray(GREY).save(path)
+    content = path.read_bytes()
+    parts = [content[:33]]  # the signature and the header
+    for name, body in chunks.items():
+        kind = name.encode()
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        parts.append(struct.pack(">I", len(body)) + kind + body + check)
+    path.write_bytes(b"".join([*parts, content[33:]]))
+    return path
+
+
+PACKED = {"zTXt": b"k\0\0", "iTXt": b"k\0\1\0\0\0", "iCCP": b"k\0\0"}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_texts_that_unpack_to_much_are_refused_in_little_memory(tmp_path, kind):
+    body = PACKED[kind] + zlib.compress(bytes(80 * 2**20), 1)
+    path = save_png_with(tmp_path / "a.png", **{kind: body})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageFileError, match="its texts or its colour profile are too large"):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    # Profiles of some MiB are found in good pictures.
+    save_png_with(path, **{kind: PACKED[kind] + zlib.compress(bytes(3 * 2**20))})
+    assert_reads(path, GREY, "YX")
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "iTXt", "eXIf", "iCCP", "teSt"])
+def test_what_is_no_pixels_is_not_read_at_any_length(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(raster, "LARGEST_BESIDE", 1000)
+    path = save_png_with(tmp_path / "a.png", **{kind: b"k\0\0\0\0" + bytes(1000)})
+    with pytest.raises(ImageFileError, match="are no pixels"):
+        read_image(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ImageFileError, match="damaged"):
+        read_image(path)

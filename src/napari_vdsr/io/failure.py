@@ -36,6 +36,8 @@ def one_line(error: BaseException) -> str:
         return "a number in it is too large"
     if isinstance(error, UnicodeError):
         return "text in it is not readable"
+    if "MAX_TEXT" in text:  # Pillow's name for it
+        return "its texts or its colour profile are too large"
     if isinstance(error, KeyError) and text:
         return f"{text} is missing in it"
     if isinstance(error, PYTHONS_OWN) or not text:

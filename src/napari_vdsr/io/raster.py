@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 import PIL.Image
+from PIL import PngImagePlugin
 
 from napari_vdsr.image import Image
 from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
@@ -41,7 +42,9 @@ SAMPLES = {"RGB": 3, "RGBA": 4}
 DTYPES = {"I": "int32", "F": "float32", "I;16": "uint16", "I;16B": "uint16"}
 PNG16 = "16-bit PNG"
 PNG_GREY, PNG_GREY_ALPHA = 0, 4
-PNG_SIGNATURE = 8
+PNG_SIGNATURE, PNG_MAGIC = 8, b"\x89PNG\r\n\x1a\n"
+# Unpacked, of one text or colour profile; and as they lie in a file, of all that is no pixels.
+LARGEST_TEXT, LARGEST_BESIDE = 2**24, 2**26
 # Text and profiles come before the pixels; what is asked for here lies before them, too.
 MOST_CHUNKS = 10_000
 # warnings.catch_warnings changes the state of the whole process.
@@ -131,13 +134,26 @@ class Picture:
 
 
 @contextmanager
+def _longer_texts() -> Iterator[None]:
+    """Have Pillow be silent, and unpack texts and colour profiles of more than 1 MiB."""
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_TEXT
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = before
+
+
+@contextmanager
 def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Image.Image]:
     """Open a picture with Pillow, silently, for as long as the block runs."""
     # Pillow takes what libtiff makes of damaged data, and libtiff says so on the terminal only.
     said: AbstractContextManager[list[str]]
     said = caught() if formats == ("TIFF",) else nullcontext([])
-    with stamp.open() as file, _warnings_lock, warnings.catch_warnings(), said as complaints:
-        warnings.simplefilter("ignore")
+    _check_chunks(stamp)
+    with stamp.open() as file, _warnings_lock, _longer_texts(), said as complaints:
         try:
             picture = PIL.Image.open(file, formats=formats)
         except PIL.Image.DecompressionBombError as error:
@@ -324,6 +340,23 @@ def _with_alpha(grey: np.ndarray, clear: int, dtype: np.dtype[Any]) -> np.ndarra
     top = np.iinfo(dtype).max
     alpha = np.where(grey == clear, 0, top)
     return np.stack([grey, grey, grey, alpha], axis=-1).astype(dtype)
+
+
+def _check_chunks(stamp: Stamp) -> None:
+    """Refuse a PNG whose texts and profiles would be read at once, and are huge."""
+    with stamp.open() as file:
+        if file.read(PNG_SIGNATURE) != PNG_MAGIC:
+            return
+        told = 0
+        while len(head := file.read(8)) == 8:
+            length, name = int.from_bytes(head[:4], "big"), head[4:]
+            if name not in (b"IDAT", b"fdAT"):
+                told += min(length, stamp.size - file.tell())
+            if told > LARGEST_BESIDE:
+                raise damaged(stamp.name, f"{told / 2**20:.0f} MiB in it are no pixels")
+            if name == b"IEND":
+                return
+            file.seek(length + 4, os.SEEK_CUR)
 
 
 def _png_chunks(stamp: Stamp) -> dict[str, bytes]:
