@@ -1,6 +1,7 @@
 """Made-up pictures, and the optional folder of published data and real-world files."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,32 @@ settings.load_profile("steady")
 
 SHARED = Path(os.environ.get("VDSR_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 TIFF = (".tif", ".tiff", ".svs")
+
+
+def pytest_configure(config):
+    """Let workers side by side share the cores; their processes inherit it."""
+    workers = getattr(config.option, "numprocesses", None)
+    if workers:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Begin with the slow ones, so that no worker is left with one when all else is done."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Hold a test marked `soon` to its processor time; wall time is up to the machine."""
+    began = time.process_time()
+    result = yield
+    if mark := item.get_closest_marker("soon"):
+        (seconds,) = mark.args
+        taken = time.process_time() - began
+        assert taken < seconds, f"took {taken:.1f} s of processor time, allowed {seconds}"
+    return result
 
 
 @pytest.fixture(scope="session")

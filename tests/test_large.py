@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     shutil.rmtree(path)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_memory_is_bounded_and_pixels_are_those_of_the_crop(folder):
     count = SIDE // TILE
     tiles = (pixels(i, j) for i in range(count) for j in range(count))

@@ -42,7 +42,7 @@ def peak():
     return rise
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.soon(20)
 @pytest.mark.filterwarnings("ignore")
 def test_every_file_ends_in_a_result_or_one_line(sample, tmp_path, settings, peak):
     (result,) = run(plan([str(sample)], tmp_path), settings)

@@ -116,7 +116,7 @@ def test_places_without_a_plane_are_missing(tmp_path):
     assert values(read_image(path, partial=True)) == [100, 101, 102, 103]
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.soon(10)
 @pytest.mark.parametrize("frames", [10**9, -1, "many"])
 def test_claims_of_the_summary_are_checked(tmp_path, frames):
     path = tmp_path / "a_MMStack_Pos0.ome.tif"
@@ -127,7 +127,7 @@ def test_claims_of_the_summary_are_checked(tmp_path, frames):
         assert "summary" in str(error)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.soon(10)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_in_a_set_is_not_waited_for(tmp_path):
     path = tmp_path / "a_MMStack_Pos0.ome.tif"

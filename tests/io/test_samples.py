@@ -19,7 +19,7 @@ REASONS = ("neither grey nor RGB", "dtype bool", 'it begins with "<?xml', "plane
 SHORT = {"dscf0013.tif"}
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.soon(20)
 def test_every_file_ends_in_pixels_or_an_error_that_names_it(sample: Path):
     try:
         image = read_image(sample)
@@ -37,7 +37,7 @@ def test_every_file_ends_in_pixels_or_an_error_that_names_it(sample: Path):
     assert max(np.prod(chunk) for chunk in image.data.blocks.shape) < 10**6
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.soon(20)
 def test_tiff_pixels_are_those_of_tifffile(valid_tiff: Path):
     try:
         image = read_image(valid_tiff, series=0)
@@ -77,7 +77,7 @@ def test_tiff_pixels_are_those_of_tifffile(valid_tiff: Path):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.soon(20)
 def test_picture_pixels_are_those_of_pillow(picture: Path):
     try:
         found = np.asarray(read_image(picture).data)

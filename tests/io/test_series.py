@@ -386,7 +386,7 @@ def test_errors_of_other_threads_are_not_heard(tmp_path):
     assert all("invalid data type 99" in text for text in notes["odd"])
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.soon(10)
 @pytest.mark.parametrize(
     ("inner", "words"),
     [
@@ -424,7 +424,7 @@ def test_links_to_the_files_of_one_folder_are_a_set(tmp_path):
     np.testing.assert_array_equal(np.asarray(image.data), data)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.soon(30)
 def test_claims_are_checked_before_memory_is_set_aside(tmp_path):
     listed = ome_image([(None, "", 0, 0)], planes=9_000_000)
     write(tmp_path / "a.ome.tif", pixels((20, 30)), f"{HEAD}>{listed}</OME>")
@@ -435,7 +435,7 @@ def test_claims_are_checked_before_memory_is_set_aside(tmp_path):
     tracemalloc.stop()
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.soon(30)
 def test_tags_that_tell_of_the_whole_file_again_and_again_are_not_loaded(tmp_path):
     path = tmp_path / "a.tif"
     number, size = 4000, 2**26
@@ -447,7 +447,7 @@ def test_tags_that_tell_of_the_whole_file_again_and_again_are_not_loaded(tmp_pat
         read_image(path)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.soon(30)
 @pytest.mark.parametrize("circle", [True, False])
 def test_empty_directories_are_not_followed_for_ever(tmp_path, circle):
     content = bytearray(b"II*\0" + (8).to_bytes(4, "little"))

@@ -164,14 +164,14 @@ CLAIMS = {
 def test_claims_are_checked_before_work(tmp_path, name):
     changes, reason = CLAIMS[name]
     path = claim(tmp_path / "a.zarr", **changes)
-    started = time.monotonic()
+    started = time.process_time()
     tracemalloc.start()
     with pytest.raises(ImageFileError, match=reason) as caught:
         read_image(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**24
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert len(str(caught.value)) < 500 + len(str(path))
 
 

@@ -17,14 +17,19 @@ ROUNDS = 20  # of events that come from events: a field's size changes its form'
 SCREEN = sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Skip what needs a window where there is no screen; do not hurry what has one."""
+    """Mark what needs a window: skipped without a screen, and one at a time on it."""
     skip = pytest.mark.skip(reason="no screen: run under xvfb-run")
     for item in items:
-        if not SCREEN and "make_napari_viewer" in getattr(item, "fixturenames", ()):
-            item.add_marker(skip)
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(PATIENCE))
+        if "make_napari_viewer" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.window)
+            if not SCREEN:
+                item.add_marker(skip)
+        if item.get_closest_marker("window"):
+            item.add_marker(pytest.mark.xdist_group("window"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ DRIVER = Path(__file__).with_name("mouse_driver.py")
     not os.environ.get("DISPLAY") or shutil.which("xdotool") is None,
     reason="needs an X server and xdotool",
 )
+@pytest.mark.slow
+@pytest.mark.window
 @pytest.mark.timeout(1800)
 def test_an_upscale_by_mouse_alone(tmp_path):
     picture = tmp_path / "tissue.png"
