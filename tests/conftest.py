@@ -65,6 +65,30 @@ def published(shared):
 
 
 @pytest.fixture(scope="session")
+def shallow_models(tmp_path_factory):
+    """A folder with a network of 3 layers in place of the bundled one."""
+    import torch
+
+    from napari_vdsr.modelcard import ModelCard
+    from napari_vdsr.modelfile import save_model
+    from napari_vdsr.networks import VDSR
+
+    folder = tmp_path_factory.mktemp("models")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = VDSR(depth=3, width=4, last_init=0.2).eval()
+    card = ModelCard(name="vdsr", architecture="vdsr", scales=(2.0, 3.0, 4.0))
+    save_model(folder / "vdsr.safetensors", network, card)
+    return folder
+
+
+@pytest.fixture
+def shallow_model(shallow_models, monkeypatch):
+    """For tests of what is done with the bundled network, not of what it makes of an image."""
+    monkeypatch.setattr("napari_vdsr.modelcard.BUNDLED", shallow_models)
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
     """A folder of three made-up pictures, one of them in colour."""
     folder = tmp_path_factory.mktemp("pictures")

@@ -19,7 +19,7 @@ def blocks(page, language):
     )
 
 
-def test_python_example_runs(tmp_path, monkeypatch, capsys):
+def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     (example,) = blocks(ROOT / "README.md", "python")

@@ -46,7 +46,7 @@ def images(draw):
     shape += [draw(st.sampled_from([3, 4]))] if color else []
     data = pixels(shape, draw(st.sampled_from(DTYPES)))
     if draw(st.booleans()):
-        data = da.from_array(data, chunks=tuple(draw(st.integers(1, n)) for n in shape))
+        data = da.from_array(data, chunks=tuple(draw(st.integers(-(-n // 6), n)) for n in shape))
     size = st.floats(1e-3, 1e3)
     return Image(
         data=data, axes=axes, time_step=draw(st.none() | size),
