@@ -1,5 +1,6 @@
 """A real napari window, where there is a screen for it."""
 
+import copy
 import os
 import sys
 import tempfile
@@ -30,6 +31,25 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("window"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(PATIENCE))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def manifests_parsed_once():
+    """Each new viewer looks for plugins; napari's own are thousands of lines of YAML."""
+    from npe2.manifest import _bases
+
+    parsed = {}
+
+    def load(stream):
+        text = stream if isinstance(stream, str) else stream.read()
+        if text not in parsed:
+            parsed[text] = parse(text)
+        return copy.deepcopy(parsed[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        parse = _bases._load_yaml_no_duplicates
+        patch.setattr(_bases, "_load_yaml_no_duplicates", load)
+        yield
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from napari_vdsr.plugin import pace, request
 from napari_vdsr.resize import resize
 
 NAME = "VDSR upscale"
+# What the bundled network makes of an image is looked at by `test_lazy` and `test_to_ome_zarr`.
+shallow = pytest.mark.usefixtures("shallow_model")
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def tile(upscaler):
     return int(found[1]) if found else 0
 
 
+@shallow
 @pytest.mark.parametrize(
     ("axes", "lazy"), [("YX", False), ("YXS", False), ("ZYX", True), ("TCZYX", True)]
 )
@@ -84,6 +87,7 @@ def test_the_result_is_that_of_the_core(viewer, upscaler, until, axes, lazy):
     assert viewer.layers.selection.active is viewer.layers["a"]
 
 
+@shallow
 def test_the_layer_keeps_place_and_look(viewer, upscaler, until):
     source = viewer.add_image(
         picture(), name="a", colormap="magenta", contrast_limits=(5, 200), gamma=0.7,
@@ -102,6 +106,7 @@ def test_the_layer_keeps_place_and_look(viewer, upscaler, until):
     assert source.metadata == {"own": 1}
 
 
+@shallow
 def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
     monkeypatch.setattr(request, "WIDEST_PLAIN", 600)
     monkeypatch.setattr(pace, "LEAST", 512)
@@ -117,6 +122,7 @@ def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
     np.testing.assert_array_equal(result.data[1], (quarters + 2) // 4)
 
 
+@shallow
 @pytest.mark.parametrize("axes", ["YX", "CYX"])
 def test_every_step_is_named_and_nothing_black_covers_the_source(
     viewer, upscaler, until, axes, monkeypatch
@@ -160,6 +166,7 @@ def test_a_result_is_not_the_next_source_unless_it_is_chosen(viewer, upscaler, u
     assert viewer.layers[-2].data.shape == (160, 208)
 
 
+@shallow
 def test_a_multiscale_source(viewer, upscaler, until):
     data = picture(size=(64, 80))
     viewer.add_image([data, data[::2, ::2]], multiscale=True, name="a")
@@ -167,6 +174,7 @@ def test_a_multiscale_source(viewer, upscaler, until):
     np.testing.assert_array_equal(viewer.layers["a [VDSR x2]"].data, core(data, "YX"))
 
 
+@shallow
 def test_extra_layers(viewer, upscaler, until):
     data = picture("CYX")
     viewer.add_image(data, name="a", axis_labels=("c", "y", "x"))
@@ -187,6 +195,7 @@ def test_extra_layers(viewer, upscaler, until):
     assert not residual.visible
 
 
+@shallow
 def test_extra_layers_of_colours_are_grey(viewer, upscaler, until):
     data = picture("YXS", dtype=np.uint8)
     viewer.add_image(data, name="a", rgb=True)
@@ -267,6 +276,7 @@ def test_closing_the_viewer_ends_the_run(viewer, upscaler, until, monkeypatch):
     # the fixture waits for the thread, and fails if one is left
 
 
+@shallow
 class TestErrors:
     @pytest.mark.parametrize(
         ("error", "message"),
@@ -350,6 +360,7 @@ def test_it_follows_the_selection(viewer, upscaler):
     assert upscaler.layer.value is b
 
 
+@shallow
 class TestPreview:
     def look(self, viewer, pause, zoom, centre):
         viewer.scene.camera.zoom = zoom
@@ -381,21 +392,21 @@ class TestPreview:
         assert viewer.layers.selection.active is viewer.layers["a"]
 
     def test_a_second_one_replaces_the_first_and_a_run_removes_it(
-        self, viewer, upscaler, until, pause, monkeypatch
+        self, viewer, upscaler, until, pause
     ):
         viewer.add_image(picture(size=(300, 320)), name="a")
         measured = []
-        monkeypatch.setattr(
-            "napari_vdsr.normalize._measure_channel",
-            lambda *args: measured.append(args) or Range(0.0, 255.0),
-        )
-        for zoom in (20, 30, 40):
-            self.look(viewer, pause, zoom, (0, 100, 100))
-            upscaler.preview()
-            until(lambda: not upscaler.row.busy)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "napari_vdsr.normalize._measure_channel",
+                lambda *args: measured.append(args) or Range(0.0, 255.0),
+            )
+            for zoom in (20, 30, 40):
+                self.look(viewer, pause, zoom, (0, 100, 100))
+                upscaler.preview()
+                until(lambda: not upscaler.row.busy)
         assert [layer.name for layer in viewer.layers] == ["a", "a [preview]"]
         assert len(measured) == 1  # the pass over all pixels is made once
-        monkeypatch.undo()
         run(upscaler, until)
         assert [layer.name for layer in viewer.layers] == ["a", "a [VDSR x2]"]
 
@@ -515,6 +526,7 @@ def test_a_model_file(viewer, upscaler, until, tmp_path, monkeypatch, said):
     assert viewer.layers[-1].metadata["provenance"]["model"] == "own"
 
 
+@shallow
 def test_two_runs_give_two_layers(viewer, upscaler, until):
     viewer.add_image(picture(), name="a")
     run(upscaler, until)
@@ -540,6 +552,7 @@ def test_closing_the_dock_ends_the_run_and_frees_the_widget(viewer, until, pause
     viewer.layers.remove("a")
 
 
+@shallow
 def test_self_ensemble(viewer, upscaler, until):
     pixels = picture(size=(32, 40))
     viewer.add_image(pixels, name="a")
