@@ -1,16 +1,15 @@
 """A real napari window, where there is a screen for it."""
 
 import copy
+import gc
 import os
 import sys
-import tempfile
-from pathlib import Path
 
 import psutil
 import pytest
 
-# napari reads its settings from here: neither the user's are changed, nor do they matter.
-os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="vdsr-napari-")) / "settings.yaml")
+# napari's settings are those of a new user, and are kept nowhere.
+os.environ["NAPARI_CONFIG"] = ""
 pytest.importorskip("napari", reason="napari is not installed")
 
 PATIENCE = 1200  # seconds: only a test that hangs takes them, on however busy a machine
@@ -33,11 +32,19 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def manifests_parsed_once():
-    """Each new viewer looks for plugins; napari's own are thousands of lines of YAML."""
+@pytest.fixture(scope="session")
+def quick_viewers():
+    """Spare each new viewer what is the same for all.
+
+    It looks for plugins, of which napari's own are thousands of lines of YAML; and napari
+    collects garbage with each layer that goes, among all that was ever imported.
+    """
+    import napari._qt.qt_main_window  # noqa: F401
+    import torch  # noqa: F401
     from npe2.manifest import _bases
 
+    gc.collect()
+    gc.freeze()
     parsed = {}
 
     def load(stream):
@@ -50,10 +57,11 @@ def manifests_parsed_once():
         parse = _bases._load_yaml_no_duplicates
         patch.setattr(_bases, "_load_yaml_no_duplicates", load)
         yield
+    gc.unfreeze()
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, tmp_path):
+def viewer(quick_viewers, make_napari_viewer, tmp_path):
     """A shown napari viewer; when the test ends, no widget, thread or open file is left."""
     from qtpy.QtCore import QThreadPool
 
