@@ -235,7 +235,7 @@ def test_the_memory_of_what_cannot_stream_is_bounded_on_the_cpu(monkeypatch):
     monkeypatch.setattr("napari_vdsr.execute.blocks.CPU_BYTES", 3 * 6 * 4 * 2000)
     monkeypatch.setattr("napari_vdsr.execute.blocks.LEAST_BLOCK", 8)
     torch.manual_seed(2)
-    network = DRRN(units=2, width=6, last_init=1).eval()
+    network = DRRN(units=2, width=6).eval()
     seen = []
     original = DRRN.forward
 

@@ -56,7 +56,8 @@ class ResidualBlock(nn.Module):
                 self.layers.append(activation())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.strength * self.layers(x)
+        added: Tensor = self.layers(x)
+        return x + self.strength * added
 
 
 def normalisation(width: int) -> nn.BatchNorm2d:
