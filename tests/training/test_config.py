@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import math
+import re
 
 import pytest
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.training.config import PRESETS, TrainConfig, config_from, load_config
+from napari_vdsr.training.network import build_network
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
@@ -78,8 +80,8 @@ class TestSchedule:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"architecture": "edsr"}, "architecture is 'edsr'; allowed are vdsr"),
-        ({"architecture": "bicubic"}, "allowed are vdsr"),
+        ({"architecture": "esdr"}, "architecture is 'esdr'; allowed are srcnn"),
+        ({"architecture": "bicubic"}, "allowed are srcnn"),
         ({"optimizer": "lion"}, "allowed are adamw, sgd"),
         ({"scales": []}, "scales are"),
         ({"scales": [1, 2]}, "scales are"),
@@ -180,3 +182,54 @@ def test_files_count_from_the_recipe(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('psf = "bead.tif"\n', encoding="utf-8")
     assert load_config(path).psf == str(tmp_path / "bead.tif")
+
+
+def test_a_network_has_a_table_of_its_own(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('lr = 1e-3\n[network]\narchitecture = "edsr"\ndepth = 3\nstrength = 0.1\n')
+    config = load_config(path)
+    assert (config.architecture, config.network) == ("edsr", {"depth": 3, "strength": 0.1})
+    assert config_from(config.to_dict()) == config
+    network = build_network(config, [2, 4])
+    assert network.hyperparameters == {
+        "factors": [2, 4], "depth": 3, "width": 64, "strength": 0.1, "channels": 1
+    }  # fmt: skip
+    # Its own sizes, not those of the recipe for another one.
+    other = load_config("fast", network={"architecture": "lite"})
+    assert build_network(other, [2]).hyperparameters["depth"] == 12
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            {"architecture": "edsr", "units": 3},
+            "'units' is none of edsr; allowed are architecture,",
+        ),
+        ({"architecture": "edsr", "factors": [2]}, "'factors' is none of edsr"),
+        ({"architecture": "edsr", "depth": 10**9}, "depth is 1000000000; it must be a number"),
+        ({"architecture": "edsr", "depth": "3"}, "depth is '3'; it must be a number"),
+        ({"architecture": "edsr", "depth": True}, "depth is True; it must be a number"),
+        ({"architecture": "esdr"}, "architecture is 'esdr'; allowed are srcnn"),
+        ({"architecture": 3}, "architecture is 3; allowed are srcnn"),
+        ({"depth": 3, "units": 1}, "'units' is none of vdsr"),
+    ],
+)
+def test_wrong_tables_of_networks(table, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        load_config("fast", network=table)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"architecture": "srcnn", "kernels": [8, 1, 5]},
+        {"architecture": "drrn", "width": 0},
+        {"architecture": "edsr", "width": 2.5},
+        {"architecture": "edsr", "width": 4096, "depth": 4096},
+    ],
+)
+def test_networks_that_cannot_be(table):
+    config = load_config("fast", network=table)
+    with pytest.raises(UsageError, match=f"no {table['architecture']} can be made with"):
+        build_network(config, [2])

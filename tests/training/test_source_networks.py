@@ -1,4 +1,4 @@
-"""Networks that read the source, from training to the upscaled image."""
+"""Every network, from training to the upscaled image."""
 
 import numpy as np
 import pytest
@@ -57,8 +57,14 @@ def run(folders, output, **options):
         {"architecture": "lite", "branches": True},
         {"architecture": "fsrcnn", "loss": "charbonnier"},
         {"architecture": "espcn", "loss": "l2", "mode": "sr", "scales": (2, 3)},
+        {"network": {"architecture": "srcnn", "kernels": [5, 1, 3], "widths": [6, 4]}},
+        {"network": {"architecture": "drrn", "units": 2, "width": 4}},
+        {"network": {"architecture": "btsrn", "low": 1, "high": 1, "width": 6, "inner": 3}},
+        {"network": {"architecture": "srresnet", "depth": 1, "width": 4}},
+        {"network": {"architecture": "edsr", "depth": 1, "width": 4}},
+        {"network": {"architecture": "mdsr", "depth": 1, "width": 4}},
     ],
-    ids=lambda settings: settings["architecture"],
+    ids=lambda settings: settings.get("network", settings)["architecture"],
 )
 def test_killed_and_resumed_to_the_same_weights_that_enlarge(folders, tmp_path, settings):
     whole = run(folders, tmp_path / "whole", settings=settings)
@@ -73,7 +79,13 @@ def test_killed_and_resumed_to_the_same_weights_that_enlarge(folders, tmp_path, 
     resumed = load_model(run(folders, tmp_path / "cut", settings=settings, resume=True))
     model = load_model(whole)
     assert model.identity == resumed.identity != early.identity
-    assert model.network.factors == tuple(settings.get("scales", (2, 3, 4)))
+    if model.network.reads == "source":
+        assert model.network.factors == tuple(settings.get("scales", (2, 3, 4)))
+    asked = {**settings.get("network", settings)}
+    assert asked["architecture"] == model.card.architecture
+    if "network" in settings:
+        del asked["architecture"]
+        assert asked == {key: model.network.hyperparameters[key] for key in asked}
     assert "parametrizations" not in " ".join(model.network.state_dict())
 
     device, precision = torch.device("cpu"), torch.float32

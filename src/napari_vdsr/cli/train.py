@@ -120,6 +120,14 @@ def command(
     jpeg: Annotated[
         str | None, typer.Option(help="JPEG quality: Q or FROM,TO.", rich_help_panel=TASK)
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture, with its own default size: vdsr, lite, srcnn, ...",
+            show_default="of the preset",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -230,7 +238,8 @@ def command(
         template(init)
         typer.echo(showing.shown(f"{init}: fill in, then run: vdsr train {init}"))
         return
-    changes = {
+    changes: dict[str, Any] = {
+        "network": {"architecture": network} if network else None,
         "mode": mode,
         "scales": options.parse_scales(scale) if scale else None,
         "allow_shift": allow_shift,

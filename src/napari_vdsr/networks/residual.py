@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         for number in range(2):
             self.layers.append(convolution(width, width, size))
             if normalised:
-                self.layers.append(normalisation(width))
+                self.layers.append(Normalisation(width))
             if number == 0:
                 self.layers.append(activation())
 
@@ -60,11 +60,19 @@ class ResidualBlock(nn.Module):
         return x + self.strength * added
 
 
-def normalisation(width: int) -> nn.BatchNorm2d:
+class Normalisation(nn.BatchNorm2d):
     """Batch normalisation that does not count its batches: a model file holds no integers."""
-    layer = nn.BatchNorm2d(width)
-    layer.num_batches_tracked = None
-    return layer
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.num_batches_tracked = None
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any
+    ) -> None:
+        # Weights without a version are taken for old ones, and given a count.
+        metadata = {**local_metadata, "version": self._version}
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
 
 
 def upsampler(

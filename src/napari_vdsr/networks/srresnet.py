@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from napari_vdsr.networks.base import Network
 from napari_vdsr.networks.factors import checked_channels, checked_factors
 from napari_vdsr.networks.residual import (
+    Normalisation,
     ResidualBlock,
     convolution,
-    normalisation,
     upsampler,
 )
 
@@ -54,7 +54,7 @@ class SRResNet(Network):
         self.factors, self.channels = own, checked_channels(channels)
         self.head = nn.Sequential(convolution(channels, width, 9), nn.PReLU())
         blocks = (ResidualBlock(width, activation=nn.PReLU, normalised=True) for _ in range(depth))
-        self.body = nn.Sequential(*blocks, convolution(width, width, 3), normalisation(width))
+        self.body = nn.Sequential(*blocks, convolution(width, width, 3), Normalisation(width))
         self.tails = nn.ModuleDict(
             {
                 str(factor): upsampler(width, factor, nn.PReLU).append(

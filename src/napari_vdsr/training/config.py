@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -23,7 +24,8 @@ from napari_vdsr.training.objective import LOSSES
 PRESETS = Path(__file__).parent / "presets"
 CHOICES = {
     "downsampling": tuple(DOWNSAMPLINGS),
-    "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
+    # SRGAN is what SRResNet is called under another objective.
+    "architecture": tuple(name for name in NETWORKS if name not in ("bicubic", "srgan")),
     "loss": tuple(LOSSES),
 }
 # What a run's file says beside its recipe; see `plan`.
@@ -35,6 +37,10 @@ LARGEST_SEED = 2**63 - 1
 # Beyond it a run needs hundreds of gigabytes, and no published network comes near.
 MOST_WEIGHTS = 10**9
 MOST_PIXELS = 2**28
+# What a network is given by a run, and not by its own settings: the factors are the scales, and
+# patches are luma.
+GIVEN = ("factors", "channels")
+LARGEST_SETTING = 4096
 # What each mode leaves aside; it would stand in the model's card as if it had been done.
 BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noise_from")
 PAIRS = ("allow_shift",)
@@ -71,6 +77,7 @@ class TrainConfig:
     """
 
     architecture: str = "vdsr"
+    network: dict[str, Any] | None = None
     depth: Annotated[int, Meta(ge=2, le=4096)] = 20
     width: Annotated[int, Meta(ge=1, le=4096)] = 64
     last_init: Amount = 0.1
@@ -121,12 +128,17 @@ class TrainConfig:
         settings = _checked(self.to_dict())
         for field in fields(self):
             object.__setattr__(self, field.name, getattr(settings, field.name))
+        if self.network is not None:
+            table = dict(self.network)
+            object.__setattr__(self, "architecture", table.pop("architecture", self.architecture))
+            object.__setattr__(self, "network", table)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(
                     f"training setting {name} is {got(getattr(self, name))}; "
                     f"allowed are {', '.join(allowed)}."
                 )
+        self._check_network()
         self._check_size()
         if not self.scales or min(self.scales) < 2:
             raise UsageError(f"scales are {got(self.scales)}; pass whole numbers from 2.")
@@ -142,6 +154,27 @@ class TrainConfig:
                 )
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+
+    def _check_network(self) -> None:
+        """Check the table of a network's own settings, if there is one."""
+        allowed = sorted(set(signature(NETWORKS[self.architecture]).parameters) - set(GIVEN))
+        for name, value in (self.network or {}).items():
+            if name not in allowed:
+                raise UsageError(
+                    f"network setting {got(name)} is none of {self.architecture}; allowed are "
+                    f"{', '.join(('architecture', *allowed))}."
+                )
+            numbers = value if isinstance(value, list) else [value]
+            if not numbers or any(
+                isinstance(number, bool)
+                or not isinstance(number, int | float)
+                or not 0 <= number <= LARGEST_SETTING
+                for number in numbers
+            ):
+                raise UsageError(
+                    f"network setting {name} is {got(value)}; it must be a number from 0 to "
+                    f"{LARGEST_SETTING}, or a list of them."
+                )
 
     def _check_size(self) -> None:
         weights = 9 * self.depth * self.width**2

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.modelfile import without_numbers
 from napari_vdsr.networks import NETWORKS, Network
+from napari_vdsr.showing import got, shortened
 from napari_vdsr.training.branches import with_branches
+from napari_vdsr.training.config import MOST_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_vdsr.training.config import TrainConfig
 
-# Networks whose depth and width are settings.
+# Networks whose size is in settings beside the network's own table.
 SIZED = ("vdsr", "lite")
 
 
@@ -24,6 +27,8 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
     ------
     TrainingError
         If the network enlarges, and a task keeps the size.
+    UsageError
+        If there is no network of such settings.
     """
     kind = NETWORKS[config.architecture]
     settings: dict[str, Any] = {}
@@ -35,9 +40,19 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
                 "size. Train vdsr for it."
             )
         settings["factors"] = factors
-    if config.architecture in SIZED:
+    if config.network is not None:
+        settings |= config.network
+    elif config.architecture in SIZED:
         settings |= {"depth": config.depth, "width": config.width, "last_init": config.last_init}
-    network = kind(**settings)
+    try:
+        weights = sum(p.numel() for p in without_numbers(kind, settings).parameters())
+        if weights > MOST_WEIGHTS:
+            raise ValueError(f"{weights:.0e} weights; allowed are {MOST_WEIGHTS:.0e}")
+        network = kind(**settings)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"no {config.architecture} can be made with {got(settings)}: {shortened(str(error))}."
+        ) from error
     if config.branches:
         with_branches(network)
     return network

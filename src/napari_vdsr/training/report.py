@@ -160,14 +160,15 @@ def write_report(
     if len(fields) > MOST_FIELDS:
         fields = [fields[round(at)] for at in np.linspace(0, len(fields) - 1, MOST_FIELDS)]
     text = io.StringIO()
-    card = load_model(str(model)).card
-    config = run.config
+    loaded = load_model(str(model))
+    card, config = loaded.card, run.config
+    weights = sum(parameter.numel() for parameter in loaded.network.parameters())
     start = start_model(run) if fields else None
     start_name = Path(config.start_from).name if start is not None else ""
     outcomes = list(_outcomes(run, fields, model, start))
     text.write(f"# {in_markdown(card.name)}\n\n")
     text.write(
-        f"A {card.architecture} of {config.depth} layers, trained by napari-vdsr {__version__}: "
+        f"{card.architecture}, {weights:,} weights, trained by napari-vdsr {__version__}: "
         f"{run.step:,} steps of {config.batch_size} patches, {run.seconds / 60:.0f} minutes, "
         f"{run.data['files']} files. The weights are those of step {card.training['step']:,}"
         + (
