@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_vdsr.io.failure import damaged
@@ -38,12 +38,15 @@ class Chain:
     described : bool
         Whether the description of the first page, which may say what the pages mean, lies
         within the file.
+    counts : dict
+        For each tag of the first page, how many values it says to have.
     """
 
     count: int
     broken: int | None = None
     width: int = 4
     described: bool = True
+    counts: dict[int, int] = field(default_factory=dict)
 
 
 def follow(path: str) -> Chain:
@@ -69,11 +72,12 @@ def follow(path: str) -> Chain:
         seen: set[int] = set()
         empty = told = 0
         described = True
+        counts: dict[int, int] = {}
         pointer = start
         while True:
             offset = _number(file, pointer, form)
             if offset == 0:
-                return Chain(len(seen), None, width, described)
+                return Chain(len(seen), None, width, described, counts)
             if offset in seen:
                 raise damaged(path, "its page directories form a circle")
             tags = _number(file, offset, count) if offset is not None and offset < size else None
@@ -81,7 +85,8 @@ def follow(path: str) -> Chain:
             if offset is None or tags is None or tags > MOST_TAGS or end + width > size:
                 # Numbers of 32 bits cannot lead beyond 4 GiB: there, nothing is proved.
                 unknown = bool(seen) and not big and size > CLASSIC_END
-                return Chain(len(seen), None if unknown else pointer, width, described)
+                broken = None if unknown else pointer
+                return Chain(len(seen), broken, width, described, counts)
             empty += not tags
             if empty > MOST_EMPTY:
                 raise damaged(path, "its page directories are empty")
@@ -89,6 +94,7 @@ def follow(path: str) -> Chain:
             entries = file.read(end - file.tell())
             if not seen:
                 described = _is_described(entries, entry, size)
+                counts = {code: n for code, _, n, _ in struct.iter_unpack(entry, entries)}
             told += _told_bytes(entries, entry, size)
             # Pages may share their tags' values, but not without end.
             if told > MOST_SHARED * size + LEAST_SHARED:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, VdsrError
@@ -18,6 +21,11 @@ PYTHONS_OWN = (
     TypeError, AttributeError, IndexError, AssertionError, NameError, ArithmeticError,
     StopIteration, BufferError,
 )  # fmt: skip
+
+PYTHONS_WORDS = re.compile(
+    r"^invalid literal|^could not convert|\(\) arg|values? to unpack|unpack\w* requires|"
+    r"^cannot reshape|broadcast|buffer (is smaller|size must)|^negative dimensions"
+)
 
 
 def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileError:
@@ -40,7 +48,7 @@ def one_line(error: BaseException) -> str:
         return "its texts or its colour profile are too large"
     if isinstance(error, KeyError) and text:
         return f"{text} is missing in it"
-    if isinstance(error, PYTHONS_OWN) or not text:
+    if isinstance(error, PYTHONS_OWN) or PYTHONS_WORDS.search(text) or not text:
         return "its content makes no sense"
     return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
 
@@ -58,7 +66,8 @@ def reading(path: str | Path) -> Iterator[None]:
     of them is caught here; errors raised on purpose by this package pass unchanged.
     """
     try:
-        yield
+        with np.errstate(all="ignore"):  # tifffile divides by what a file says
+            yield
     except VdsrError:
         raise
     except MemoryError as error:

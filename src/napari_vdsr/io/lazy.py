@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from dask.base import tokenize
 
 from napari_vdsr.io.failure import reading
+from napari_vdsr.kept import KeptArrays
 
 if TYPE_CHECKING:
     from napari_vdsr.io.pages import Pages
@@ -61,6 +62,21 @@ class Stack:
         if matched is None:
             raise ValueError(f"pages of {self.pages.shape} do not fill {self.shape}")
         return matched
+
+    def cropped(self, crop: tuple[slice, ...]) -> Stack:
+        """Return the part that slices of the first axes, which count pages, leave."""
+        lead = self.shape[: len(crop)]
+        numbers = np.arange(math.prod(lead)).reshape(lead)[crop]
+        chosen, pages = numbers.ravel(), self.pages
+        part = replace(
+            pages,
+            file_of=pages.file_of[chosen],
+            offsets=pages.offsets[chosen],
+            counts=pages.counts[chosen],
+            tables=tuple(pages.tables[i] for i in chosen) if pages.tables else (),
+            kept=KeptArrays(),
+        )
+        return Stack(part, numbers.shape + self.shape[len(crop) :])
 
     def __getitem__(self, key: Any) -> np.ndarray:
         spans, steps = split_index(key, self.shape)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
 REDUCED, MASK = 1, 4
+UIC1, UIC2 = 33628, 33629  # MetaMorph's settings, and its list of planes
 # In tifffile's order: the first that a file is decides how its pages are read.
 KINDS = (
     "shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "sis", "svs", "scn",
@@ -386,11 +387,15 @@ def _open_pages(
             pages = by_position(tif, pages[0])
         pages = _short_imagej(path, tif, pages, partial)
         pages = _short_shaped(path, tif, pages, chain, partial)
+        pages = _short_stk(path, tif, pages, chain, partial)
         notes = _check_kind(path, tif, pages, chain, partial, named)
-        pages = [one for one in pages if one.shape and 0 not in one.shape]
-        if not pages:
+        real = [one for one in pages if one.shape and 0 not in one.shape]
+        if not real:
             raise damaged(path, "holds no image")
-        found = with_main([_info(path, i, one) for i, one in enumerate(pages)])
+        found = with_main([_info(path, i, one) for i, one in enumerate(real)])
+        if len(real) < len(pages) and all(one.beside for one in found):
+            raise damaged(path, "its metadata tell of an image without pixels")
+        pages = real
         info = chosen(path, found, series)
         position = _position(document, info)
         yield Opened(tif, pages[info.index], info, found, document, position, notes)
@@ -621,3 +626,33 @@ def _short_shaped(
         gone = np.arange(planes) >= chain.count
         raise refused(path, Holes(gone.reshape(shape[:-size]), letters))
     return [series]
+
+
+def _short_stk(
+    path: str, tif: TiffFile, pages: list[TiffPageSeries], chain: Chain, partial: bool
+) -> list[TiffPageSeries]:
+    """Return a stack of MetaMorph whose list of planes, at the end of the file, is cut off.
+
+    Raises
+    ------
+    ImageFileError
+        If that is not asked for: without that list it looks like one plane.
+    """
+    page, planes = tif.pages.first, chain.counts.get(UIC2, 1)
+    if planes < 2 or UIC2 in page.tags or UIC1 not in chain.counts or not page.is_final:
+        return pages
+    held = _held(path, page)
+    if planes > omexml.MOST_PLANES or not held:
+        raise damaged(path, f"says that it has {planes} planes")
+    if not partial and held >= planes:
+        raise failure(
+            path, f"cut short: the list of its {planes} planes is missing", Remedy.PARTIAL
+        )
+    if not partial:
+        raise refused(path, Holes(np.arange(planes) >= held, "Z"))
+    shape = (planes, *page.shape)
+    return [
+        TiffPageSeries(
+            [page], shape, page.dtype, "I" + page.axes, parent=tif, kind="stk", truncated=True
+        )
+    ]

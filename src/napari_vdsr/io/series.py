@@ -109,6 +109,8 @@ def _listed(path: str, series: TiffPageSeries) -> Pages:
     pages = _each(path, series)
     page = series.keyframe
     held = [p for p in pages if p is not None]
+    if not held:
+        raise damaged(path, "cut short: pixels are missing at its end")
     places = {id(p.parent): file_of(path, p) for p in held}
     order = {file: i for i, file in enumerate(dict.fromkeys(places[id(p.parent)] for p in held))}
     stamps = tuple(Stamp.of(file) for file in order)

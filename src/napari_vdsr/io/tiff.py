@@ -110,12 +110,12 @@ def read_tiff_levels(
                 stack, holes = stack_of(
                     path, level, named or letters, partial=partial, reason=found.reason
                 )
-                data = as_dask(stack, chunk_shape(stack))
                 files = tuple(stamp.name for stamp in stack.pages.files)
                 if holes is not None:
                     if not whole:
                         break
-                    data = _salvaged(data, holes, stack, facts, letters)
+                    stack = _salvaged(holes, stack, facts, letters)
+                data = as_dask(stack, chunk_shape(stack))
             stored = level.axes
             if found.channels:
                 data, stored = _joined_channels(data, stored)
@@ -142,7 +142,7 @@ def list_tiff(path: str) -> list[SeriesInfo]:
         return found.found
 
 
-def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts, letters: str) -> da.Array:
+def _salvaged(holes: Holes, stack: Stack, facts: Facts, letters: str) -> Stack:
     """Leave out missing planes, and say so; `letters` are the file's own."""
     crop, what = salvage(holes, stack.pages.fill)
     facts.notes.append(what)
@@ -150,7 +150,7 @@ def _salvaged(data: da.Array, holes: Holes, stack: Stack, facts: Facts, letters:
     if at >= 0:
         each = max(1, len(facts.channels) // holes.missing.shape[at])  # samples may be channels
         facts.channels = facts.channels[_times(crop[at], each)]
-    return data[crop]
+    return stack.cropped(crop)
 
 
 def _times(part: slice, each: int) -> slice:
