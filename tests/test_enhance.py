@@ -123,7 +123,7 @@ def test_tiles_join_to_the_whole(name, scale, shape, tile, seed):
     for row, column in itertools.product(*cuts):
         pixels = source[row.source, column.source]
         part = within(pixels, row, column)
-        made = change_of(pixels[None], part[None], row, column, reading, runner)[0]
+        made = change_of(pixels[None], part[None], row, column, reading, runner).added[0]
         place = slice(row.start, row.stop), slice(column.start, column.stop)
         np.testing.assert_allclose(part[row.core, column.core], base[place], atol=1e-12)
         found[place] = made

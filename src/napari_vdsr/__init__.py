@@ -12,12 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_vdsr.engine import upscale
+    from napari_vdsr.engine import products, upscale
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.image import Channel, Image
     from napari_vdsr.io import read_image, write_image
     from napari_vdsr.modelcard import ModelCard, list_models
     from napari_vdsr.modelfile import Model, load_model, save_model
+    from napari_vdsr.options import Options
 
 __version__ = "0.1.0"
 
@@ -27,9 +28,11 @@ _HOMES = {
     "Image": "image",
     "Model": "modelfile",
     "ModelCard": "modelcard",
+    "Options": "options",
     "VdsrError": "errors",
     "list_models": "modelcard",
     "load_model": "modelfile",
+    "products": "engine",
     "read_image": "io",
     "save_model": "modelfile",
     "upscale": "engine",
@@ -41,10 +44,12 @@ __all__ = [
     "Image",
     "Model",
     "ModelCard",
+    "Options",
     "VdsrError",
     "__version__",
     "list_models",
     "load_model",
+    "products",
     "read_image",
     "save_model",
     "upscale",

@@ -14,14 +14,16 @@ from napari_vdsr import __version__
 from napari_vdsr.advice import Remedy
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.enhance import Reading
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import ImageDataError, UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
 from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
-from napari_vdsr.regrid import Grid, regridded
+from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
+from napari_vdsr.product_image import product_image
+from napari_vdsr.regrid import Grid
 from napari_vdsr.scale import output_length, scale_pair
-from napari_vdsr.tile_graph import Axis, Shared, tile_array
+from napari_vdsr.tile_graph import Axis, Shared, tile_arrays
 from napari_vdsr.tile_task import Plan
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ TILE = (1024, 2048)
 TILE_STEP = 256
 # float64 bicubic image, its temporaries, float32 planes: bytes per output pixel and sample.
 BYTES_PER_SAMPLE = 48
+# What products take beside, per output pixel.
+BYTES_FOR = {RESIDUAL: 12, CONSISTENCY: 40, SPREAD: 56}
 
 
 def upscale(
@@ -46,16 +50,9 @@ def upscale(
     model: Model,
     scale: float | Sequence[float] = 2,
     *,
-    tile: int | tuple[int, int] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    normalize: str | tuple[float, float] | Normalization = "auto",
-    fill: float | None = None,
-    nodata: Nodata = "auto",
-    max_memory: int | None = None,
-    self_ensemble: bool = False,
     window: tuple[slice, slice] | None = None,
     executor: Executor | None = None,
+    **options: Any,
 ) -> Image:
     """Super-resolve every Y, X plane of an image, lazily.
 
@@ -72,32 +69,15 @@ def upscale(
         From ``napari_vdsr.load_model``.
     scale : float or (float, float)
         For both axes, or for Y and X; from 1 to the largest the model was trained for.
-    tile : int or (int, int), optional
-        Output rows and columns of one task. By default as large as is fast, or as
-        `max_memory` allows. It never changes the result.
-    device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps".
-    precision : str
-        "auto", "float32", "bf16" or "fp16".
-    normalize : str or (float, float)
-        See ``napari_vdsr.normalize.measure``.
-    fill : float, optional
-        Replaces NaN and infinity before upscaling; without it they are an error.
-    nodata : float, "auto" or None
-        Value of pixels where nothing was measured, possibly NaN; "auto" for ``image.nodata``,
-        None if every pixel is a measurement. They count in no range, nothing is interpolated
-        from them, and the result has them where the nearest source pixel is one.
-    max_memory : int, optional
-        Bytes that the tasks of one tile may take.
-    self_ensemble : bool
-        Mean of the network's results on all 8 flips and rotations: some hundredths of a
-        dB better, 8 times the work.
     window : (slice, slice), optional
         Rows and columns of the result to compute, without steps; the others cost nothing.
         The intensity range is that of the whole image.
     executor : Executor, optional
         What runs the network, by default a new one; to be handed over where many windows
         are computed one after another. It is for this model, device and precision.
+    **options
+        device, precision, tile, max_memory, normalize, fill, nodata, self_ensemble: see
+        ``napari_vdsr.Options``.
 
     Returns
     -------
@@ -114,53 +94,132 @@ def upscale(
     DeviceError
         If the device or precision cannot be used here.
     UsageError
-        If NaN is to be filled and to stay.
+        If an option is wrong, such as NaN that is to be filled and to stay.
     """
+    chosen = Options(**options)
+    if chosen.products:
+        raise UsageError(f"{', '.join(chosen.products)}: upscale makes the result alone.")
+    return run(image, model, scale, chosen, window=window, executor=executor)[RESULT]
+
+
+def products(
+    image: Image,
+    model: Model,
+    scale: float | Sequence[float] = 2,
+    products: Sequence[str] = PRODUCTS,
+    *,
+    window: tuple[slice, slice] | None = None,
+    executor: Executor | None = None,
+    **options: Any,
+) -> dict[str, Image]:
+    """Super-resolve an image, and say of each pixel what was done to it, lazily.
+
+    All come out of the same tasks: what is computed together, as ``dask.compute`` and
+    ``write_images`` do, runs the network once.
+
+    Parameters
+    ----------
+    image, model, scale, window, executor, **options
+        As for `upscale`. The result is the same, whatever is made beside it.
+    products : sequence of str
+        Some of these.
+
+        "residual"
+            What the network added to the bicubic image, before rounding.
+        "consistency"
+            The result, rounded as it is, shrunk by the same bicubic with antialiasing, minus
+            the source, on the source's grid: where intensities are not what was measured.
+        "spread"
+            The standard deviation of what the network makes of the 8 flips and rotations of
+            the image, before rounding: where it is not sure. The network runs 8 times, also
+            if the result is the mean of these (`self_ensemble`).
+
+    Returns
+    -------
+    dict of str to Image
+        The "result" and those products, float32 in the units of the image, positions and
+        pixel sizes their own. They have no axis of colours: colours give the mean over
+        their samples, multiplied by their opacity if they have one. Where nothing was
+        measured they are NaN. There is no consistency of a `window` in which the centre of
+        no source pixel lies.
+
+    Raises
+    ------
+    ImageDataError
+        For labels, which no network changes.
+
+    See Also
+    --------
+    upscale : The result alone, and what else may be raised.
+    """
+    chosen = Options(**options, products=tuple(products))
+    return run(image, model, scale, chosen, window=window, executor=executor)
+
+
+def run(
+    image: Image,
+    model: Model,
+    scale: float | Sequence[float],
+    options: Options,
+    *,
+    window: tuple[slice, slice] | None = None,
+    executor: Executor | None = None,
+) -> dict[str, Image]:
+    """Super-resolve an image as some options say; see `products`."""
     scale_y, scale_x = check_model_scale(scale, model)
-    torch_device = choose_device(device)
-    dtype = choose_precision(precision, torch_device)
+    torch_device = choose_device(options.device)
+    dtype = choose_precision(options.precision, torch_device)
     reading = Reading.of(model.network, (scale_y, scale_x))
     if executor is None:
-        executor = Executor(model.network, torch_device, dtype, ensemble=self_ensemble)
-    image = with_nodata(image, nodata, fill)
-    if fill is not None:
-        image = filled(image, fill)
+        executor = Executor(model.network, torch_device, dtype, ensemble=options.self_ensemble)
+    image = with_nodata(image, options.nodata, options.fill)
+    if options.fill is not None:
+        image = filled(image, options.fill)
     if image.nodata is not None and can_hold(image.dtype, image.nodata):
         image = image.noted(f"pixels of {written(image.nodata)} are nodata, and stay so")
     if image.labels:
+        check_no_products(image, options)
         image = image.noted("labels, enlarged by nearest neighbour")
     plan = Plan(
         model=model,
         scale=(scale_y, scale_x),
-        tile=choose_tile(tile, image, executor, reading, max_memory),
-        normalization=Normalization("none", ()) if image.labels else measure(image, normalize),
+        tile=choose_tile(options, image, executor, reading),
+        normalization=(
+            Normalization("none", ()) if image.labels else measure(image, options.normalize)
+        ),
         device=str(torch_device),
         precision=str(dtype).removeprefix("torch."),
-        fill=fill,
-        self_ensemble=self_ensemble,
+        fill=options.fill,
+        self_ensemble=options.self_ensemble,
         executor=executor,
         reading=reading,
+        products=options.products,
         name=image.name,
         nodata=image.nodata,
         labels=image.labels,
         bits=image.bits,
         alpha=image.alpha,
     )
-    sizes = {"Y": scale_y, "X": scale_x}
     whole = dict(zip(image.axes, output_shape(image, plan.scale)))
     rows, columns = window or (slice(None), slice(None))
     inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
     # Once: it holds a hash of all weights.
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
     grid = Grid(plan.scale, (inside["Y"].start, inside["X"].start))
-    metadata, notes = regridded(image.metadata, grid)
-    return image.with_(
-        data=_lazy_result(image, plan, inside, provenance),
-        pixel_size={axis: size / sizes.get(axis, 1) for axis, size in image.pixel_size.items()},
-        spacing={axis: step / sizes.get(axis, 1) for axis, step in image.spacing.items()},
-        origin=_origin(image, sizes, inside),
-        metadata={**metadata, "provenance": provenance},
-    ).noted(*notes)
+    return {
+        product: product_image(image, product, data, grid, provenance)
+        for product, data in _lazy(image, plan, inside, provenance).items()
+        if 0 not in data.shape
+    }
+
+
+def check_no_products(image: Image, options: Options) -> None:
+    """Raise ``ImageDataError`` if products are asked for of labels."""
+    if options.products:
+        raise ImageDataError(
+            f"image {image.name!r} holds labels, which are enlarged without the network: there "
+            f"is no {' or '.join(options.products)} of them. Ask for the result alone."
+        )
 
 
 def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[float, float]:
@@ -216,33 +275,31 @@ def filled(image: Image, fill: float) -> Image:
 
 
 def choose_tile(
-    tile: int | tuple[int, int] | None,
-    image: Image,
-    executor: Executor,
-    reading: Reading,
-    max_memory: int | None,
+    options: Options, image: Image, executor: Executor, reading: Reading
 ) -> tuple[int, int]:
     """Output rows and columns of one task.
 
     Raises
     ------
     UsageError
-        If `tile` is not positive, or `max_memory` is too little for the smallest tile.
+        If ``max_memory`` is too little for the smallest tile.
     """
+    tile, most = options.tile, options.max_memory
     if tile is not None:
-        pair = (tile, tile) if isinstance(tile, int) else tile
-        if min(pair) < 1:
-            raise UsageError(f"tile is {tile}; it must be at least 1 pixel.")
-        return pair
+        return (tile, tile) if isinstance(tile, int) else tile
     rows, columns = TILE
-    if max_memory is None:
+    if most is None:
         return rows, columns
-    while tile_bytes(rows, columns, image, executor, reading) > max_memory:
+    extra = sum(BYTES_FOR[product] for product in options.products)
+
+    def needed() -> int:
+        return tile_bytes(rows, columns, image, executor, reading) + rows * columns * extra
+
+    while needed() > most:
         if rows == columns == TILE_STEP:
-            least = tile_bytes(rows, columns, image, executor, reading)
             raise UsageError(
-                f"{max_memory / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
-                f"{math.ceil(least / 2**20)} MiB.",
+                f"{most / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
+                f"{math.ceil(needed() / 2**20)} MiB.",
                 Remedy.MORE_MEMORY,
             )
         if columns > rows:
@@ -262,23 +319,10 @@ def tile_bytes(rows: int, columns: int, image: Image, executor: Executor, readin
     return work + executor.working_bytes(-(-rows // factor), -(-columns // factor), factor)
 
 
-def _origin(
-    image: Image, scale: Mapping[str, float], inside: Mapping[str, range]
-) -> dict[str, float]:
-    """Centre of the first pixel of the result, which begins at the edge of the source's."""
-    origin = dict(image.origin)
-    for axis, factor in scale.items():
-        old = image.step(axis)
-        if old is not None:
-            first = (inside[axis].start + 0.5) * old / factor - old / 2
-            origin[axis] = image.origin.get(axis, 0.0) + first
-    return origin
-
-
-def _lazy_result(
+def _lazy(
     image: Image, plan: Plan, inside: Mapping[str, range], provenance: Mapping[str, Any]
-) -> da.Array:
-    """Dask array whose blocks are tiles of single planes."""
+) -> dict[str, da.Array]:
+    """Dask arrays by product, whose blocks are tiles of single planes."""
     leading = [axis for axis in image.axes if axis not in "YXS"]
     order = [*leading, "Y", "X", *("S" * ("S" in image.axes))]
     source = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
@@ -290,15 +334,22 @@ def _lazy_result(
     )
     # The name follows the work, so that equal work has equal keys; hashing the network for
     # every tile would cost more than the graph.
-    meant = (plan.nodata, plan.labels, plan.bits, plan.alpha)
+    meant = (plan.nodata, plan.labels, plan.bits, plan.alpha, plan.products)
     work = (source.name, provenance, plan.tile, plan.fill, inside, meant)
     name = f"vdsr-{dask.base.tokenize(*work)}"
     cuts = _cuts(inside["Y"], plan.tile[0]), _cuts(inside["X"], plan.tile[1])
     planes = source.shape[: len(leading)]
     channels = [p[leading.index("C")] if "C" in leading else 0 for p in np.ndindex(*planes)]
     shared = Shared(plan, rows, columns)
-    result = tile_array(source, shared, name, cuts, channels, samples="S" in image.axes)
-    return result.transpose([order.index(axis) for axis in image.axes]) if reordered else result
+    made = tile_arrays(source, shared, name, cuts, channels, samples="S" in image.axes)
+    if not reordered:
+        return made
+    return {
+        product: array.transpose(
+            [order.index(a) for a in image.axes if order.index(a) < array.ndim]
+        )
+        for product, array in made.items()
+    }
 
 
 def _axis(image: Image, axis: str, scale: float, plan: Plan) -> Axis:
@@ -307,7 +358,8 @@ def _axis(image: Image, axis: str, scale: float, plan: Plan) -> Axis:
         return Axis(length, scale, Reading(0))  # no network reads them
     # What fills nodata is one neighbourhood, what fills transparent ground another.
     holes = (plan.nodata is not None) + image.has_alpha
-    return Axis(length, scale, plan.reading, REACH * holes)
+    shrinks = CONSISTENCY in plan.products
+    return Axis(length, scale, plan.reading, REACH * holes, shrinks)
 
 
 def _cuts(inside: range, tile: int) -> list[tuple[int, int]]:

@@ -8,8 +8,9 @@ window of what it would be for the whole image, so tiles join without a seam.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_vdsr.networks import Network
@@ -26,7 +29,14 @@ if TYPE_CHECKING:
 class Runner(Protocol):
     """Runs a network on planes; see ``execute.Executor``."""
 
+    @property
+    def ensemble(self) -> bool: ...
+
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]: ...
+
+    def turns(
+        self, planes: NDArray[np.float32], factor: int = 1
+    ) -> Iterator[NDArray[np.float32]]: ...
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,84 @@ def tile_axis(
     )
 
 
+@dataclass(frozen=True)
+class Extent:
+    """A tile along one axis, and what it takes to hold its pixels against the source.
+
+    Attributes
+    ----------
+    tile : TileAxis
+        What is computed: the tile's pixels, and those around it that `shrink` reads.
+    own : slice
+        The tile's pixels among those.
+    source : slice
+        Pixels of the source that belong to the tile: each belongs to one.
+    shrink : AxisWindow or None
+        Makes these of pixels of the result; None if they are not asked for, or there are
+        none.
+    """
+
+    tile: TileAxis
+    own: slice
+    source: slice
+    shrink: AxisWindow | None = None
+
+    @property
+    def near(self) -> NDArray[np.int64]:
+        """For each computed pixel its nearest one, among the source pixels that are read."""
+        return np.subtract(self.tile.nearest, self.tile.source.start)
+
+    @property
+    def held(self) -> slice:
+        """The tile's pixels of the source, among those that are read."""
+        first = self.tile.source.start
+        return slice(self.source.start - first, self.source.stop - first)
+
+    def shrinks(self) -> slice:
+        """Pixels that `shrink` reads, among those that are computed."""
+        if self.shrink is None:
+            return slice(0, 0)
+        return slice(self.shrink.start - self.tile.start, self.shrink.stop - self.tile.start)
+
+
+def tile_extent(
+    length: int,
+    scale: float,
+    start: int,
+    stop: int,
+    reading: Reading,
+    reach: int = 0,
+    *,
+    shrinks: bool = False,
+) -> Extent:
+    """Plan one tile along one axis, and its part of the source if it `shrinks`.
+
+    The other parameters are those of `tile_axis`.
+    """
+    source = source_span(length, scale, start, stop)
+    if not shrinks or source.start == source.stop:
+        tile = tile_axis(length, scale, start, stop, reading, reach)
+        return Extent(tile, slice(0, stop - start), source)
+    total = output_length(length, scale)
+    shrink = axis_window(total, 1 / scale, source.start, source.stop)
+    first, last = min(start, shrink.start), max(stop, shrink.stop)
+    tile = tile_axis(length, scale, first, last, reading, reach)
+    return Extent(tile, slice(start - first, stop - first), source, shrink)
+
+
+def source_span(length: int, scale: float, start: int, stop: int) -> slice:
+    """Pixels of the source that belong to pixels of the result: each to one tile of them.
+
+    Those are they whose centre lies in the tile; at the end of the axis, all that are left.
+    """
+    total = output_length(length, scale)
+
+    def first(edge: int) -> int:
+        return length if edge >= total else min(math.ceil(round(edge / scale - 0.5, 9)), length)
+
+    return slice(first(start), first(stop))
+
+
 def within(block: NDArray[Any], row: TileAxis, column: TileAxis) -> NDArray[np.float64]:
     """Bicubic image of a tile, of the pixels that the tile reads.
 
@@ -176,6 +264,21 @@ def within(block: NDArray[Any], row: TileAxis, column: TileAxis) -> NDArray[np.f
     return _resized(block, row.base, column.base, row, column)
 
 
+class Change(NamedTuple):
+    """What a network makes of a tile.
+
+    Attributes
+    ----------
+    added : numpy.ndarray
+        (N, rows, columns): what is added to the bicubic image.
+    spread : numpy.ndarray or None
+        Of the same shape: the standard deviation of that over the 8 flips and rotations.
+    """
+
+    added: NDArray[np.floating[Any]]
+    spread: NDArray[np.floating[Any]] | None = None
+
+
 def change_of(
     planes: NDArray[np.float64],
     base: NDArray[np.float64],
@@ -183,7 +286,9 @@ def change_of(
     column: TileAxis,
     reading: Reading,
     runner: Runner,
-) -> NDArray[np.floating[Any]]:
+    *,
+    spread: bool = False,
+) -> Change:
     """Find what a network adds to the bicubic image of a tile.
 
     Parameters
@@ -198,21 +303,45 @@ def change_of(
         How the network reads.
     runner : Runner
         Runs the network.
+    spread : bool
+        Whether it is found how much flips and rotations differ, too. The network runs on
+        all 8 then, each once; what is added is the same as without.
 
     Returns
     -------
-    numpy.ndarray
-        (N, rows, columns) of the tile, in the same units.
+    Change
+        In the same units.
     """
-    core = (slice(None), row.core, column.core)
-    if not reading.factor:
-        enlarged = base.astype(np.float32)
-        return (runner.run(enlarged) - enlarged)[core]
-    window = planes[:, row.network, column.network].astype(np.float32)
-    made = runner.run(window, reading.factor)[:, row.made, column.made]
-    if row.shrink is None and column.shrink is None:
-        return made if reading.residual else made - base[core]
-    return _shrunken(planes, made, row, column, reading) - base[core]
+    if reading.factor:
+        window = planes[:, row.network, column.network].astype(np.float32)
+    else:
+        window = base.astype(np.float32)
+
+    def added(made: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        core = (slice(None), row.core, column.core)
+        if not reading.factor:
+            return (made - window)[core]
+        made = made[:, row.made, column.made]
+        if row.shrink is None and column.shrink is None:
+            return made if reading.residual else made - base[core]
+        return _shrunken(planes, made, row, column, reading) - base[core]
+
+    factor = reading.factor or 1
+    if not spread:
+        return Change(added(runner.run(window, factor)))
+    turns = runner.turns(window, factor)
+    total = next(turns).copy()
+    first = added(total)
+    shift, square = np.zeros(first.shape), np.zeros(first.shape)
+    number = 1
+    for made in turns:
+        number += 1
+        total += made
+        difference = added(made) - first.astype(np.float64)
+        shift += difference
+        square += difference * difference
+    deviation = np.sqrt(np.maximum(square / number - (shift / number) ** 2, 0.0))
+    return Change(added(total / number) if runner.ensemble else first, deviation)
 
 
 def _shrunken(
@@ -276,5 +405,5 @@ def plane_change(
         tile_axis(n, s, 0, output_length(n, s), reading) for n, s in zip(plane.shape, scale)
     )
     base = within(plane, row, column)
-    change = change_of(plane[None], base[None], row, column, reading, runner)[0]
-    return base, change.astype(np.float64)
+    change = change_of(plane[None], base[None], row, column, reading, runner)
+    return base, change.added[0].astype(np.float64)

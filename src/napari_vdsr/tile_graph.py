@@ -1,5 +1,8 @@
 """The lazy graph of tiles: one layer, whose tasks know the source's chunks by their keys.
 
+Where more than the result is made, a second layer for each picks it out of what the tasks
+made together.
+
 A task holds integers and the keys of the chunks that its tile touches; what all tiles
 share is in the graph once. Bicubic weights are made where they are used, and kept there.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -17,7 +20,8 @@ from dask._task_spec import DataNode, List, Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
 
 from napari_vdsr.chunks import ranges
-from napari_vdsr.enhance import Reading, TileAxis, tile_axis
+from napari_vdsr.enhance import Extent, Reading, source_span, tile_extent
+from napari_vdsr.options import CONSISTENCY, RESULT
 from napari_vdsr.tile_task import Plan, upscale_tile
 
 if TYPE_CHECKING:
@@ -43,21 +47,26 @@ class Axis:
         How the network reads.
     reach : int
         Pixels of the source that are read beyond, from which holes are filled.
+    shrinks : bool
+        Whether the result is shrunk to the source's pixels again.
     """
 
     length: int
     scale: float
     reading: Reading
     reach: int = 0
+    shrinks: bool = False
 
-    def tile(self, start: int, stop: int) -> TileAxis:
+    def tile(self, start: int, stop: int) -> Extent:
         """Plan a tile of the result's pixels from `start` to `stop`; the latest are kept."""
         return _tile(self, start, stop)
 
 
 @lru_cache(maxsize=KEPT_AXES)
-def _tile(axis: Axis, start: int, stop: int) -> TileAxis:
-    return tile_axis(axis.length, axis.scale, start, stop, axis.reading, axis.reach)
+def _tile(axis: Axis, start: int, stop: int) -> Extent:
+    return tile_extent(
+        axis.length, axis.scale, start, stop, axis.reading, axis.reach, shrinks=axis.shrinks
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def compute_tile(
     column: Span,
     corner: Span,
     blocks: Sequence[Sequence[NDArray[Any]]],
-) -> NDArray[Any]:
+) -> Any:
     """Compute one tile: what a task does.
 
     Parameters
@@ -100,13 +109,19 @@ def compute_tile(
 
     Returns
     -------
-    numpy.ndarray
-        (1, ..., rows, columns) or the same with samples.
+    numpy.ndarray, or dict of str to numpy.ndarray
+        (1, ..., rows, columns) or the same with samples; by product, if there are several.
     """
     rows, columns = shared.rows.tile(*row), shared.columns.tile(*column)
-    window = (_within(rows.source, corner[0]), _within(columns.source, corner[1]))
-    pixels = upscale_tile(_joined(blocks, plane, window), rows, columns, channel, shared.plan)
-    return pixels[(None,) * len(plane)]
+    window = (_within(rows.tile.source, corner[0]), _within(columns.tile.source, corner[1]))
+    made = upscale_tile(_joined(blocks, plane, window), rows, columns, channel, shared.plan)
+    placed = {product: pixels[(None,) * len(plane)] for product, pixels in made.items()}
+    return placed if shared.plan.products else placed[RESULT]
+
+
+def product_of(made: dict[str, NDArray[Any]], product: str) -> NDArray[Any]:
+    """Pick a product out of what a task made."""
+    return made[product]
 
 
 def _within(source: slice, corner: int) -> slice:
@@ -138,7 +153,7 @@ def _overlap(window: slice, piece: slice) -> slice:
     )
 
 
-def tile_array(
+def tile_arrays(
     source: da.Array,
     shared: Shared,
     name: str,
@@ -146,8 +161,8 @@ def tile_array(
     channels: Sequence[int],
     *,
     samples: bool,
-) -> da.Array:
-    """Return the result as a dask array whose chunks are tiles of single planes.
+) -> dict[str, da.Array]:
+    """Return the products as dask arrays whose chunks are tiles of single planes.
 
     Parameters
     ----------
@@ -162,16 +177,25 @@ def tile_array(
     channels : sequence of int
         Index on the C axis of each plane, in C order.
     samples : bool
-        Whether the last axis holds colour samples.
+        Whether the last axis holds colour samples, which the result alone has, too.
+
+    Returns
+    -------
+    dict of str to dask.array.Array
+        Chunks of the same number belong to the same tile. One of the consistency has no
+        pixels where a tile has no pixel of the source to itself.
     """
-    lead = source.ndim - 3 if samples else source.ndim - 2
     last = (0,) if samples else ()
     if samples and len(source.chunks[-1]) > 1:
         source = source.rechunk({source.ndim - 1: -1})
+    lead = source.ndim - 2 - len(last)
     shared_key = f"{name}-shared"
     layer: dict[Any, Any] = {shared_key: DataNode(shared_key, shared)}
     rows, columns = (
-        [(span, *_touched(source.chunks[lead + at], axis.tile(*span).source)) for span in spans]
+        [
+            (span, *_touched(source.chunks[lead + at], axis.tile(*span).tile.source))
+            for span in spans
+        ]
         for at, (spans, axis) in enumerate(zip(cuts, (shared.rows, shared.columns), strict=True))
     )
     planes = product(*(_numbered(source.chunks[axis]) for axis in range(lead)))
@@ -191,12 +215,41 @@ def tile_array(
                 key, compute_tile, TaskRef(shared_key), inside, channel, row, column, (top, left),
                 blocks,
             )  # fmt: skip
-    chunks = (
-        *((1,) * length for length in source.shape[:lead]),
-        *(tuple(stop - start for start, stop in spans) for spans in cuts),
-        *((length,) for length in source.shape[lead + 2 :]),
-    )
-    return _array(source, name, layer, chunks)
+    outer = [(1,) * length for length in source.shape[:lead]]
+    chunks = [*outer, *(tuple(stop - start for start, stop in spans) for spans in cuts)]
+    whole = (*chunks, *((length,) for length in source.shape[lead + 2 :]))
+    if not shared.plan.products:
+        return {RESULT: _array(source, [(name, layer)], whole, source.dtype)}
+    kinds = {RESULT: (whole, source.dtype)}
+    for kind in shared.plan.products:
+        kinds[kind] = tuple(chunks), np.dtype(np.float32)
+    if CONSISTENCY in kinds:
+        axes = zip(cuts, (shared.rows, shared.columns), strict=True)
+        held = (tuple(_belonging(axis, *span) for span in spans) for spans, axis in axes)
+        kinds[CONSISTENCY] = (*outer, *held), np.dtype(np.float32)
+    keys = [key for key in layer if isinstance(key, tuple)]
+    return {
+        kind: _array(source, [(name, layer), _picked(kind, keys, size)], size, dtype)
+        for kind, (size, dtype) in kinds.items()
+    }
+
+
+def _belonging(axis: Axis, start: int, stop: int) -> int:
+    """Count the source pixels that belong to a tile."""
+    span = source_span(axis.length, axis.scale, start, stop)
+    return int(span.stop - span.start)
+
+
+def _picked(
+    kind: str, tiles: Sequence[tuple[Any, ...]], chunks: Sequence[tuple[int, ...]]
+) -> tuple[str, dict[Any, Any]]:
+    """Name and layer of a product."""
+    name = f"{tiles[0][0]}-{kind}"
+    layer = {}
+    for tile in tiles:
+        key = (name, *tile[1 : 1 + len(chunks)])
+        layer[key] = Task(key, product_of, TaskRef(tile), kind)
+    return name, layer
 
 
 def _touched(sizes: Sequence[int], source: slice) -> tuple[range, int]:
@@ -213,15 +266,26 @@ def _numbered(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _array(
-    source: da.Array, name: str, layer: dict[Any, Any], chunks: tuple[tuple[int, ...], ...]
+    source: da.Array,
+    layers: Sequence[tuple[str, dict[Any, Any]]],
+    chunks: tuple[tuple[int, ...], ...],
+    dtype: np.dtype[Any],
 ) -> da.Array:
-    meta = np.empty((0,) * len(chunks), source.dtype)
+    """Array of the last of the layers, each of which is made of the one before."""
+    meta = np.empty((0,) * len(chunks), dtype)
+    name, layer = layers[-1]
     if hasattr(source, "expr"):
         # Expression arrays keep no layers: the graph of the source goes along.
         from dask.array._array_expr._collection import from_graph
 
         keys = [key for key in layer if isinstance(key, tuple)]
-        graph = {**source.__dask_graph__(), **layer}
+        graph = dict(source.__dask_graph__())
+        for _, each in layers:
+            graph |= each
         return from_graph(graph, meta, chunks, keys, name)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[source])
+    graph = HighLevelGraph.from_collections(*layers[0], dependencies=[source])
+    for (before, _), (after, each) in pairwise(layers):
+        graph = HighLevelGraph(
+            {**graph.layers, after: each}, {**graph.dependencies, after: {before}}
+        )
     return da.Array(graph, name, chunks, meta=meta)

@@ -10,18 +10,22 @@ import numpy as np
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import SEEN, composed, full_opacity, straightened
 from napari_vdsr.color import RGB_PER_LUMA, luma
-from napari_vdsr.enhance import change_of, within
+from napari_vdsr.enhance import Change, change_of, within
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.nodata import fill_missing, missing_pixels, restore, written
 from napari_vdsr.normalize import Normalization, Range, check_finite, to_dtype
+from napari_vdsr.options import CONSISTENCY, RESULT, SPREAD
+from napari_vdsr.resize import apply_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_vdsr.enhance import Reading, TileAxis
+    from napari_vdsr.enhance import Extent, Reading, TileAxis
     from napari_vdsr.execute import Executor
     from napari_vdsr.image import Alpha
     from napari_vdsr.modelfile import Model
+
+NO_CHANGE = Change(np.zeros(1), np.zeros(1))
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Plan:
         Runs the network.
     reading : Reading
         How the network reads the image.
+    products : tuple of str
+        What is made beside the result.
     name : str
         The image's, for error messages.
     nodata, labels, bits, alpha
@@ -65,6 +71,7 @@ class Plan:
     executor: Executor
     reading: Reading
     name: str
+    products: tuple[str, ...] = ()
     nodata: float | None = None
     labels: bool = False
     bits: int | None = None
@@ -89,15 +96,15 @@ class Plan:
 
 
 def upscale_tile(
-    pixels: NDArray[Any], row: TileAxis, column: TileAxis, channel: int, plan: Plan
-) -> NDArray[Any]:
-    """Compute one tile of the output.
+    pixels: NDArray[Any], row: Extent, column: Extent, channel: int, plan: Plan
+) -> dict[str, NDArray[Any]]:
+    """Compute one tile of the output, and of all other products that are asked for.
 
     Parameters
     ----------
     pixels : numpy.ndarray
         (y, x) or (y, x, S): the source pixels that the tile reads.
-    row, column : TileAxis
+    row, column : Extent
         The tile along Y and X.
     channel : int
         Index on the C axis, which picks the intensity range.
@@ -106,8 +113,10 @@ def upscale_tile(
 
     Returns
     -------
-    numpy.ndarray
-        (Y, X) or (Y, X, S), of the dtype of `pixels`.
+    dict of str to numpy.ndarray
+        The result, (Y, X) or (Y, X, S), of the dtype of `pixels`; further products as they
+        are described in `napari_vdsr.products`, (Y, X), float32, the consistency with the
+        source's rows and columns that belong to the tile.
 
     Raises
     ------
@@ -121,37 +130,131 @@ def upscale_tile(
     The result is the bicubic image, kept in float64 and the file's own units, plus what
     the network changed. So integers of any width are as exact as bicubic makes them.
     """
-    nearest = np.ix_(row.nearest - row.source.start, column.nearest - column.source.start)
+    nearest = np.ix_(row.near, column.near)
+    own = (row.own, column.own)
     if plan.labels:
-        return np.asarray(pixels[nearest])
+        return {RESULT: np.asarray(pixels[nearest][own])}
     unit = plan.normalization.ranges[channel]
     color = pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
-    values = pixels
+    values, lost = pixels, None
     if plan.nodata is None:
         check_finite(pixels, plan.name)
     else:
         lost = missing_pixels(pixels, plan.nodata, color=color)
         check_finite(pixels[~lost], plan.name)
         if lost[nearest].all():  # nothing of this tile was measured
-            return np.asarray(pixels[nearest])
+            return _unmeasured(pixels[nearest][own], row, column, plan)
         if lost.any():
             values = fill_missing(values, ~lost, unit.middle)
     if color and pixels.shape[-1] == 4 and plan.alpha != "none":
-        result = _veiled_tile(values, pixels[nearest], row, column, unit, plan)
+        result, change = _veiled_tile(values, pixels[nearest], row.tile, column.tile, unit, plan)
     else:
-        bicubic = within(values, row, column)
-        result = bicubic[row.core, column.core]
-        change = _network_change(values, bicubic, row, column, unit, plan, color=color)
+        bicubic = within(values, row.tile, column.tile)
+        result = bicubic[row.tile.core, column.tile.core]
+        change = _network_change(values, bicubic, row.tile, column.tile, unit, plan, color=color)
         if color:
-            result[..., :3] += change
+            result[..., :3] += change.added
         else:
-            result += change
+            result += change.added
     out = to_dtype(result, pixels.dtype)
     if plan.bits:
         out = _within_bits(out, pixels[nearest], plan.bits)
-    if plan.nodata is not None:
+    made = _further(out, change, pixels, values, row, column, plan)
+    if lost is not None and plan.nodata is not None:
+        for product, plane in made.items():
+            there = lost[row.held, column.held] if product == CONSISTENCY else lost[nearest][own]
+            plane[there] = np.nan
         out = restore(out, pixels[nearest], plan.nodata, color=color)
-    return out
+    return {RESULT: out[own], **made}
+
+
+def _further(
+    out: NDArray[Any],
+    change: Change,
+    source: NDArray[Any],
+    values: NDArray[Any],
+    row: Extent,
+    column: Extent,
+    plan: Plan,
+) -> dict[str, NDArray[np.float32]]:
+    """Products beside the result `out` of all computed pixels, before nodata is put back.
+
+    What is put back instead of a measurement is no intensity: the pixels around it are held
+    against what the holes were filled with.
+    """
+    opacity = _opacity(out, source.dtype, plan)
+    made = {}
+    for product in plan.products:
+        if product == CONSISTENCY:
+            plane = _inconsistency(out, values, source.dtype, row, column, plan)
+        else:
+            found = change.spread if product == SPREAD else change.added
+            whole = np.broadcast_to(_grey(np.asarray(found)) * opacity, out.shape[:2])
+            plane = whole[row.own, column.own]
+        made[product] = _as_float32(plane, plan.name)
+    return made
+
+
+def _inconsistency(
+    out: NDArray[Any],
+    values: NDArray[Any],
+    dtype: np.dtype[Any],
+    row: Extent,
+    column: Extent,
+    plan: Plan,
+) -> NDArray[np.float64]:
+    """The result, shrunk to the source's pixels of the tile, minus those."""
+    before = values[row.held, column.held]
+    if row.shrink is None or column.shrink is None:  # no pixel of the source is the tile's own
+        return np.zeros(before.shape[:2])
+    seen = _seen(out[row.shrinks(), column.shrinks()], dtype, plan)
+    shrunk = apply_windows(seen, row.shrink, column.shrink)
+    return _grey(shrunk - _seen(before, dtype, plan))
+
+
+def _seen(pixels: NDArray[Any], dtype: np.dtype[Any], plan: Plan) -> NDArray[np.float64]:
+    """Intensities; colours without their fourth sample, multiplied by it if it is opacity."""
+    if pixels.ndim == 2 or pixels.shape[-1] not in (3, 4):
+        return pixels.astype(np.float64)
+    colors = pixels[..., :3].astype(np.float64)
+    if plan.alpha == "straight":
+        colors *= np.expand_dims(_opacity(pixels, dtype, plan), -1)
+    return colors
+
+
+def _opacity(pixels: NDArray[Any], dtype: np.dtype[Any], plan: Plan) -> NDArray[np.float64]:
+    """Share of full opacity of each pixel, or 1 for all."""
+    if pixels.ndim == 2 or pixels.shape[-1] != 4 or plan.alpha == "none":
+        return np.ones(())
+    return np.asarray(pixels[..., 3] / full_opacity(dtype, plan.bits))
+
+
+def _grey(found: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean over the samples of (Y, X, S), or the one value of a constant."""
+    return np.asarray(found if found.ndim == 2 else found.mean(axis=-1), np.float64)
+
+
+def _as_float32(plane: NDArray[np.float64], name: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        found = plane.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise ImageDataError(
+            f"image {name!r} has intensities so large that differences of them overflow 32-bit "
+            "numbers. Divide the image by a constant first."
+        )
+    return found
+
+
+def _unmeasured(
+    pixels: NDArray[Any], row: Extent, column: Extent, plan: Plan
+) -> dict[str, NDArray[Any]]:
+    """Products of a tile in which nothing was measured; `pixels` are its nearest ones."""
+    shapes = dict.fromkeys(plan.products, pixels.shape[:2])
+    if CONSISTENCY in shapes:
+        spans = row.source, column.source
+        shapes[CONSISTENCY] = (spans[0].stop - spans[0].start, spans[1].stop - spans[1].start)
+    nothing = {product: np.full(shape, np.nan, np.float32) for product, shape in shapes.items()}
+    return {RESULT: np.asarray(pixels), **nothing}
 
 
 def _veiled_tile(
@@ -161,15 +264,15 @@ def _veiled_tile(
     column: TileAxis,
     unit: Range,
     plan: Plan,
-) -> NDArray[np.float64]:
-    """Tile of colours with alpha, (Y, X, 4)."""
+) -> tuple[NDArray[np.float64], Change]:
+    """Tile of colours with alpha, (Y, X, 4), and what the network changes behind the veil."""
     full = full_opacity(source.dtype, plan.bits)
     straight = plan.alpha == "straight"
     colors, share = straightened(values, full, straight=straight)
     veil = share[..., None]
     veiled = within(np.concatenate([colors * veil, veil], axis=-1), row, column)
     if not (share > 0).any():
-        change = np.zeros(1)
+        change = NO_CHANGE
     elif (share == 1).all():
         change = _network_change(colors, veiled, row, column, unit, plan, color=True)
     else:
@@ -177,7 +280,8 @@ def _veiled_tile(
         bicubic = within(behind, row, column)
         change = _network_change(behind, bicubic, row, column, unit, plan, color=True)
     result = veiled[row.core, column.core]
-    return composed(result, change, source, full, straight=straight)
+    added = change.added.astype(np.float64)
+    return composed(result, added, source, full, straight=straight), change
 
 
 def _network_change(
@@ -189,10 +293,10 @@ def _network_change(
     plan: Plan,
     *,
     color: bool,
-) -> NDArray[np.float64]:
+) -> Change:
     """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
     if unit.width == 0:  # in a constant image nothing can be sharpened
-        return np.zeros(1)
+        return NO_CHANGE
 
     def planes(block: NDArray[Any]) -> NDArray[np.float64]:
         """What goes through the network, (N, Y, X): luma, or each sample by itself."""
@@ -200,20 +304,30 @@ def _network_change(
             return luma((block[..., :3] - unit.low) / unit.width)[None]
         return (np.moveaxis(np.atleast_3d(block), -1, 0) - unit.low) / unit.width
 
+    def in_units(found: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        if color:
+            return (unit.width * RGB_PER_LUMA) * found[0, ..., None].astype(np.float64)
+        found = np.moveaxis(found, 0, -1).reshape(found.shape[1:] + bicubic.shape[2:])
+        return unit.width * found.astype(np.float64)
+
     with np.errstate(over="ignore", invalid="ignore"):
         change = change_of(
-            planes(source), planes(bicubic), row, column, plan.reading, plan.executor
+            planes(source),
+            planes(bicubic),
+            row,
+            column,
+            plan.reading,
+            plan.executor,
+            spread=SPREAD in plan.products,
         )
-    if not np.isfinite(change).all():
+    if not np.isfinite(change.added).all():
         raise ImageDataError(
             f"image {plan.name!r} has intensities so far outside {unit.low:g} to {unit.high:g}, "
             "which the network takes for 0 and 1, that 32-bit numbers overflow.",
             Remedy.WIDER_RANGE,
         )
-    if color:
-        return (unit.width * RGB_PER_LUMA) * change[0, ..., None].astype(np.float64)
-    change = np.moveaxis(change, 0, -1).reshape(change.shape[1:] + bicubic.shape[2:])
-    return unit.width * change.astype(np.float64)
+    spread = None if change.spread is None else in_units(change.spread)
+    return Change(in_units(change.added), spread)
 
 
 def _within_bits(out: NDArray[Any], source: NDArray[Any], bits: int) -> NDArray[Any]:

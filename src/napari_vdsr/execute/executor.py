@@ -12,7 +12,7 @@ from napari_vdsr.execute.blocks import Blocks
 from napari_vdsr.execute.stream import Stream, can_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -39,6 +39,8 @@ class Executor:
 
     Attributes
     ----------
+    ensemble : bool
+        Whether `run` takes that mean.
     check : callable or None
         Called many times while a tile is computed; what it raises ends the tile. So work
         can be stopped at once, however long a tile takes.
@@ -63,14 +65,14 @@ class Executor:
         ensemble: bool = False,
     ) -> None:
         self._network, self._device, self._precision = network, device, precision
-        self._ensemble = ensemble
+        self.ensemble = ensemble
         self._lock = threading.Lock()
         self._runners: dict[int, Stream | Blocks] = {}
         self.check: Callable[[], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
-        return _executor, (self._network, self._device, self._precision, self._ensemble)
+        return _executor, (self._network, self._device, self._precision, self.ensemble)
 
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
         """Super-resolve planes that carry their halo already.
@@ -94,26 +96,54 @@ class Executor:
         DeviceMemoryError
             If the device has too little memory even for the smallest block.
         """
+        if not self.ensemble:
+            return self._made(planes, factor)
+        turns = self.turns(planes, factor)
+        total = next(turns).copy()
+        for made in turns:
+            total += made
+        return total / np.float32(len(TURNS))
+
+    def turns(self, planes: NDArray[np.float32], factor: int = 1) -> Iterator[NDArray[np.float32]]:
+        """Super-resolve planes in all 8 flips and rotations, as they are first.
+
+        Parameters
+        ----------
+        planes, factor
+            As for `run`.
+
+        Yields
+        ------
+        numpy.ndarray
+            What the network makes of each, turned back: each as `run` without ensemble. It
+            is valid until the next one is asked for.
+        """
+        for flips, swap in TURNS:
+            yield self._made(planes, factor, flips, swap=swap)
+
+    def _made(
+        self,
+        planes: NDArray[np.float32],
+        factor: int,
+        flips: tuple[int, ...] = (),
+        *,
+        swap: bool = False,
+    ) -> NDArray[np.float32]:
         x = torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
         with self._lock, torch.inference_mode():
             images = x.reshape(-1, self._network.channels, *x.shape[1:])
-            result = self._run(images, factor) if x.numel() else images
+            result = self._run(images, factor, flips, swap=swap) if x.numel() else images
         found: NDArray[np.float32] = result.flatten(0, 1).numpy()
         return found
 
-    def _run(self, x: torch.Tensor, factor: int) -> torch.Tensor:
+    def _run(
+        self, images: torch.Tensor, factor: int, flips: tuple[int, ...], *, swap: bool
+    ) -> torch.Tensor:
         runner = self._runner(factor)
         runner.check = self.check
-        if not self._ensemble:
-            return runner.run(x)
-        results = (
-            _turned_back(runner.run(_turned(x, flips, swap=swap)), flips, swap=swap)
-            for flips, swap in TURNS
-        )
-        total = next(results).clone()
-        for result in results:
-            total += result
-        return total / len(TURNS)
+        if not (flips or swap):
+            return runner.run(images)
+        return _turned_back(runner.run(_turned(images, flips, swap=swap)), flips, swap=swap)
 
     def _runner(self, factor: int) -> Stream | Blocks:
         if factor not in self._runners:
@@ -147,7 +177,7 @@ class Executor:
         """
         runner = self._runner(factor)
         needed = runner.working_bytes(height, width)
-        if not self._ensemble:
+        if not self.ensemble:
             return needed
         planes = 3 * 4 * height * width * factor**2  # turned, its result, and the sum of all
         return max(needed, runner.working_bytes(width, height)) + planes

@@ -1,0 +1,101 @@
+"""What a user decides about upscaling, held in one place and checked once.
+
+Light to import: the command line and the widget know by it what there is to choose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_vdsr.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_vdsr.nodata import Nodata
+    from napari_vdsr.normalize import Normalization
+
+RESULT, RESIDUAL, CONSISTENCY, SPREAD = "result", "residual", "consistency", "spread"
+# What there is beside the result.
+PRODUCTS = (RESIDUAL, CONSISTENCY, SPREAD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an image is upscaled.
+
+    Attributes
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    precision : str
+        "auto", "float32", "bf16" or "fp16".
+    tile : int or (int, int), optional
+        Output rows and columns of one task. By default as large as is fast, or as
+        `max_memory` allows. It never changes the result.
+    max_memory : int, optional
+        Bytes that the tasks of one tile may take.
+    normalize : str or (float, float)
+        See ``napari_vdsr.normalize.measure``.
+    fill : float, optional
+        Replaces NaN and infinity before upscaling; without it they are an error.
+    nodata : float, "auto" or None
+        Value of pixels where nothing was measured, possibly NaN; "auto" for ``image.nodata``,
+        None if every pixel is a measurement. They count in no range, nothing is interpolated
+        from them, and the result has them where the nearest source pixel is one.
+    self_ensemble : bool
+        Mean of the network's results on all 8 flips and rotations: some hundredths of a
+        dB better, 8 times the work.
+    products : tuple of str
+        What is made beside the result, of `PRODUCTS`; see ``napari_vdsr.products``.
+
+    Raises
+    ------
+    UsageError
+        If one of them is wrong for any image.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | tuple[int, int] | None = None
+    max_memory: int | None = None
+    normalize: str | tuple[float, float] | Normalization = "auto"
+    fill: float | None = None
+    nodata: Nodata = "auto"
+    self_ensemble: bool = False
+    products: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # These import SciPy and dask, which takes a while.
+        from napari_vdsr.nodata import check_nodata
+        from napari_vdsr.normalize import Normalization, check_mode
+
+        if not isinstance(self.normalize, Normalization):
+            check_mode(self.normalize)
+        if self.tile is not None and min(_pair(self.tile)) < 1:
+            raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
+        if self.fill is not None and not math.isfinite(self.fill):
+            raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
+        check_nodata(self.nodata, self.fill)
+        object.__setattr__(self, "products", checked_products(self.products))
+
+
+def checked_products(names: Sequence[str]) -> tuple[str, ...]:
+    """Products, each once.
+
+    Raises
+    ------
+    UsageError
+        If there is no such product.
+    """
+    unknown = [name for name in names if name not in PRODUCTS]
+    if unknown or isinstance(names, str):
+        wrong = names if isinstance(names, str) else unknown[0]
+        raise UsageError(f"there is no product {wrong!r}; allowed are {', '.join(PRODUCTS)}.")
+    return tuple(name for name in PRODUCTS if name in names)
+
+
+def _pair(tile: int | tuple[int, int]) -> tuple[int, int]:
+    return (tile, tile) if isinstance(tile, int) else tile
