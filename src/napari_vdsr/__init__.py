@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_vdsr.engine import products, upscale
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.image import Channel, Image
-    from napari_vdsr.io import read_image, write_image
+    from napari_vdsr.io import Output, read_image, write_image, write_images
     from napari_vdsr.modelcard import ModelCard, list_models
     from napari_vdsr.modelfile import Model, load_model, save_model
     from napari_vdsr.options import Options
@@ -29,6 +29,7 @@ _HOMES = {
     "Model": "modelfile",
     "ModelCard": "modelcard",
     "Options": "options",
+    "Output": "io",
     "VdsrError": "errors",
     "list_models": "modelcard",
     "load_model": "modelfile",
@@ -37,6 +38,7 @@ _HOMES = {
     "save_model": "modelfile",
     "upscale": "engine",
     "write_image": "io",
+    "write_images": "io",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "Options",
+    "Output",
     "VdsrError",
     "__version__",
     "list_models",
@@ -54,6 +57,7 @@ __all__ = [
     "save_model",
     "upscale",
     "write_image",
+    "write_images",
 ]
 
 

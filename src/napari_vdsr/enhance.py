@@ -200,7 +200,8 @@ class Extent:
     @property
     def near(self) -> NDArray[np.int64]:
         """For each computed pixel its nearest one, among the source pixels that are read."""
-        return np.subtract(self.tile.nearest, self.tile.source.start)
+        found: NDArray[np.int64] = self.tile.nearest - self.tile.source.start
+        return found
 
     @property
     def held(self) -> slice:

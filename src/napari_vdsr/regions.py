@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 # Regions that may wait for the one whose turn it is, for each that is computed.
 AHEAD = 2
@@ -88,7 +88,7 @@ def run(
                     on_done()
 
 
-def in_order(regions: Iterable[Region], *, in_flight: int) -> Iterator[Part]:
+def in_order(regions: Iterable[Region], *, in_flight: int) -> Generator[Part, None, None]:
     """Yield what each region makes, in order, while the next ones are computed.
 
     Parameters

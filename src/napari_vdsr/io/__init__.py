@@ -14,10 +14,11 @@ from napari_vdsr.io.read import (
     read_levels,
     read_provenance,
 )
-from napari_vdsr.io.write import write_image
+from napari_vdsr.io.write import Output, write_image, write_images
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Output",
     "SeriesInfo",
     "is_image_file",
     "is_zarr_folder",
@@ -26,4 +27,5 @@ __all__ = [
     "read_levels",
     "read_provenance",
     "write_image",
+    "write_images",
 ]

@@ -46,6 +46,8 @@ class Bands:
         Called with (done, total) after each region.
     in_flight : int
         Regions computed at the same time.
+    feed : iterator of Part or None
+        The regions, in C order, if somebody else has them computed.
     failures : list of BaseException
         What computing the pixels or `on_progress` raised, to be told from the
         errors of whoever writes the bands.
@@ -55,6 +57,7 @@ class Bands:
     plane_ndim: int
     on_progress: Callable[[int, int], None] | None = None
     in_flight: int = 1
+    feed: Iterator[Part] | None = None
     failures: list[BaseException] = field(default_factory=list)
     _done: int = 0
 
@@ -89,18 +92,27 @@ class Bands:
             Called with the index of a region's first pixel and its pixels, from several
             threads at the same time.
         """
-        run(self._regions(), write, in_flight=self.in_flight, on_done=self._report)
+
+        def put(start: tuple[int, ...], pixels: np.ndarray) -> None:
+            if pixels.size:  # of a tile that has none to itself
+                write(start, pixels)
+
+        if self.feed is None:
+            run(self._regions(), put, in_flight=self.in_flight, on_done=self._report)
+            return
+        for part in self.feed:
+            put(*part)
 
     def __iter__(self) -> Iterator[Band]:
         """Yield all bands, in the C order of the regions."""
         lead = len(self.lead_shape)
         across = [len(spans) for spans in self.spans[lead + 1 :]]
-        parts = self._counted(in_order(self._regions(), in_flight=self.in_flight))
+        parts = self.feed or self._counted(in_order(self._regions(), in_flight=self.in_flight))
         while row := list(islice(parts, math.prod(across))):
             first = row[0].start
             block = _joined([part.pixels for part in row], across)
             row.clear()  # of which nothing else need be in memory while the band is
-            for index in np.ndindex(block.shape[:lead]):
+            for index in np.ndindex(block.shape[:lead] if block.size else (0,)):
                 at = tuple(i + f for i, f in zip(index, first, strict=False))
                 plane = int(np.ravel_multi_index(at, self.lead_shape)) if at else 0
                 yield Band(plane, first[lead], block[index])

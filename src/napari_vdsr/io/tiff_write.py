@@ -36,6 +36,8 @@ CLASSIC_BYTES = 3_900_000_000
 GDAL_NODATA = 42113
 ALPHA_TAGS = {"straight": 2, "premultiplied": 1, "none": 0}
 DATETIME = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
+# What is done about warnings is the whole process's, and files may be written side by side.
+_CLOSING = threading.Lock()
 COMPRESSIONS = {"zlib": "adobe_deflate", "zstd": "zstd"}
 
 
@@ -112,7 +114,7 @@ def _writer(path: Path, **kwargs: Any) -> Iterator[TiffWriter]:
         with contextlib.suppress(Exception):  # closing half a file must not hide the reason
             tif.close()
         raise
-    with warnings.catch_warnings():
+    with _CLOSING, warnings.catch_warnings():
         # An ImageJ hyperstack beyond 4 GiB has one directory only, as ImageJ writes it.
         warnings.filterwarnings("ignore", ".*truncating ImageJ file", UserWarning)
         tif.close()

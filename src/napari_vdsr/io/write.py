@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import dask.array as da
 import numpy as np
@@ -13,7 +14,6 @@ import numpy as np
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io.atomic import unwritable, whole_file, whole_folder
 from napari_vdsr.io.axes import plane_last
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.failure import failure
@@ -24,9 +24,10 @@ from napari_vdsr.io.plain import shaped_description
 from napari_vdsr.io.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
 from napari_vdsr.io.tiff_write import TiffForm, common_tags, write_tiff
+from napari_vdsr.io.together import Writer, write_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_vdsr.image import Image
 
@@ -107,17 +108,104 @@ def write_image(
     256 x 256, TIFF files beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one
     uncompressed block.
     """
-    target = Path(os.fspath(path))
-    kind, told = (format, "") if format else _format_of(target, image, compression)
+    output = Output(image, path, format, compression, provenance, overwrite)
+    writer = _writer_of(output)
+    writer.bands.in_flight, writer.bands.on_progress = workers, on_progress
+    writer.write_alone()
+    return writer.losses
+
+
+@dataclass(frozen=True)
+class Output:
+    """An image and the file that it becomes; see `write_image`."""
+
+    image: Image
+    path: str | Path
+    format: Format | None = None
+    compression: Compression | None = None
+    provenance: Mapping[str, Any] | None = None
+    overwrite: bool = False
+
+
+def write_images(
+    outputs: Sequence[Output],
+    *,
+    workers: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[str, ...]]:
+    """Write images of the same tasks while they are computed, each task once.
+
+    Each file appears whole or not at all, the first one last.
+
+    Parameters
+    ----------
+    outputs : sequence of Output
+        The images that ``napari_vdsr.products`` gives, the result first if it is among
+        them: files named ``.tif`` without a format become what the first one does, or
+        plain TIFF beside a PNG.
+    workers, on_progress
+        As for `write_image`.
+
+    Returns
+    -------
+    list of tuple of str
+        For each output what its format could not hold.
+
+    Raises
+    ------
+    OutputExistsError, ImageFileError, UsageError
+        As for `write_image`; then none of them that is not there yet appears.
+    """
+    first, *others = outputs
+    writers = [_writer_of(first)]
+    kind = writers[0].kind
+    for other in others:
+        named_tiff = _is_plain_name(Path(os.fspath(other.path)).name.lower())
+        if other.format is None and named_tiff:
+            other = _in_format(other, "tiff" if kind == "png" else cast("Format", kind))
+        writers.append(_writer_of(other))
+    same = [writer for writer in writers if writer.goes_with(writers[0])]
+    for writer in writers:
+        if writer not in same:  # its axes lie in another order: it is computed alone
+            writer.bands.in_flight = workers
+            writer.write_alone()
+    if len(same) == 1:
+        same[0].bands.in_flight, same[0].bands.on_progress = workers, on_progress
+        same[0].write_alone()
+    else:
+        write_together(same, in_flight=workers, on_progress=on_progress)
+    return [writer.losses for writer in writers]
+
+
+def _is_plain_name(name: str) -> bool:
+    plain = name.endswith((".tif", ".tiff"))
+    return plain and not name.endswith((".ome.tif", ".ome.tiff"))
+
+
+def _in_format(output: Output, kind: Format) -> Output:
+    """Output in a format, or in the next that can hold it."""
+    if kind == "imagej" and imagej_refusal(output.image):
+        kind = "tiff" if ome_refusal(output.image) else "ome-tiff"
+    compression = None if kind == "imagej" else output.compression
+    return replace(output, format=kind, compression=compression)
+
+
+def _writer_of(output: Output) -> Writer:
+    """Return what writes an image in the format that is asked for."""
+    image, compression = output.image, output.compression
+    target = Path(os.fspath(output.path))
+    told = ""
+    kind: str | None = output.format
+    if kind is None:
+        kind, told = _format_of(target, image, compression)
+        compression = None if kind == "imagej" else compression
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
-    if format is None and kind == "imagej":
-        compression = None
     _check_compression(kind, compression)
     ready = arranged(target, image, kind)
-    provenance = plain_values(provenance)
+    provenance = plain_values(output.provenance)
     software = software_tag(provenance)
-    bands = Bands(ready.data, 3 if "S" in ready.axes else 2, on_progress, workers)
+    bands = Bands(ready.data, 3 if "S" in ready.axes else 2)
     write: Callable[[Path], None]
     if kind == "png":
         chunks = png_chunks(ready, provenance, software)
@@ -132,19 +220,19 @@ def write_image(
         form = _tiff_form(target, ready, kind, provenance, software)
         form.compression = compression
         write = partial(write_tiff, bands=bands, form=form)
-    whole = whole_folder if kind == "ome-zarr" else whole_file
-    with whole(target, overwrite=overwrite) as temporary:
-        try:
-            write(temporary)
-        except OSError as error:
-            if any(error is failure for failure in bands.failures):
-                raise
-            raise unwritable(target, error) from error
-    return (
-        *([told] if told else ()),
-        *losses(image, kind),
-        *value_losses(image, kind),
-        *renamed_axes(image, ready),
+    return Writer(
+        target=target,
+        kind=kind,
+        axes=ready.axes,
+        bands=bands,
+        write=write,
+        overwrite=output.overwrite,
+        losses=(
+            *([told] if told else ()),
+            *losses(image, kind),
+            *value_losses(image, kind),
+            *renamed_axes(image, ready),
+        ),
     )
 
 
