@@ -9,21 +9,24 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
 from napari_vdsr.batch import Settings, plan, run, running
 from napari_vdsr.batch.record import completion_record
 from napari_vdsr.cli.words import say
-from napari_vdsr.engine import upscale
+from napari_vdsr.engine import products, upscale
 from napari_vdsr.errors import ImageFileError, ReportError, UsageError
 from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.io.atomic import claimed
 from napari_vdsr.modelfile import load_model
+from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, SPREAD, Options
 
 BICUBIC = load_model("bicubic")
 SETTINGS = Settings(model=BICUBIC)
@@ -387,7 +390,7 @@ def test_wrong_pattern(folder, tmp_path):
 )
 def test_what_is_wrong_for_any_file_is_refused_before_work(setting, reason):
     with pytest.raises(UsageError, match=reason):
-        Settings(model=BICUBIC, **setting)
+        Settings(model=BICUBIC, options=Options(**setting))
 
 
 def test_an_ome_zarr_folder_counts_as_a_file(folder, tmp_path):
@@ -408,3 +411,80 @@ def test_an_ome_zarr_folder_counts_as_a_file(folder, tmp_path):
     inside.write_bytes(inside.read_bytes() + b" ")
     again = run([job for job in jobs if job.source == zarr_input], settings)
     assert "was not made from this input" in again[0].reason
+
+
+ALSO = Settings(model=BICUBIC, options=Options(products=PRODUCTS))
+
+
+def test_products_lie_beside_the_results_and_a_rerun_makes_what_is_missing(folder, tmp_path):
+    out = tmp_path / "out"
+    assert statuses(run(plan([str(folder)], out), SETTINGS)) == ["done"] * 2
+    before = (out / "a.tif").stat().st_mtime_ns
+    jobs = plan([str(folder)], out, products=PRODUCTS)
+    results = run(jobs, ALSO)
+    assert statuses(results) == ["done"] * 2
+    assert (out / "a.tif").stat().st_mtime_ns == before  # it was there, and is the same
+    names = {f"{stem}{end}.tif" for stem in "ac" for end in ("", *(f"_{p}" for p in PRODUCTS))}
+    assert {path.name for path in out.iterdir()} == names
+    assert results[0].products[SPREAD] == str(out / "a_spread.tif")
+    source = read_image(folder / "a.tif")
+    expected = products(source, BICUBIC, 2, device="cpu")
+    for kind in PRODUCTS:
+        path = out / f"a_{kind}.tif"
+        np.testing.assert_array_equal(read_image(path).data, expected[kind].data.compute())
+        assert read_provenance(path)["product"] == kind
+    assert statuses(run(jobs, ALSO)) == ["already done"] * 2
+    (out / "c_consistency.tif").unlink()
+    # What stands there is of another kind, though of this very run.
+    shutil.copy(out / "a_spread.tif", out / "a_residual.tif")
+    (first, second) = run(jobs, ALSO)
+    assert "a_residual.tif: exists, and was not made" in first.reason
+    assert second.status == "done"
+    assert (out / "c_consistency.tif").exists()
+    skip = Settings(model=BICUBIC, options=ALSO.options, if_exists="skip")
+    assert statuses(run(jobs, skip)) == ["skipped", "already done"]
+    again = Settings(model=BICUBIC, options=ALSO.options, if_exists="overwrite")
+    assert statuses(run(jobs, again)) == ["done"] * 2
+    assert read_provenance(out / "a_residual.tif")["product"] == RESIDUAL
+
+
+def test_names_of_products_clash_with_no_other_output(folder, tmp_path):
+    picture(folder / "a_spread.tif")
+    assert len(plan([str(folder)], tmp_path / "out")) == 3
+    with pytest.raises(UsageError, match=r"would both become .*a_spread\.tif"):
+        plan([str(folder)], tmp_path / "out", products=(SPREAD,))
+    inputs = [str(folder / "a.tif"), str(picture(folder / "a_x2_spread.tif"))]
+    with pytest.raises(UsageError, match="is an input and would be overwritten"):
+        plan(inputs, folder, products=(SPREAD,), template="{stem}_x{scale}")
+    long = picture(tmp_path / "long" / f"{'n' * 240}.tif")
+    assert not plan([str(long)], tmp_path / "out")[0].refused
+    assert (
+        "has 256 bytes" in plan([str(long)], tmp_path / "out", products=(CONSISTENCY,))[0].refused
+    )
+
+
+def test_a_png_has_tiffs_beside_it_and_labels_nothing(tmp_path):
+    picture(tmp_path / "in/a.png")
+    PIL.Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(tmp_path / "in/a.png")
+    out = tmp_path / "out"
+    for kind in (None, "png"):
+        jobs = plan([str(tmp_path / "in")], out, products=PRODUCTS, format=kind)
+        settings = replace(ALSO, format=kind, if_exists="overwrite")
+        assert statuses(run(jobs, settings)) == ["done"]
+        assert {path.suffix for path in out.iterdir()} == {".png", ".tif"}
+        shutil.rmtree(out)
+    (result,) = run(jobs, replace(ALSO, labels=True))
+    assert result.status == "done"
+    assert "no residual or consistency or spread: no network enlarges labels" in result.notes
+    assert result.products == {}
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+
+
+def test_a_product_that_another_run_is_at_is_waited_for(folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    jobs = plan([str(folder / "a.tif")], out, products=(RESIDUAL,))
+    settings = Settings(model=BICUBIC, options=Options(products=(RESIDUAL,)))
+    with claimed(out / "a_residual.tif"):
+        assert running._run_one(jobs[0], settings, False, None) is None
+    assert statuses(run(jobs, settings)) == ["done"]

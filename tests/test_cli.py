@@ -366,3 +366,22 @@ def test_an_unforeseen_error_is_told_without_the_names_of_pythons_types(vdsr, im
     assert "unforeseen error" in result.stdout
     assert "TypeError" not in result.stdout
     assert "--debug" in result.stdout
+
+
+def test_also_writes_products(vdsr, image, tmp_path):
+    out, report = tmp_path / "out", tmp_path / "r.json"
+    asked = ("upscale", image, "-o", out, "-m", "bicubic", "--device", "cpu", "--report", report)
+    result = vdsr(*asked, "--also", "spread, residual", "--dry-run")
+    assert "cells.tif, cells_residual.tif, cells_spread.tif" in result.stdout
+    assert not out.exists()
+    result = vdsr(*asked, "--also", "spread, residual")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in out.iterdir()} == {
+        "cells.tif", "cells_residual.tif", "cells_spread.tif",
+    }  # fmt: skip
+    (file,) = json.loads(report.read_text())["files"]
+    assert file["products"]["spread"] == str(out / "cells_spread.tif")
+    result = vdsr(*asked, "--also", "variance")
+    assert result.exit_code == 2
+    assert "--also variance" in result.output
+    assert "spread" in result.output

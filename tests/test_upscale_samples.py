@@ -14,6 +14,7 @@ from napari_vdsr.io import read_image
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import Model
 from napari_vdsr.networks import VDSR
+from napari_vdsr.options import Options
 
 MEMORY = 2**30
 
@@ -23,7 +24,7 @@ def settings():
     torch.manual_seed(0)
     card = ModelCard(name="shallow", architecture="vdsr", scales=(2.0,), training={})
     model = Model(VDSR(depth=3, width=4, last_init=0.1).eval(), card)
-    return Settings(model=model, device="cpu")
+    return Settings(model=model, options=Options(device="cpu"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from napari_vdsr import __version__
 from napari_vdsr.advice import Remedy
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.enhance import Reading
-from napari_vdsr.errors import ImageDataError, UsageError
+from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.modelcard import check_card_scale
 from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
@@ -178,7 +178,7 @@ def run(
     if image.nodata is not None and can_hold(image.dtype, image.nodata):
         image = image.noted(f"pixels of {written(image.nodata)} are nodata, and stay so")
     if image.labels:
-        check_no_products(image, options)
+        options.check_image(image)
         image = image.noted("labels, enlarged by nearest neighbour")
     plan = Plan(
         model=model,
@@ -211,15 +211,6 @@ def run(
         for product, data in _lazy(image, plan, inside, provenance).items()
         if 0 not in data.shape
     }
-
-
-def check_no_products(image: Image, options: Options) -> None:
-    """Raise ``ImageDataError`` if products are asked for of labels."""
-    if options.products:
-        raise ImageDataError(
-            f"image {image.name!r} holds labels, which are enlarged without the network: there "
-            f"is no {' or '.join(options.products)} of them. Ask for the result alone."
-        )
 
 
 def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[float, float]:

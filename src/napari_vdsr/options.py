@@ -9,11 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import ImageDataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_vdsr.image import Image
     from napari_vdsr.nodata import Nodata
     from napari_vdsr.normalize import Normalization
 
@@ -68,18 +69,33 @@ class Options:
     products: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # These import SciPy and dask, which takes a while.
-        from napari_vdsr.nodata import check_nodata
-        from napari_vdsr.normalize import Normalization, check_mode
+        # What checks these imports SciPy and dask, which takes a while: only where it must.
+        if isinstance(self.normalize, str | tuple) and self.normalize != "auto":
+            from napari_vdsr.normalize import check_mode
 
-        if not isinstance(self.normalize, Normalization):
             check_mode(self.normalize)
         if self.tile is not None and min(_pair(self.tile)) < 1:
             raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
         if self.fill is not None and not math.isfinite(self.fill):
             raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
-        check_nodata(self.nodata, self.fill)
+        if self.nodata != "auto":
+            from napari_vdsr.nodata import check_nodata
+
+            check_nodata(self.nodata, self.fill)
         object.__setattr__(self, "products", checked_products(self.products))
+
+    @property
+    def turns(self) -> int:
+        """How many times the network runs on each pixel."""
+        return 8 if self.self_ensemble or SPREAD in self.products else 1
+
+    def check_image(self, image: Image) -> None:
+        """Raise ``ImageDataError`` if products are asked for of labels."""
+        if image.labels and self.products:
+            raise ImageDataError(
+                f"image {image.name!r} holds labels, which are enlarged without the network: "
+                f"there is no {' or '.join(self.products)} of them. Ask for the result alone."
+            )
 
 
 def checked_products(names: Sequence[str]) -> tuple[str, ...]:

@@ -95,6 +95,16 @@ class Naming:
         return name + (SUFFIX_OF[self.format] if self.format else kept)
 
 
+def beside(target: Path, product: str) -> Path:
+    """Name of a product beside its result: that of the result, and the product's.
+
+    It holds floats, which PNG does not.
+    """
+    stem, suffix = split_suffix(target.name)
+    suffix = ".tif" if suffix.lower() == ".png" else suffix
+    return target.with_name(f"{stem}_{product}{suffix}")
+
+
 def split_suffix(name: str) -> tuple[str, str]:
     """Stem and suffix of a file name, where ``.ome.tif`` and ``.ome.zarr`` are one suffix."""
     for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr"):

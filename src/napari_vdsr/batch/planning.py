@@ -8,18 +8,19 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.finding import Found, Remark, common_folder, find
-from napari_vdsr.batch.naming import Naming, longest_name
+from napari_vdsr.batch.naming import Naming, beside, longest_name
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
 from napari_vdsr.io.sets import Series, SetFinder
+from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-    from pathlib import Path
     from typing import TypeAlias
 
     # What is found, the number of the image in it, and whether it is the main one.
@@ -42,6 +43,8 @@ class Job:
         Whether it is the one that is read where none is asked for.
     refused : str
         Why it cannot be done, if that is known beforehand; others can.
+    products : tuple of str
+        What is made beside the result.
     """
 
     source: Path
@@ -49,6 +52,13 @@ class Job:
     series: int | None = None
     main: bool = True
     refused: str = ""
+    products: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """All outputs by what they hold, the result first."""
+        further = {product: beside(self.target, product) for product in self.products}
+        return {RESULT: self.target, **further}
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ def plan(
     model_name: str = "vdsr",
     scale: float | tuple[float, float] = 2,
     series: Series = None,
+    products: Sequence[str] = (),
 ) -> Plan:
     """List the files to upscale and where each goes.
 
@@ -118,6 +129,9 @@ def plan(
     series : int or "all", optional
         Which image of each file; ``"all"`` makes one job of each. The files of a set that
         make up one image are one job, named as the first of them, whichever are given.
+    products : sequence of str
+        What is made beside each result, see ``Options``: further outputs, called as the
+        result with ``_residual`` and the like before the suffix.
 
     Raises
     ------
@@ -131,6 +145,7 @@ def plan(
     finding = find(inputs, output, recursive=recursive, pattern=pattern)
     numbered = "{series}" in template
     jobs = _place(_images(finding.files, series, numbered), output, naming)
+    jobs = [replace(job, products=tuple(products)) for job in jobs]
     jobs = _without_collisions(jobs, naming)
     jobs = _with_short_names(jobs, longest_name(output))
     return Plan(tuple(jobs), tuple(finding.passed), tuple(finding.linked))
@@ -185,18 +200,21 @@ def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:
     """
     by_target = defaultdict(list)
     for job in jobs:
-        by_target[_path_key(job.target)].append(job)
+        for target in job.outputs.values():
+            by_target[_path_key(target)].append((job, target))
     refused: dict[Job, str] = {}
-    for same in by_target.values():
+    for named in by_target.values():
+        same = [job for job, _ in named]
         if len(same) > 1:
             names = " and ".join(str(job.source) for job in same[:3])
-            told = f"{names} would both become {same[0].target}."
+            told = f"{names} would both become {named[0][1]}."
             template = _telling_apart(same, naming)
             if template is not None:
                 raise UsageError(told, Remedy.TEMPLATE, template=template)
             refused |= dict.fromkeys(same, f"{told} Rename one, or upscale them into two folders.")
     for job in jobs:
-        if _path_key(job.source) in by_target or _same_file(job.source, job.target):
+        same_file = any(_same_file(job.source, target) for target in job.outputs.values())
+        if _path_key(job.source) in by_target or same_file:
             raise UsageError(
                 f"{job.source} is an input and would be overwritten by an output. Inputs are "
                 "never changed.",
@@ -210,7 +228,7 @@ def _with_short_names(jobs: Sequence[Job], longest: int) -> list[Job]:
     """Mark the jobs whose outputs would have names that no file can have."""
     checked = []
     for job in jobs:
-        length = len(os.fsencode(job.target.name))
+        length = max(len(os.fsencode(target.name)) for target in job.outputs.values())
         if length > longest and not job.refused:
             told = (
                 f"{job.source}: the name of its output would have {length} bytes, and the file "
@@ -225,8 +243,14 @@ def _telling_apart(same: Sequence[Job], naming: Naming) -> str | None:
     """Template that tells inputs apart that would get one output, if one does."""
     for more in ("_{ext}", "_{parent}", "_{stem}", "_series{series}"):
         tried = replace(naming, template=naming.template + more)
-        names = {_folded(tried.name_of(job.source, job.series, main=job.main)) for job in same}
-        if len(names) == len(same):
+        names = [
+            _folded(path.name)
+            for job in same
+            for path in replace(
+                job, target=Path(tried.name_of(job.source, job.series, main=job.main))
+            ).outputs.values()
+        ]
+        if len(set(names)) == len(names):
             return tried.template
     return None
 

@@ -13,6 +13,7 @@ from napari_vdsr.io import read_provenance
 from napari_vdsr.io.checks import ZARR_METADATA
 from napari_vdsr.io.failure import reading
 from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,11 +74,16 @@ def _sha256(files: Sequence[tuple[str, Path]]) -> str:
     return digest.hexdigest()
 
 
+def of_product(record: dict[str, str], product: str) -> dict[str, str]:
+    """Record of what is made beside the result."""
+    return record if product == RESULT else {**record, "product": product}
+
+
 def is_done(target: Path, record: dict[str, str]) -> bool:
-    """Whether an existing output was made from this input with these parameters."""
+    """Whether an existing output is what is made from this input with these parameters."""
     try:
         found = read_provenance(target) or {}
     except ImageFileError:
         return False
-    keys = ("input_sha256", "parameters_sha256")
-    return all(found.get(key) == record[key] for key in keys)
+    keys = ("input_sha256", "parameters_sha256", "product")
+    return all(found.get(key) == record.get(key) for key in keys)

@@ -40,6 +40,8 @@ class Result:
         Number of the image that was asked for; None for the main one.
     files : list of str
         Every file that it was read from.
+    products : dict of str to str
+        Outputs beside the target, by what they hold.
     """
 
     source: str
@@ -54,6 +56,7 @@ class Result:
     seconds: float = 0.0
     series: int | None = None
     files: list[str] = field(default_factory=list)
+    products: dict[str, str] = field(default_factory=dict)
 
 
 def one_line(error: Exception, source: Path) -> Advised:

@@ -8,17 +8,20 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.planning import Job
-from napari_vdsr.batch.record import completion_record, is_done
+from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
-from napari_vdsr.engine import check_model_scale, output_shape, upscale
+from napari_vdsr.engine import check_model_scale, output_shape
 from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
-from napari_vdsr.io import read_image, write_image
+from napari_vdsr.io import Output, read_image, write_images
 from napari_vdsr.io.atomic import claimed
 from napari_vdsr.io.failure import system_reason
+from napari_vdsr.options import CONSISTENCY, RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+FLOAT_BYTES = 4
 BY_ANOTHER = "done by another run"
 
 # Called with the job and how many of its tiles are done, out of how many.
@@ -140,15 +144,19 @@ def _run_one(
                 axes=settings.axes,
                 series=settings.of(job),
                 partial=settings.partial,
-                nodata=settings.nodata,
+                nodata=settings.options.nodata,
                 labels=settings.labels or None,
             )
-            _describe(result, image, settings)
+            if image.labels and job.products:
+                made = f"no {' or '.join(job.products)}"
+                image = image.noted(f"{made}: no network enlarges labels")
+                job = replace(job, products=())
+            _describe(result, job, image, settings)
             if dry_run:
                 result.status = "planned"
             else:
                 _make_folder(job.target.parent)
-                if not stack.enter_context(claimed(job.target)):
+                if not all(stack.enter_context(claimed(t)) for t in job.outputs.values()):
                     return None
                 _upscale_file(job, image, settings, result, on_progress, waited)
         except Exception as error:
@@ -158,11 +166,12 @@ def _run_one(
     return result
 
 
-def _describe(result: Result, image: Image, settings: Settings) -> None:
+def _describe(result: Result, job: Job, image: Image, settings: Settings) -> None:
     pair = check_model_scale(settings.scale, settings.model)
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
     result.series = image.metadata.get("series", 0)
+    result.products = {product: str(job.outputs[product]) for product in job.products}
     result.notes, result.files = _notes(image, settings), list(image.files)
 
 
@@ -187,50 +196,77 @@ def _upscale_file(
     waited: bool,
 ) -> None:
     record = completion_record(job, image, settings)
-    if job.target.exists() and (waited or settings.if_exists != "overwrite"):
-        if is_done(job.target, record):
+    overwrite = settings.if_exists == "overwrite"
+    todo = list(job.outputs)
+    if waited or not overwrite:
+        todo = _not_done(job, record)
+        if not todo:
             result.status, result.reason = "already done", BY_ANOTHER if waited else ""
             return
-    if job.target.exists() and settings.if_exists != "overwrite":
-        if settings.if_exists == "skip":
+    there = [product for product in todo if job.outputs[product].exists()]
+    if there and settings.if_exists == "skip":
+        todo = [product for product in todo if product not in there]
+        if not todo:
             result.status, result.reason = "skipped", "output exists"
             return
+    elif there and not overwrite:
         raise OutputExistsError(
-            f"{job.target}: exists, and was not made from this input with these parameters.",
+            f"{job.outputs[there[0]]}: exists, and was not made from this input with these "
+            "parameters.",
             Remedy.LET_EXIST,
         )
     if settings.compression is None:
-        check_space(job.target, math.prod(result.output_shape) * image.dtype.itemsize)
-    upscaled = upscale(
-        image,
-        settings.model,
-        settings.scale,
-        tile=settings.tile,
-        device=settings.device,
-        precision=settings.precision,
-        self_ensemble=settings.self_ensemble,
-        normalize=settings.normalize,
-        fill=settings.fill,
-        max_memory=settings.max_memory,
-    )
+        check_space(job.target, _bytes(result, image, todo))
+    options = replace(settings.options, nodata="auto", products=_further(todo))
+    made = engine.run(image, settings.model, settings.scale, options)
+    outputs = [
+        Output(
+            made[product],
+            job.outputs[product],
+            "tiff" if settings.format == "png" and product != RESULT else settings.format,
+            settings.compression,
+            {**made[product].metadata["provenance"], **of_product(record, product)},
+            overwrite,
+        )
+        for product in todo
+    ]
     try:
-        losses = write_image(
-            upscaled,
-            job.target,
-            format=settings.format,
-            compression=settings.compression,
-            provenance={**upscaled.metadata["provenance"], **record},
-            overwrite=settings.if_exists == "overwrite",
+        losses = write_images(
+            outputs,
             workers=settings.workers,
             on_progress=(lambda done, of: on_progress(job, done, of)) if on_progress else None,
         )
     except OutputExistsError:  # it was not there before
-        if not is_done(job.target, record):
+        if _not_done(job, record):
             raise
         result.status, result.reason = "already done", BY_ANOTHER
         return
-    result.notes = list(dict.fromkeys((*_notes(upscaled, settings), *losses)))
+    told = (clause for clauses in losses for clause in clauses)
+    result.notes = list(dict.fromkeys((*_notes(made[RESULT], settings), *told)))
     result.status = "done"
+
+
+def _not_done(job: Job, record: dict[str, str]) -> list[str]:
+    """Those of a job's outputs that are not there as they shall be."""
+    return [
+        product
+        for product, target in job.outputs.items()
+        if not (target.exists() and is_done(target, of_product(record, product)))
+    ]
+
+
+def _further(todo: Sequence[str]) -> tuple[str, ...]:
+    return tuple(product for product in todo if product != RESULT)
+
+
+def _bytes(result: Result, image: Image, todo: Sequence[str]) -> int:
+    """Count the bytes of the pixels of some outputs."""
+    whole, samples = math.prod(result.output_shape), image.size("S")
+    size = whole * image.dtype.itemsize * (RESULT in todo)
+    for product in _further(todo):
+        pixels = math.prod(image.shape) if product == CONSISTENCY else whole
+        size += pixels // samples * FLOAT_BYTES
+    return size
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
-from napari_vdsr.errors import UsageError
-from napari_vdsr.nodata import check_nodata, written
-from napari_vdsr.normalize import check_mode
+from napari_vdsr.nodata import written
+from napari_vdsr.options import Options
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
@@ -25,10 +23,12 @@ IF_EXISTS = ("error", "skip", "overwrite")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to do with every file; see ``engine.upscale`` and ``io.write_image``.
+    """What to do with every file; see ``io.write_images``.
 
     Attributes
     ----------
+    options : Options
+        How images are upscaled, and what is made beside the results.
     axes : str or None
         Overrides what the files say.
     series : int, "all" or None
@@ -36,8 +36,6 @@ class Settings:
         asked; None for the main one.
     partial : bool
         Take what is there of images that are not whole; see ``io.read_image``.
-    nodata : float, "auto" or None
-        Value of pixels without a measurement; "auto" for what the files say.
     labels : bool
         Whether all files hold numbers of objects, also those that do not say so.
     format : str or None
@@ -47,38 +45,19 @@ class Settings:
     workers : int
         Tiles computed at the same time.
 
-    Raises
-    ------
-    UsageError
-        If a setting is wrong for any file.
     """
 
     model: Model
     scale: float | tuple[float, float] = 2
+    options: Options = field(default_factory=Options)
     axes: str | None = None
     series: Series = None
     partial: bool = False
     format: Format | None = None
     compression: Compression | None = None
     if_exists: str = "error"
-    tile: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    self_ensemble: bool = False
-    normalize: str | tuple[float, float] = "auto"
-    fill: float | None = None
-    nodata: Nodata = "auto"
     labels: bool = False
-    max_memory: int | None = None
     workers: int = 2
-
-    def __post_init__(self) -> None:
-        check_mode(self.normalize)
-        if self.tile is not None and self.tile < 1:
-            raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
-        if self.fill is not None and not math.isfinite(self.fill):
-            raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
-        check_nodata(self.nodata, self.fill)
 
     def of(self, job: Job) -> int | None:
         """Number of the image of a job; None for the main one."""
@@ -92,16 +71,17 @@ class Settings:
         return self.model.identity
 
     def parameters(self) -> dict[str, Any]:
-        """Those settings that decide the output's pixels and form."""
-        device = choose_device(self.device)
+        """Those settings that decide an output's pixels and form."""
+        options = self.options
+        device = choose_device(options.device)
         return {
             "model": self.model_identity or self.model.name,
             "scale": list(check_model_scale(self.scale, self.model)),
-            "precision": str(choose_precision(self.precision, device)),
-            **({"self_ensemble": True} if self.self_ensemble else {}),
-            "normalize": self.normalize,
-            "fill": self.fill,
-            **({} if self.nodata == "auto" else {"nodata": _in_json(self.nodata)}),
+            "precision": str(choose_precision(options.precision, device)),
+            **({"self_ensemble": True} if options.self_ensemble else {}),
+            "normalize": options.normalize,
+            "fill": options.fill,
+            **({} if options.nodata == "auto" else {"nodata": _in_json(options.nodata)}),
             **({"labels": True} if self.labels else {}),
             "axes": self.axes,
             "series": self.series,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TextIO
 import typer
 
 from napari_vdsr.errors import UsageError
+from napari_vdsr.options import PRODUCTS
 from napari_vdsr.showing import shown
 
 Device = Annotated[
@@ -61,6 +62,14 @@ def parse_series(text: str | None) -> int | Literal["all"] | None:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"--series {text} is not understood; pass a number from 0, or all.")
     return int(text)
+
+
+def parse_products(text: str | None) -> tuple[str, ...]:
+    """``"residual,spread"``, or nothing for none."""
+    names = [name.strip() for name in (text or "").split(",")]
+    for name in filter(None, names):
+        check_choice("--also", name, PRODUCTS)
+    return tuple(product for product in PRODUCTS if product in names)
 
 
 def parse_nodata(text: str | None) -> float | Literal["auto"] | None:

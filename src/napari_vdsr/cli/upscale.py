@@ -79,6 +79,15 @@ def command(
             rich_help_panel=PIXELS,
         ),
     ] = False,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            help="Further files: residual (what the network added), consistency (the result shrunk "
+            "back, minus the source), spread (of 8 flips and rotations; 8 times as long).",
+            metavar="WHAT,...",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     axes: Annotated[
         str | None,
         typer.Option(
@@ -186,11 +195,13 @@ def command(
     empty = options.parse_nodata(nodata)
     range_ = options.parse_normalize(normalize)
     number = options.parse_series(series)
+    products = options.parse_products(also)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
     from napari_vdsr.modelcard import default_scale
     from napari_vdsr.modelfile import load_model
+    from napari_vdsr.options import Options
 
     loaded = load_model(model)
     factor = default_scale(loaded.card) if factor is None else factor
@@ -204,6 +215,7 @@ def command(
         model_name=model,
         scale=factor,
         series=number,
+        products=products,
     )
     settings = batch.Settings(
         model=loaded,
@@ -214,16 +226,19 @@ def command(
         format=cast("Format | None", format),
         compression=cast("Compression | None", compression),
         if_exists=if_exists,
-        tile=tile,
-        device=device,
-        precision=precision,
-        self_ensemble=self_ensemble,
-        normalize=range_,
-        fill=fill_nan,
-        nodata=empty,
         labels=labels,
-        max_memory=budget,
         workers=workers,
+        options=Options(
+            device=device,
+            precision=precision,
+            tile=tile,
+            max_memory=budget,
+            normalize=range_,
+            fill=fill_nan,
+            nodata=empty,
+            self_ensemble=self_ensemble,
+            products=products,
+        ),
     )
     with BatchProgress(len(jobs), quiet=quiet) as progress:
         results: list[Result] = []
@@ -279,7 +294,8 @@ def describe(result: Result) -> str:
     if result.status == "failed":
         return f"failed: {say(result.reason)}"
     sizes = [f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)]
-    line = f"{result.status}: {result.source} -> {result.target}  {' -> '.join(sizes)}"
+    targets = ", ".join((result.target, *(Path(path).name for path in result.products.values())))
+    line = f"{result.status}: {result.source} -> {targets}  {' -> '.join(sizes)}"
     line += f" {result.dtype}"
     if result.status == "done":
         line += f", {result.seconds:.1f} s"
