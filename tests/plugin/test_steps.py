@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from napari_vdsr import Image, load_model, upscale
+from napari_vdsr.options import RESULT
 from napari_vdsr.plugin import pace, steps, upscale_job
 from napari_vdsr.plugin.pace import Pace
-from napari_vdsr.plugin.request import RESULT, Filled, Opened, Request
+from napari_vdsr.plugin.request import Filled, Opened, Request
 from napari_vdsr.plugin.steps import Clock, Counted, Counter
 from napari_vdsr.plugin.train_job import Watch
 

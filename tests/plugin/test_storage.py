@@ -3,8 +3,9 @@
 import numpy as np
 
 from napari_vdsr.image import Image
+from napari_vdsr.options import CONSISTENCY, RESULT, Options
 from napari_vdsr.plugin import storage
-from napari_vdsr.plugin.request import RESULT, Request
+from napari_vdsr.plugin.request import Request
 
 
 def levels_of(monkeypatch, pixels, axes, **meaning):
@@ -39,3 +40,27 @@ def test_hidden_colours_do_not_shine(monkeypatch):
     pixels[:, :, 1::2] = 0, 255, 0, 0
     half = levels_of(monkeypatch, pixels, "CYXS")
     assert (half == (200, 100, 50, 128)).all()
+
+
+def test_consistency_of_tiles_that_begin_anywhere_is_halved_at_the_end(monkeypatch):
+    monkeypatch.setattr("napari_vdsr.plugin.request.WIDEST_PLAIN", 600)
+    monkeypatch.setattr("napari_vdsr.plugin.storage.BAND", 256)
+    shape = (2, 603, 620)
+    image = Image(data=np.zeros(shape, np.uint8), axes="ZYX", nodata=0)
+    request = Request(image=image, options=Options(products=(CONSISTENCY,)))
+    kept = storage.Storage(request, image)
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    values[:, 300, 40] = np.nan
+    for z in range(2):
+        for first in range(0, 603, 201):
+            block = values[z : z + 1, first : first + 201]
+            most, largest = kept.put_product(CONSISTENCY, (z, first, 0), block)
+            assert 0 < most < largest == np.nanmax(np.abs(block))
+    assert len(list(kept.finish())) == 2 * 3
+    whole, half = kept.levels[CONSISTENCY]
+    np.testing.assert_array_equal(whole, values)
+    first = np.nanmean(values[1, :602].reshape(301, 2, 310, 2), axis=(1, 3))
+    np.testing.assert_allclose(half[1, :301], first, atol=1e-6)
+    np.testing.assert_allclose(half[1, 301], values[1, 602].reshape(310, 2).mean(1), atol=1e-6)
+    nothing = np.full((1, 2, 2), np.nan, np.float32)
+    assert not kept.put_product(CONSISTENCY, (0, 0, 0), nothing).any()

@@ -11,7 +11,7 @@ import pytest
 import zarr
 from napari.layers import Image as ImageLayer
 
-from napari_vdsr import Image, load_model, read_image, upscale
+from napari_vdsr import Image, load_model, products, read_image, upscale
 from napari_vdsr.io import read_provenance
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import save_model
@@ -175,24 +175,35 @@ def test_a_multiscale_source(viewer, upscaler, until):
 
 
 @shallow
-def test_extra_layers(viewer, upscaler, until):
+def test_extra_layers(viewer, upscaler, until, monkeypatch):
+    small_tiles(monkeypatch)
     data = picture("CYX")
     viewer.add_image(data, name="a", axis_labels=("c", "y", "x"))
-    upscaler.residual.value = upscaler.consistency.value = True
+    for box in upscaler.products.values():
+        box.value = True
     run(upscaler, until)
     result = viewer.layers["a [VDSR x2]"].data.astype(float)
-    residual, consistency = viewer.layers["a [VDSR x2 residual]"], viewer.layers[-1]
+    residual, consistency, spread = (
+        viewer.layers[f"a [VDSR x2 {kind}]"] for kind in ("residual", "consistency", "spread")
+    )
+    image = Image(data=data, axes="CYX")
+    expected = products(image, load_model("vdsr"), 2, device="cpu", precision="float32")
+    for kind in upscaler.products:
+        layer = viewer.layers[f"a [VDSR x2 {kind}]"]
+        np.testing.assert_allclose(layer.data, expected[kind].data.compute(), atol=0.02)
+        assert not layer.visible
     for c in range(2):
         bicubic = resize(data[c], 2)
-        np.testing.assert_allclose(residual.data[c], result[c] - bicubic, atol=1e-3)
+        np.testing.assert_allclose(residual.data[c], result[c] - bicubic, atol=0.51)
         back = resize(result[c], 0.5) - data[c]
         np.testing.assert_allclose(consistency.data[c], back, atol=1e-3)
     assert np.abs(residual.data).max() > 1
     assert residual.contrast_limits_range[1] == pytest.approx(np.abs(residual.data).max())
     assert -residual.contrast_limits[0] == residual.contrast_limits[1] < np.abs(residual.data).max()
+    assert spread.contrast_limits[0] == 0 < spread.contrast_limits[1] < spread.data.max()
     np.testing.assert_array_equal(consistency.scale, viewer.layers["a"].scale)
     np.testing.assert_array_equal(consistency.translate, viewer.layers["a"].translate)
-    assert not residual.visible
+    np.testing.assert_array_equal(spread.translate, viewer.layers["a [VDSR x2]"].translate)
 
 
 @shallow
@@ -203,7 +214,7 @@ def test_extra_layers_of_colours_are_grey(viewer, upscaler, until):
     run(upscaler, until)
     residual, consistency = viewer.layers["a [VDSR x2 residual]"], viewer.layers[-1]
     difference = viewer.layers["a [VDSR x2]"].data.astype(float) - resize(data, 2)
-    np.testing.assert_allclose(residual.data, difference.mean(axis=-1), atol=1e-3)
+    np.testing.assert_allclose(residual.data, difference.mean(axis=-1), atol=0.51)
     assert consistency.data.shape == data.shape[:2]
 
 

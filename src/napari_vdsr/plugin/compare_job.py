@@ -106,7 +106,7 @@ def compare(
         sharp = _window(truth, request.first_plane, window)
     source = _plane(request.image, request.first_plane)
     found = [Panel(NEAREST, nearest(source, request.scale, window))]
-    normalize = request.normalize
+    normalize = request.options.normalize
     for model in models:
         report(f"computing {Path(model).stem}")
         shown = preview(replace(request, model=model, normalize=normalize), window, report)

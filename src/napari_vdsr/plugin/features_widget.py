@@ -146,7 +146,7 @@ def compute(
     image: Image = request.image
     report("measuring intensities of a sample")
     ranges = measure_sample(
-        image, request.normalize, plane=request.first_plane, levels=request.levels,
+        image, request.options.normalize, plane=request.first_plane, levels=request.levels,
         on_block=report.check,
     ).ranges  # fmt: skip
     leading = iter(request.first_plane)

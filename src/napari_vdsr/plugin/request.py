@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.options import CONSISTENCY, Options
 from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.scale import output_length
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 WIDEST_PLAIN = 4096
 MEMORY, ZARR, LAZY = "in memory", "OME-Zarr on disk", "lazy layer"
 OUTPUTS = (MEMORY, ZARR, LAZY)
-RESULT, RESIDUAL, CONSISTENCY = "result", "residual", "consistency"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,12 @@ class Request:
         Bundled name or path.
     scale : (float, float)
         Along Y and X.
-    device, precision, self_ensemble, normalize, fill
-        See ``napari_vdsr.upscale``.
+    options : Options
+        How it is upscaled, and what is made beside the result.
     output : str
         One of ``OUTPUTS``.
     path : pathlib.Path or None
         The OME-Zarr folder, if that is the output.
-    residual, consistency : bool
-        Whether these are computed, too.
     first_plane : tuple of int
         Index on the leading axes of the plane to begin with, which the user sees.
     levels : tuple of arrays
@@ -59,23 +57,17 @@ class Request:
     image: Image
     model: str = "vdsr"
     scale: tuple[float, float] = (2.0, 2.0)
-    device: str = "auto"
-    precision: str = "auto"
-    self_ensemble: bool = False
-    normalize: str | tuple[float, float] | Normalization = "auto"
-    fill: float | None = None
+    options: Options = field(default_factory=Options)
     output: str = MEMORY
     path: Path | None = None
-    residual: bool = False
-    consistency: bool = False
     first_plane: tuple[int, ...] = ()
     levels: tuple[Any, ...] = ()
     speed: float | None = None
 
     @property
-    def speed_key(self) -> tuple[str, str, str, bool]:
+    def speed_key(self) -> tuple[str, str, str, int]:
         """What decides how fast the network runs."""
-        return self.model, self.device, self.precision, self.self_ensemble
+        return self.model, self.options.device, self.options.precision, self.options.turns
 
     def factors(self) -> tuple[float, ...]:
         """New pixels per source pixel along each axis, colour samples not counted."""
@@ -94,7 +86,8 @@ class Request:
         """Memory that the layers of the result take."""
         pixels = math.prod(self.shape())
         pyramid = 4 / 3 if is_wide(self.image.axes, self.shape()) else 1
-        extra = 4 * (self.residual + self.consistency / math.prod(self.scale))
+        shares = {CONSISTENCY: 1 / math.prod(self.scale)}
+        extra = sum(4 * shares.get(product, 1) for product in self.options.products)
         return round(pixels * pyramid * (self.image.dtype.itemsize + extra))
 
 
@@ -128,7 +121,7 @@ class Finished:
     levels : mapping of str to list of arrays
         Those layers whose arrays have changed: a saved one is now where it shall stay.
     limits : mapping of str to (float, float)
-        Of the layers of differences, how large most of them are, and the largest.
+        Of the further layers, how large most of them are, and the largest.
     seconds : float
         Of all tiles.
     speed : float

@@ -1,6 +1,7 @@
 """Where the layers of a run are kept while they are filled: in memory or in OME-Zarr."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from napari_vdsr.io.atomic import whole_folder
 from napari_vdsr.io.provenance import software_tag
 from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
 from napari_vdsr.io.write import arranged
-from napari_vdsr.plugin.request import CONSISTENCY, MEMORY, RESIDUAL, RESULT, Request, is_wide
+from napari_vdsr.options import CONSISTENCY, RESULT
+from napari_vdsr.plugin.request import MEMORY, Request, is_wide
 
 # Pixels that are copied at a time.
 SKETCHED = 2**18
+# Rows of which smaller levels are made at a time: a power of two.
+BAND = 2**9
 # Differences are shown up to what most of them reach: a few are many times larger.
 MOST = (99.5, 100)
 
@@ -43,32 +47,50 @@ class Storage:
         if request.output == MEMORY:
             self.levels[RESULT] = _empty(self.axes, request.shape(), result.dtype)
             self.unit = 2 ** (len(self.levels[RESULT]) - 1)
-        # Differences of colours are shown as one: the network changes their luma alone.
-        self.grey_axes = self.axes.removesuffix("S")
-        ndim, real = len(self.grey_axes), np.dtype(np.float32)
-        if request.residual:
-            self.levels[RESIDUAL] = _empty(self.grey_axes, request.shape()[:ndim], real)
-        if request.consistency:
-            self.levels[CONSISTENCY] = _empty(self.grey_axes, request.image.shape[:ndim], real)
+        self.grey_axes = self.axes.removesuffix("S")  # of what is made beside
+        self._shrink_product = shrinking(_floats(result, self.grey_axes))
+        for product in request.options.products:
+            shape = request.image.shape if product == CONSISTENCY else request.shape()
+            shape = shape[: len(self.grey_axes)]
+            self.levels[product] = _empty(self.grey_axes, shape, np.dtype(np.float32))
 
     def put(self, kind: str, start: Sequence[int], block: np.ndarray) -> None:
         """Write a block of the result into all levels of its layer."""
         fill(self.levels[kind], self.axes, start, block, self._shrink)
 
-    def put_difference(self, kind: str, start: Sequence[int], block: np.ndarray) -> np.ndarray:
-        """Write a block of differences, those of colours as their mean.
+    def put_product(self, product: str, start: Sequence[int], block: np.ndarray) -> np.ndarray:
+        """Write a block of what is made beside the result.
+
+        The source's pixels that belong to a tile begin anywhere: smaller levels of its grid
+        are filled when all is there.
 
         Returns
         -------
         numpy.ndarray
-            (2,): how large most of them are, and the largest.
+            (2,): how large most of the values are, and the largest.
         """
-        if self.axes.endswith("S"):
-            block = block[..., :3].mean(axis=-1)
-            start = start[:-1]
-        block = block.astype(np.float32)
-        fill(self.levels[kind], self.grey_axes, start, block)
-        return np.percentile(np.abs(block), MOST)
+        levels = self.levels[product]
+        levels = levels[:1] if product == CONSISTENCY else levels
+        fill(levels, self.grey_axes, start, block, self._shrink_product)
+        known = np.abs(block[~np.isnan(block)])
+        return np.percentile(known, MOST) if known.size else np.zeros(2)
+
+    def finish(self) -> Iterator[None]:
+        """Fill the smaller levels that are not yet; there is a step for each band of rows."""
+        levels = self.levels.get(CONSISTENCY, ())
+        if len(levels) < 2:
+            return
+        axes, whole = self.grey_axes, levels[0]
+        rows = axes.index("Y")
+        for lead in np.ndindex(*(1 if a in "YX" else n for a, n in zip(axes, whole.shape))):
+            index: list[Any] = [
+                slice(None) if a in "YX" else slice(i, i + 1) for a, i in zip(axes, lead)
+            ]
+            for first in range(0, whole.shape[rows], BAND):
+                index[rows] = slice(first, first + BAND)
+                start = [first if i == rows else at for i, at in enumerate(lead)]
+                fill(levels, axes, start, whole[tuple(index)], self._shrink_product)
+                yield
 
     def sketch(self, plane: tuple[int, ...], pixels: np.ndarray) -> None:
         """Put a plane of the source there, enlarged by nearest neighbour.
@@ -93,10 +115,6 @@ class Storage:
             for first in range(0, len(rows), step):
                 band = slice(first, first + step)
                 target[band] = pixels[rows[band, None], columns[None]]
-
-    def rows(self, place: tuple[Any, ...]) -> np.ndarray:
-        """Return pixels of the result."""
-        return np.asarray(self.levels[RESULT][0][place])
 
     def published(self) -> dict[str, list[Any]]:
         """Arrays that have changed when all was done."""
@@ -144,6 +162,15 @@ def storage_for(request: Request, result: Image) -> Iterator[Storage]:
 def _for_zarr(result: Image) -> Image:
     """The image, its axes renamed to those that OME-Zarr knows."""
     return arranged(Path(result.name), result, "ome-zarr")
+
+
+def _floats(result: Image, axes: str) -> Image:
+    """What is made beside a result, for its meaning: NaN where nothing was measured."""
+    return Image(
+        data=np.zeros((1,) * len(axes), np.float32),
+        axes=axes,
+        nodata=None if result.nodata is None else math.nan,
+    )
 
 
 def _empty(axes: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list[np.ndarray]:

@@ -27,6 +27,7 @@ from napari_vdsr.modelcard import (
     find_model,
     read_card,
 )
+from napari_vdsr.options import CONSISTENCY, RESIDUAL, SPREAD, Options
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.form import (
     CHOOSE,
@@ -66,7 +67,7 @@ class UpscaleForm(Dock):
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self.speeds: dict[tuple[str, str, str, bool], tuple[float, str]] = {}
+        self.speeds: dict[tuple[str, str, str, int], tuple[float, str]] = {}
         self._build()
         super().__init__(
             widgets=[
@@ -82,8 +83,7 @@ class UpscaleForm(Dock):
         self.advanced.changed.connect(self._show_settings)
         for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
                       self.precision, self.ensemble, self.normalize, self.fill, self.path,
-                      self.output, self.residual,
-                      self.consistency):  # fmt: skip
+                      self.output, *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
         self.update_info()
@@ -123,6 +123,14 @@ class UpscaleForm(Dock):
             label="", text="Consistency map",
             tooltip="The result shrunk back, minus the source: where intensities changed",
         )  # fmt: skip
+        self.spread = CheckBox(
+            label="", text="Spread of 8 turns",
+            tooltip="How much the result differs between 8 flips and rotations: where the network "
+            "is not sure; 8 times as long",
+        )  # fmt: skip
+        self.products = {
+            RESIDUAL: self.residual, CONSISTENCY: self.consistency, SPREAD: self.spread,
+        }  # fmt: skip
         self.output = ComboBox(label="Output", choices=job.OUTPUTS)
         self.path = FileEdit(
             label="Folder", mode="w", filter="OME-Zarr (*.ome.zarr)",
@@ -139,8 +147,7 @@ class UpscaleForm(Dock):
                 self.output,
                 self.path,
                 self.ensemble,
-                self.residual,
-                self.consistency,
+                *self.products.values(),
             ]
         )
         self.info = Label(label="Result", value="")
@@ -172,25 +179,38 @@ class UpscaleForm(Dock):
             raise UsageError(self._no_image() or "There is no image layer. Open an image first.")
         self.check_scale((self.scale_y.value, self.scale_x.value))
         data, meta, _ = layer.as_layer_data_tuple()
-        lazy = self.output.value == job.LAZY
         request = job.Request(
             image=to_image(data, meta),
             model=self.model.value,
             scale=(self.scale_y.value, self.scale_x.value),
-            device=self.device.value,
-            precision=self.precision.value,
-            self_ensemble=self.ensemble.value,
-            normalize=self._range(layer),
-            fill=self._fill_value(),
+            options=replace(self._options(), normalize=self._range(layer), fill=self._fill_value()),
             output=self.output.value,
             path=self._zarr_path() if self.output.value == job.ZARR else None,
-            residual=self.residual.value and not lazy,
-            consistency=self.consistency.value and not lazy,
             first_plane=shown_plane(self._viewer, layer),
             levels=tuple(layer.data)[1:] if layer.multiscale else (),
         )
-        speed, _ = self.speeds.get(request.speed_key, (None, ""))
+        request.options.check_image(request.image)
+        speed, _ = self.speed_of(request)
         return replace(request, speed=speed)
+
+    def _options(self) -> Options:
+        """What the boxes say; the fields of numbers not yet."""
+        lazy = self.output.value == job.LAZY
+        wanted = tuple(product for product, box in self.products.items() if box.value)
+        return Options(
+            device=self.device.value,
+            precision=self.precision.value,
+            self_ensemble=self.ensemble.value,
+            products=() if lazy else wanted,
+        )
+
+    def speed_of(self, request: job.Request) -> tuple[float | None, str]:
+        """Result pixels per second, if they are known or can be told, and what computes."""
+        if request.speed_key in self.speeds:
+            return self.speeds[request.speed_key]
+        *others, turns = request.speed_key
+        speed, device = self.speeds.get((*others, 1), (None, ""))
+        return (speed and speed / turns), device
 
     def _no_image(self) -> str:
         active = self._viewer.layers.selection.active
@@ -227,7 +247,7 @@ class UpscaleForm(Dock):
     def update_info(self, _: Any = None) -> None:
         """Say what the fields would give."""
         self.path.visible = self.advanced.value and self.output.value == job.ZARR
-        for box in (self.residual, self.consistency):
+        for box in self.products.values():
             box.enabled = self.output.value != job.LAZY
         text, (preview, run) = self._describe(), self._refusals()
         chosen = self.layer.value is not None and self.model.value != CHOOSE
@@ -287,11 +307,7 @@ class UpscaleForm(Dock):
                 image=image,
                 model=self.model.value,
                 scale=(self.scale_y.value, self.scale_x.value),
-                device=self.device.value,
-                precision=self.precision.value,
-                self_ensemble=self.ensemble.value,
-                residual=self.residual.value,
-                consistency=self.consistency.value,
+                options=self._options(),
             )
             self.check_scale(request.scale)
         except VdsrError as error:
@@ -303,8 +319,8 @@ class UpscaleForm(Dock):
             pixels *= n if axis != "S" else 1
         if self.output.value == job.LAZY:
             lines.append("Computed when looked at.")
-        elif request.speed_key in self.speeds:
-            speed, device = self.speeds[request.speed_key]
+        elif (known := self.speed_of(request))[0]:
+            speed, device = known
             lines.append(f"About {duration(pixels / speed)} on {device}.")
         else:
             lines.append("A preview tells how long it takes.")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 import dask
@@ -17,21 +16,18 @@ import dask.array as da
 import numpy as np
 
 from napari_vdsr import regions
-from napari_vdsr.chunks import Chunks
+from napari_vdsr.chunks import Chunks, ranges
 from napari_vdsr.image import Image
 from napari_vdsr.normalize import (
     Normalization,
-    Range,
     block_count,
     measure_sample,
     reads_pixels,
 )
+from napari_vdsr.options import CONSISTENCY, RESULT
 from napari_vdsr.plugin.pace import Pace
 from napari_vdsr.plugin.request import (
-    CONSISTENCY,
     MEMORY,
-    RESIDUAL,
-    RESULT,
     Filled,
     Finished,
     Opened,
@@ -42,11 +38,8 @@ from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.steps import Counted, Counter
 from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.regions import Region
-from napari_vdsr.resize import apply_windows, axis_window
+from napari_vdsr.regions import Part, Region
 
-# Rows of the source of which the consistency is found at a time.
-BAND = 256
 LAZY_TILE = (256, 256)
 PREVIEW_TILE = 256
 # Source pixels beyond the network's halo that a tile may need, and how many are read at once.
@@ -116,7 +109,9 @@ def preview(request: Request, window: tuple[slice, slice], report: Report) -> Pr
             pace = work.pace.seconds(rows * columns * (tiles - done) / tiles)
             report(Counted(step=f"{work.model.name}: tile", done=done, total=tiles, left=pace))
             started = time.perf_counter()
-            block = work.upscale(lead, part, side, source).data.compute(scheduler="synchronous")
+            block = work.upscale(lead, part, side, source)[RESULT].data.compute(
+                scheduler="synchronous"
+            )
             spent = time.perf_counter() - started
             work.pace.learn(*area, spent)
             place = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, window))
@@ -154,11 +149,12 @@ class Work:
         self.vdsr = engine(report)
         report("loading the model")
         self.model = self.vdsr.modelfile.load_model(request.model)
-        device = self.vdsr.device.choose_device(request.device)
-        precision = self.vdsr.device.choose_precision(request.precision, device)
+        options = request.options
+        device = self.vdsr.device.choose_device(options.device)
+        precision = self.vdsr.device.choose_precision(options.precision, device)
         self.device = str(device)
         self._executor = self.vdsr.execute.Executor(
-            self.model.network, device, precision, ensemble=request.self_ensemble
+            self.model.network, device, precision, ensemble=options.self_ensemble
         )
         self._executor.check = report.check
         image = self._filled(request.image)
@@ -171,13 +167,12 @@ class Work:
         self.pace = Pace(self.halo, speed=request.speed)
 
     def _filled(self, image: Image) -> Image:
-        if self.request.fill is None:
-            return image
-        return self.vdsr.engine.filled(image, self.request.fill)
+        fill = self.request.options.fill
+        return image if fill is None else self.vdsr.engine.filled(image, fill)
 
     def measure(self) -> None:
         """Find the intensities of the whole image."""
-        asked = self.request.normalize
+        asked = self.request.options.normalize
         if isinstance(asked, Normalization) and asked.sample:
             asked = asked.mode
         image = self._filled(self.request.image)
@@ -198,11 +193,11 @@ class Work:
             self.normalization = Normalization("none", ())
             return
         levels = [self._filled(image.with_(data=level)).data for level in self.request.levels]
-        if reads_pixels(image, self.request.normalize):
+        if reads_pixels(image, self.request.options.normalize):
             self._report("measuring intensities of a sample")
         self.normalization = measure_sample(
             image,
-            self.request.normalize,
+            self.request.options.normalize,
             plane=self.request.first_plane,
             levels=levels,
             on_block=self._report.check,
@@ -215,9 +210,9 @@ class Work:
         side: int,
         image: Image | None = None,
         *,
-        bicubic: bool = False,
-    ) -> Image:
-        """Some planes of the result, lazily; a window of them.
+        alone: bool = False,
+    ) -> dict[str, Image]:
+        """Some planes of the result and its products, lazily; a window of them.
 
         Parameters
         ----------
@@ -229,28 +224,29 @@ class Work:
             Of its tiles.
         image : Image, optional
             To be taken for the source, such as one from `near`.
-        bicubic : bool
-            Whether it is enlarged by bicubic alone.
+        alone : bool
+            Whether the result is wanted alone.
         """
-        own = not bicubic
         source = self.image if image is None else image
-        ranges = self.normalization.ranges if own else (Range(0.0, 1.0),) * source.size("C")
+        measured = self.normalization.ranges
         letters = [a for a in source.axes if a not in "YXS"]
         if "C" in letters:
-            ranges = ranges[lead[letters.index("C")]]
+            measured = measured[lead[letters.index("C")]]
         places = iter(lead)
         index = tuple(slice(None) if a in "YXS" else next(places) for a in source.axes)
-        return self.vdsr.engine.upscale(
-            source.with_(data=source.data[index]),
-            self.model if own else self.vdsr.modelfile.load_model("bicubic"),
-            self.request.scale,
+        options = replace(
+            self.request.options,
             tile=side,
-            device=self.request.device if own else "cpu",
-            precision=self.request.precision if own else "auto",
-            self_ensemble=self.request.self_ensemble and own,
-            normalize=replace(self.normalization, ranges=ranges),
+            fill=None,  # it is filled
+            normalize=replace(self.normalization, ranges=measured),
+        )
+        return self.vdsr.engine.run(
+            source.with_(data=source.data[index]),
+            self.model,
+            self.request.scale,
+            replace(options, products=()) if alone else options,
             window=window,
-            executor=self._executor if own else None,
+            executor=self._executor,
         )
 
     def near(self, lead: Sequence[slice], window: tuple[slice, slice]) -> Image:
@@ -291,7 +287,7 @@ class Work:
         shape = self.request.shape()
         sizes = dict(zip(self.image.axes, shape))
         window = slice(0, sizes["Y"]), slice(0, sizes["X"])
-        result = self.upscale(lead, window, max(sizes["Y"], sizes["X"]))
+        result = self.upscale(lead, window, max(sizes["Y"], sizes["X"]), alone=True)[RESULT]
         return result.with_(data=da.zeros(shape, dtype=result.dtype, chunks=shape))
 
 
@@ -318,12 +314,11 @@ def run(request: Request, report: Report) -> Finished:
         filling = Filling(work, storage, report)
         # One at a time: the network takes the whole machine, and Cancel waits for one only.
         regions.run(filling.regions(), filling.write, in_flight=1, on_done=filling.count)
-        limits = {RESIDUAL: _limits(filling.residuals)} if request.residual else {}
-        if request.consistency:
-            found = _fill_consistency(work.image, request, storage, report)
-            limits[CONSISTENCY] = _limits(found)
         report("finishing")
+        for _ in storage.finish():
+            report.check()
     speed = filling.done_pixels / max(filling.seconds, 1e-9)
+    limits = {product: _limits(sizes) for product, sizes in filling.sizes.items()}
     return Finished(storage.published(), limits, filling.seconds, speed, work.device)
 
 
@@ -336,8 +331,8 @@ class Filling:
         Of the result, of all planes.
     seconds : float
         That they took.
-    residuals : numpy.ndarray
-        (2,): how large most residuals are, and the largest.
+    sizes : dict of str to numpy.ndarray
+        (2,) for each product: how large most of its values are, and the largest.
     """
 
     def __init__(self, work: Work, storage: Storage, report: Report) -> None:
@@ -351,7 +346,7 @@ class Filling:
         self._began, self._area = 0.0, (0, 0)  # of the tile at work
         self.done_pixels = 0
         self.seconds = 0.0
-        self.residuals = np.zeros(2)
+        self.sizes = {product: np.zeros(2) for product in work.request.options.products}
 
     def regions(self) -> Iterator[Region]:
         """All tiles, each as large as the time that those before took allows."""
@@ -384,29 +379,38 @@ class Filling:
         self._tell()
         source = self._work.near(lead, window)
         strip = self._work.upscale(lead, window, side, source)
-        tiles = {RESULT: Chunks(strip.data)}
-        if self._work.request.residual:
-            if source.size("S") != 4:  # whose colours count by their alpha's dtype
-                source = source.with_(data=source.data.astype(np.float64), bits=None)
-            bicubics = self._work.upscale(lead, window, side, source, bicubic=True)
-            tiles[RESIDUAL] = Chunks(bicubics.data)
-        corner = self._corner(lead, window)
-        for number in np.ndindex(*strip.data.numblocks):
+        images = {product: image.data for product, image in strip.items()}
+        chunks = Chunks(*images.values())
+        corners = {product: self._corner(product, lead, window) for product in images}
+        spans = {product: list(map(ranges, data.chunks)) for product, data in images.items()}
+
+        def compute(number: tuple[int, ...]) -> dict[str, Part]:
+            blocks = zip(images, chunks.compute_all(number), strict=True)
+            return {
+                product: Part(
+                    tuple(
+                        c + s[i].start for c, s, i in zip(corners[product], spans[product], number)
+                    ),
+                    block,
+                )
+                for product, block in blocks
+            }
+
+        for number in np.ndindex(*images[RESULT].numblocks):
             self._report.check()
             self._began = time.perf_counter()
-            start = [c + s[i].start for c, s, i in zip(corner, tiles[RESULT].spans, number)]
-            yield Region(tuple(start), partial(_computed, tiles, number))
+            yield Region(number, partial(compute, number))
 
-    def write(self, start: tuple[int, ...], tile: dict[str, np.ndarray]) -> None:
+    def write(self, _: tuple[int, ...], tile: dict[str, Part]) -> None:
         """Put a tile into all layers."""
-        pixels = tile[RESULT]
-        self._storage.put(RESULT, start, pixels)
-        if RESIDUAL in tile:
-            change = pixels.astype(np.float64) - tile[RESIDUAL]
-            found = self._storage.put_difference(RESIDUAL, start, change)
-            self.residuals = np.maximum(self.residuals, found)
-        size = dict(zip(self._work.image.axes, pixels.shape))
-        self._area = size["Y"], size["X"]
+        for product, (start, pixels) in tile.items():
+            if product == RESULT:
+                self._storage.put(RESULT, start, pixels)
+                size = dict(zip(self._work.image.axes, pixels.shape))
+                self._area = size["Y"], size["X"]
+            elif pixels.size:
+                found = self._storage.put_product(product, start, pixels)
+                self.sizes[product] = np.maximum(self.sizes[product], found)
 
     def count(self) -> None:
         """One more tile is done."""
@@ -417,9 +421,18 @@ class Filling:
         self._tiles += 1
         self._tell()
 
-    def _corner(self, lead: tuple[slice, ...], window: tuple[slice, slice]) -> list[int]:
-        places, inside = iter(lead), {"Y": window[0], "X": window[1]}
+    def _corner(
+        self, product: str, lead: tuple[slice, ...], window: tuple[slice, slice]
+    ) -> list[int]:
+        """Index of the first pixel of a window in the layer of a product."""
         axes = self._work.image.axes
+        inside = dict(zip("YX", window))
+        if product == CONSISTENCY:
+            span = self._work.vdsr.enhance.source_span
+            for axis, scale in zip("YX", self._work.request.scale):
+                place = inside[axis]
+                inside[axis] = span(self._work.image.size(axis), scale, place.start, place.stop)
+        places = iter(lead)
         return [
             0 if a == "S" else inside[a].start if a in inside else next(places).start for a in axes
         ]
@@ -428,10 +441,6 @@ class Filling:
         """Say which tile is next."""
         seconds = self._work.pace.seconds(self._pixels - self.done_pixels)
         self._report(Filled(step="Tile", done=self._tiles, total=self._total, left=seconds))
-
-
-def _computed(tiles: dict[str, Chunks], number: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {kind: chunks.compute(number) for kind, chunks in tiles.items()}
 
 
 def _sketch(work: Work, storage: Storage, report: Report) -> None:
@@ -501,55 +510,13 @@ def lazy(request: Request, report: Report) -> Opened:
     work = Work(request, report)
     work.measure()
     report("preparing the result")
-    result = work.vdsr.engine.upscale(
-        work.image,
-        work.model,
-        request.scale,
-        normalize=work.normalization,
-        device=request.device,
-        precision=request.precision,
-        self_ensemble=request.self_ensemble,
-        tile=LAZY_TILE,
+    options = replace(
+        request.options, normalize=work.normalization, fill=None, tile=LAZY_TILE, products=()
     )
+    result = work.vdsr.engine.run(work.image, work.model, request.scale, options)[RESULT]
     return Opened({RESULT: [result.data, work.image.data]}, result.metadata["provenance"])
 
 
 def _limits(sizes: np.ndarray) -> tuple[float, float]:
     most, largest = map(float, sizes)
     return most or largest or 1.0, largest or 1.0
-
-
-def _fill_consistency(
-    image: Image, request: Request, storage: Storage, report: Report
-) -> np.ndarray:
-    """Shrink the result by the same bicubic and take the source away; return the sizes."""
-    at = {a: image.axes.index(a) for a in "YX"}
-    rows, columns = image.size("Y"), image.size("X")
-    length = dict(zip(image.axes, request.shape()))
-    across = axis_window(length["X"], 1 / request.scale[1], 0, columns)
-    source = image.data
-    sizes = np.zeros(2)
-    planes = math.prod(n for a, n in zip(image.axes, image.shape) if a not in "YXS")
-    bands = Counter("Shrinking the result: band", planes * math.ceil(rows / BAND))
-    report(bands.now())
-    leading = [range(n) if a not in "YXS" else (0,) for a, n in zip(image.axes, image.shape)]
-    for plane in product(*leading):
-        index: list[Any] = [slice(i, i + 1) for i in plane]
-        if "S" in image.axes:
-            index[-1] = slice(None)
-        for first in range(0, rows, BAND):
-            last = min(first + BAND, rows)
-            down = axis_window(length["Y"], 1 / request.scale[0], first, last)
-            index[at["Y"]] = slice(down.start, down.stop)
-            index[at["X"]] = slice(across.start, across.stop)
-            block = storage.rows(tuple(index))
-            flat = block.reshape([n for n, a in zip(block.shape, image.axes) if a in "YXS"])
-            shrunk = apply_windows(flat, down, across)
-            index[at["Y"]], index[at["X"]] = slice(first, last), slice(None)
-            before = np.asarray(source[tuple(index)])
-            change = shrunk.reshape(before.shape) - before
-            start = [0 if a == "S" else i for a, i in zip(image.axes, plane)]
-            start[at["Y"]] = first
-            sizes = np.maximum(sizes, storage.put_difference(CONSISTENCY, start, change))
-            report(bands.count())
-    return sizes

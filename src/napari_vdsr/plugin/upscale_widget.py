@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.options import CONSISTENCY, RESULT, SPREAD
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Leaving
@@ -35,7 +36,7 @@ DISPLAY = (
     "interpolation3d", "rendering", "attenuation", "iso_threshold", "projection_mode",
 )  # fmt: skip
 NOTHING = (None, (), None)
-DIVERGING = "PiYG"
+DIVERGING, SEQUENTIAL = "PiYG", "magma"
 
 
 class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
@@ -73,6 +74,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         """Upscale what the canvas shows."""
         try:
             request = self.request()
+            request = replace(request, options=replace(request.options, products=()))
             layer = self.layer.value
             key = request.speed_key
             speed = self.speeds[key][0] if key in self.speeds else PREVIEW_PIXELS / PREVIEW_SECONDS
@@ -84,11 +86,11 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         except VdsrError as error:
             self.row.refuse(error)
             return
-        asked = request.normalize, request.fill, request.first_plane
+        asked = request.options.normalize, request.options.fill, request.first_plane
         data, known, found = self._measured
         same = known == asked or (found and not found.sample and known[:2] == asked[:2])
         if data is _pixels(layer) and same:
-            request = replace(request, normalize=found)
+            request = replace(request, options=replace(request.options, normalize=found))
         self.row.start(
             partial(_preview, request, window),
             f"VDSR preview of {layer.name}",
@@ -184,19 +186,19 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         scale = "x".join(f"{s:g}" for s in dict.fromkeys(request.scale))
         model = "VDSR" if request.model == "vdsr" else Path(request.model).stem
         for kind, levels in opened.levels.items():
-            same_grid = kind == job.CONSISTENCY
+            same_grid = kind == CONSISTENCY
             placed = transform_of(meta) if same_grid else resampled(meta, request.factors())
-            title = f"{model} x{scale}" + ("" if kind == job.RESULT else f" {kind}")
+            title = f"{model} x{scale}" + ("" if kind == RESULT else f" {kind}")
             self._layers[kind] = self._viewer.add_image(
                 levels if len(levels) > 1 else levels[0],
                 multiscale=len(levels) > 1,
-                rgb=bool(meta.get("rgb")) and kind == job.RESULT,
+                rgb=bool(meta.get("rgb")) and kind == RESULT,
                 name=f"{self._source.name} [{title}]",
                 metadata=self._metadata(opened, kind, None if same_grid else request.scale),
                 # dask would go on showing what a file held when a tile was first looked at
                 cache=request.output != job.ZARR,
                 **placed,
-                **(_display(meta) if kind == job.RESULT else _difference()),
+                **(_display(meta) if kind == RESULT else _looks(kind)),
                 visible=False,
             )
 
@@ -211,10 +213,10 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
 
     def _show_result(self) -> None:
         """Show the layer, once, when there is something in it: it covers the source."""
-        if self._is_shown or job.RESULT not in self._layers:
+        if self._is_shown or RESULT not in self._layers:
             return
         self._is_shown = True
-        self._layers[job.RESULT].visible = True
+        self._layers[RESULT].visible = True
         # Removing a layer has napari collect garbage, which takes a while: after the run.
         for layer in self._temporary.layers:
             layer.visible = False
@@ -237,12 +239,13 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
             layer.data = levels if layer.multiscale else levels[0]
         self._show_result()
         for kind, (most, largest) in result.limits.items():
-            self._layers[kind].contrast_limits_range = (-largest, largest)
-            self._layers[kind].contrast_limits = (-most, most)
+            sign = 0 if kind == SPREAD else -1
+            self._layers[kind].contrast_limits_range = (sign * largest, largest)
+            self._layers[kind].contrast_limits = (sign * most, most)
         self._refresh()
         self._temporary.restore()
         self.learn(request, result.speed, result.device)
-        hidden = " and ".join(kind for kind in self._layers if kind != job.RESULT)
+        hidden = ", ".join(kind for kind in self._layers if kind != RESULT)
         text = f"Done in {duration(result.seconds)} on {result.device}."
         self.row.status.value = text + (f" Hidden layers: {hidden}." if hidden else "")
         self._layers = {}
@@ -294,9 +297,11 @@ def _display(meta: dict[str, Any]) -> dict[str, Any]:
     return {key: meta[key] for key in keys}
 
 
-def _difference() -> dict[str, Any]:
+def _looks(product: str) -> dict[str, Any]:
+    """How a layer of differences is shown, or of how much they spread."""
+    spread = product == SPREAD
     return {
-        "colormap": DIVERGING,
-        "contrast_limits": (-1.0, 1.0),
+        "colormap": SEQUENTIAL if spread else DIVERGING,
+        "contrast_limits": (0.0 if spread else -1.0, 1.0),
         "blending": "translucent",
     }
