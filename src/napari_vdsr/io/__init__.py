@@ -14,12 +14,13 @@ from napari_vdsr.io.read import (
     read_levels,
     read_provenance,
 )
-from napari_vdsr.io.write import Output, write_image, write_images
+from napari_vdsr.io.write import Output, held_by, write_image, write_images
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Output",
     "SeriesInfo",
+    "held_by",
     "is_image_file",
     "is_zarr_folder",
     "list_series",

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import divided, full_opacity
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.axes import plane_last
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.failure import failure
@@ -234,6 +234,38 @@ def _writer_of(output: Output) -> Writer:
             *renamed_axes(image, ready),
         ),
     )
+
+
+def held_by(image: Image) -> dict[Format, tuple[bool, tuple[str, ...]]]:
+    """Say of each format whether it can hold an image, and what of it not.
+
+    Parameters
+    ----------
+    image : Image
+        With its own axes; no pixels are read.
+
+    Returns
+    -------
+    dict
+        By format: whether it can be written, and clauses for people, each on what would be
+        lost or renamed, or on why it cannot.
+    """
+    found: dict[Format, tuple[bool, tuple[str, ...]]] = {}
+    for kind in FORMATS:
+        try:
+            ready = arranged(Path(image.name), image, kind)
+        except ImageFileError as error:
+            found[kind] = False, (error.told.statement.removeprefix(f"{image.name}: ").rstrip("."),)
+        else:
+            found[kind] = (
+                True,
+                (
+                    *losses(image, kind),
+                    *value_losses(image, kind),
+                    *renamed_axes(image, ready),
+                ),
+            )
+    return found
 
 
 def _format_of(target: Path, image: Image, compression: str | None) -> tuple[Format, str]:
