@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ PYTHONS_OWN = (
 
 PYTHONS_WORDS = re.compile(
     r"^invalid literal|^could not convert|\(\) arg|values? to unpack|unpack\w* requires|"
-    r"^cannot reshape|broadcast|buffer (is smaller|size must)|^negative dimensions"
+    r"^cannot reshape|broadcast|buffer (is smaller|size must)|^negative dimensions|<\w+\.|<class "
 )
 
 
@@ -37,7 +38,7 @@ def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileErr
 
 def one_line(error: BaseException) -> str:
     """Return what a library's exception says to a person, short enough for one line."""
-    text = " ".join(str(error).split()).rstrip(".")
+    text = shown(" ".join(str(error).split())).rstrip(".")
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, OverflowError):

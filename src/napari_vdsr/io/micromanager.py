@@ -89,8 +89,13 @@ def planned(summary: dict[str, Any]) -> dict[str, int]:
         return dict.fromkeys(names, 1)
 
 
-def check_ndtiff(path: str) -> None:
+def check_ndtiff(path: str) -> int:
     """Refuse an NDTiff index that leads elsewhere or claims more than it lists.
+
+    Returns
+    -------
+    int
+        How many planes the index lists; 0 if there is none.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def check_ndtiff(path: str) -> None:
     folder = os.path.dirname(os.path.realpath(path))
     index = os.path.join(folder, NDTIFF_INDEX)
     if not os.path.lexists(index):
-        return
+        return 0
     _check_member(path, folder, index)
     names: set[str] = set()
     places: dict[str, set[Any]] = {}
@@ -121,6 +126,7 @@ def check_ndtiff(path: str) -> None:
     ]
     if math.prod(spans) > max(MOST_PLANES // 10, number):
         raise damaged(path, f"its index claims {math.prod(spans)} planes and lists {number}")
+    return number
 
 
 def _check_member(path: str, folder: str, name: str) -> None:

@@ -372,11 +372,11 @@ def _open_pages(
     partial: bool,
     named: bool,
 ) -> Iterator[Opened]:
-    stack = kind_of(path)
+    stack, listed = kind_of(path), 0
     if stack == STACK:
         check_index(path)
     elif stack == NDTIFF:
-        check_ndtiff(path)
+        listed = check_ndtiff(path)
     with _tiff(path, chain, is_ome=False) as tif:
         if not len(tif.pages):
             raise damaged(path, "holds no image")
@@ -385,6 +385,10 @@ def _open_pages(
         pages = _series(tif)
         if pages and pages[0].kind == "mmstack":
             pages = by_position(tif, pages[0])
+        if listed and not named and all(one.kind != "ndtiff" for one in pages):
+            raise failure(
+                path, "its index, NDTiff.index, cannot be used with it", Remedy.READ_PAGES
+            )
         pages = _short_imagej(path, tif, pages, partial)
         pages = _short_shaped(path, tif, pages, chain, partial)
         pages = _short_stk(path, tif, pages, chain, partial)
