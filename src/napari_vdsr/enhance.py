@@ -51,11 +51,14 @@ class Reading:
         By which it enlarges the source itself; 0 if it reads the bicubic-enlarged image.
     residual : bool
         Whether it makes what is to be added to the bicubic image.
+    channels : int
+        Planes that it works on together: 1, or 3 for red, green and blue.
     """
 
     radius: int
     factor: int = 0
     residual: bool = False
+    channels: int = 1
 
     @classmethod
     def of(cls, network: Network, scale: tuple[float, float]) -> Reading:
@@ -67,14 +70,14 @@ class Reading:
             If none of the network's enlargements reaches the scale.
         """
         if network.reads == "enlarged":
-            return cls(network.radius)
+            return cls(network.radius, channels=network.channels)
         enough = [factor for factor in network.factors if factor >= max(scale)]
         if not enough:
             raise ScaleError(
                 f"scale {scale[0]:g} x {scale[1]:g} is more than the network enlarges. The "
                 f"largest it does is {max(network.factors)}."
             )
-        return cls(network.radius, enough[0], network.residual)
+        return cls(network.radius, enough[0], network.residual, network.channels)
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,7 @@ def change_of(
     runner: Runner,
     *,
     spread: bool = False,
+    colors: bool = False,
 ) -> Change:
     """Find what a network adds to the bicubic image of a tile.
 
@@ -307,6 +311,9 @@ def change_of(
     spread : bool
         Whether it is found how much flips and rotations differ, too. The network runs on
         all 8 then, each once; what is added is the same as without.
+    colors : bool
+        Whether the planes are red, green and blue, for a network that works on these
+        together. Otherwise it gets each plane thrice, and the mean of what it makes counts.
 
     Returns
     -------
@@ -317,9 +324,13 @@ def change_of(
         window = planes[:, row.network, column.network].astype(np.float32)
     else:
         window = base.astype(np.float32)
+    copies = 1 if colors else reading.channels
+    fed = window if copies == 1 else np.repeat(window, copies, axis=0)
 
     def added(made: NDArray[Any]) -> NDArray[np.floating[Any]]:
         core = (slice(None), row.core, column.core)
+        if copies > 1:
+            made = made.reshape(len(window), copies, *made.shape[1:]).mean(axis=1)
         if not reading.factor:
             return (made - window)[core]
         made = made[:, row.made, column.made]
@@ -329,8 +340,8 @@ def change_of(
 
     factor = reading.factor or 1
     if not spread:
-        return Change(added(runner.run(window, factor)))
-    turns = runner.turns(window, factor)
+        return Change(added(runner.run(fed, factor)))
+    turns = runner.turns(fed, factor)
     total = next(turns).copy()
     first = added(total)
     shift, square = np.zeros(first.shape), np.zeros(first.shape)

@@ -297,17 +297,21 @@ def _network_change(
     """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
     if unit.width == 0:  # in a constant image nothing can be sharpened
         return NO_CHANGE
+    on_luma = color and plan.reading.channels == 1
 
     def planes(block: NDArray[Any]) -> NDArray[np.float64]:
-        """What goes through the network, (N, Y, X): luma, or each sample by itself."""
-        if color:
+        """What goes through the network, (N, Y, X): luma, colours, or each sample by itself."""
+        if on_luma:
             return luma((block[..., :3] - unit.low) / unit.width)[None]
-        return (np.moveaxis(np.atleast_3d(block), -1, 0) - unit.low) / unit.width
+        samples = block[..., :3] if color else np.atleast_3d(block)
+        return (np.moveaxis(samples, -1, 0) - unit.low) / unit.width
 
     def in_units(found: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        if color:
+        if on_luma:
             return (unit.width * RGB_PER_LUMA) * found[0, ..., None].astype(np.float64)
-        found = np.moveaxis(found, 0, -1).reshape(found.shape[1:] + bicubic.shape[2:])
+        found = np.moveaxis(found, 0, -1)
+        if not color:
+            found = found.reshape(found.shape[:2] + bicubic.shape[2:])
         return unit.width * found.astype(np.float64)
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -319,6 +323,7 @@ def _network_change(
             plan.reading,
             plan.executor,
             spread=SPREAD in plan.products,
+            colors=color,
         )
     if not np.isfinite(change.added).all():
         raise ImageDataError(
