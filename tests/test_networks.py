@@ -297,6 +297,29 @@ def test_shared_weights_count_each_time():
     assert Shared().radius == 14
 
 
+def test_convolutions_of_one_kind_alone_are_thinned():
+    """Others, which may do anything with their weights, are probed as they are."""
+
+    class Shifted(torch.nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x.roll(3, -1)) + super().forward(x.roll(-3, -2))
+
+    class Mixed(Network):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.Sequential(
+                torch.nn.Conv2d(1, 6, 3, padding=1),
+                torch.nn.ReLU(inplace=True),
+                torch.nn.Conv2d(6, 6, 5, padding=4, dilation=2, groups=2),
+                Shifted(6, 1, 1),
+            )
+
+        def forward(self, x, factor=1):
+            return self.layers(x)
+
+    assert Mixed().radius == 1 + 4 + 3
+
+
 @pytest.mark.parametrize(("factor", "radius"), [(2, 8), (3, 8), (4, 7)])
 def test_a_deconvolution_is_seen(factor, radius):
     """5 x 5 and four 3 x 3 see 6 pixels; 9 x 9 at a stride sees 2, 2 and 1 more."""

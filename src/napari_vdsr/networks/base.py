@@ -126,7 +126,10 @@ class Network(nn.Module):
         ValueError
             If the network pools globally or at a stride, and so cannot be tiled exactly.
         """
-        return max(receptive_radius(self, factor) for factor in self.factors or (1,))
+        found = 0
+        for factor in self.factors or (1,):
+            found = max(found, receptive_radius(self, factor, found))
+        return found
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         """Super-resolve a batch.
