@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,17 @@ import torch
 from safetensors.torch import save_file
 
 from napari_vdsr import modelcard
-from napari_vdsr.errors import ModelFileError
-from napari_vdsr.modelcard import CARD_KEY, ModelCard, list_models, read_card
+from napari_vdsr.errors import ModelFileError, ScaleError
+from napari_vdsr.modelcard import (
+    CARD_KEY,
+    ModelCard,
+    check_card_scale,
+    default_scale,
+    list_models,
+    read_card,
+)
 from napari_vdsr.modelfile import Model, load_model, save_model, weights_sha256
-from napari_vdsr.networks import VDSR, Bicubic
+from napari_vdsr.networks import ESPCN, VDSR, Bicubic
 
 CARD = ModelCard(
     name="tiny",
@@ -68,7 +76,8 @@ class TestRoundTrip:
         assert not model.network.training
         for name, tensor in network.state_dict().items():
             assert torch.equal(model.network.state_dict()[name], tensor)
-        expected = {**vars(CARD), "hyperparameters": network.hyperparameters}
+        traits = {"reads": "enlarged", "channels": 1, "factors": (), "radius": 3}
+        expected = {**vars(CARD), "hyperparameters": network.hyperparameters, **traits}
         assert {**vars(model.card), "sha256": ""} == expected
 
     def test_same_output(self, path, network):
@@ -106,6 +115,60 @@ class TestRoundTrip:
         assert weights_sha256(a) == weights_sha256({"x": torch.zeros(2, 3)})
         for b in ({"y": a["x"]}, {"x": torch.zeros(3, 2)}, {"x": a["x"] + 1}):
             assert weights_sha256(a) != weights_sha256(b)
+
+
+class TestTraits:
+    """What a card says of how its network reads: told without torch, believed by nobody."""
+
+    def test_a_network_on_the_source(self, tmp_path):
+        path = tmp_path / "source.safetensors"
+        network = ESPCN(factors=[2, 3])
+        save_model(path, network, replace(CARD, architecture="espcn", scales=()))
+        card = read_card(path)
+        assert (card.reads, card.channels, card.factors) == ("source", 1, (2, 3))
+        assert card.radius == network.radius == 4
+        check_card_scale((2.5, 3), card)
+        with pytest.raises(ScaleError, match="allowed for each of Y and X is 1 to 3"):
+            check_card_scale((2, 3.5), card)
+        assert default_scale(card) == 2
+        assert default_scale(replace(card, factors=(1,), scales=())) == 1
+        with pytest.raises(ScaleError, match="1 to 3"):
+            check_card_scale((4, 4), replace(card, scales=(2.0, 4.0)))
+        assert load_model(path).card == card
+
+    def test_bundled_cards_have_them(self):
+        for card in list_models():
+            assert (card.reads, card.channels, card.factors) == ("enlarged", 1, ())
+            assert card.radius == (0 if card.name == "bicubic" else 20)
+
+    def test_a_file_from_before_is_completed(self, tmp_path, network):
+        path = tmp_path / "old.safetensors"
+        write(path, network)
+        assert read_card(path).reads is read_card(path).radius is None
+        card = load_model(path).card
+        assert (card.reads, card.channels, card.factors, card.radius) == ("enlarged", 1, (), 3)
+
+    @pytest.mark.parametrize(
+        ("claim", "says"),
+        [
+            ({"radius": 2}, "radius is 2, and the network's 3"),
+            ({"radius": 4000}, "radius is 4000, and the network's 3"),
+            ({"reads": "source"}, "reads is 'source', and the network's 'enlarged'"),
+            ({"factors": [2, 3]}, r"factors is \[2, 3\], and the network's \[\]"),
+            ({"channels": 3}, "channels is 3, and the network's 1"),
+            ({"reads": "both"}, "reads is 'both'; allowed are enlarged, source"),
+            ({"radius": -1}, "radius is -1; allowed is"),
+            ({"radius": 10**30}, "card is damaged"),
+            ({"channels": 0}, "channels is 0; allowed is"),
+            ({"factors": [0]}, "factors is .0."),
+            ({"factors": [2] * 1000}, "factors is"),
+            ({"factors": "2"}, "factors is '2'"),
+        ],
+    )
+    def test_claims_that_are_not_the_networks(self, tmp_path, network, claim, says):
+        path = tmp_path / "claims.safetensors"
+        write(path, network, **claim)
+        assert_refused(path, says)
 
 
 class TestNames:
@@ -210,7 +273,7 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"architecture": "edsr"}, "architecture 'edsr' is unknown"),
+            ({"architecture": "hat"}, "architecture 'hat' is unknown"),
             ({"version": 2}, "newer napari-vdsr"),
             ({"version": "one"}, "card is damaged"),
             ({"architecture": ["vdsr"]}, "card is damaged"),

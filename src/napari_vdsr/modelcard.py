@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -29,6 +29,7 @@ LARGEST_SCALE = 64
 LARGEST_NUMBER = 2**12
 
 Line = Annotated[str, Meta(min_length=1, max_length=255)]
+Factor = Annotated[int, Meta(ge=1, le=LARGEST_SCALE)]
 Scale = Annotated[float, Meta(ge=1, le=LARGEST_SCALE)]
 Number = (
     bool
@@ -52,6 +53,16 @@ class ModelCard:
         Keyword arguments of the network's constructor.
     scales : tuple of float
         Scales it was trained for; empty if any scale will do.
+    reads : {"enlarged", "source"} or None
+        What the network reads: the bicubic-enlarged image, or the source itself. This and
+        the next three are those of the network, filled in when the file is written and
+        checked on loading; None in files from before they were.
+    channels : int or None
+        Planes that it reads at once: 1 for luma, 3 for red, green and blue.
+    factors : tuple of int or None
+        Enlargements that one has which reads the source; empty for one that does not.
+    radius : int or None
+        Of its receptive field, in pixels of what it reads.
     description, licence : str
         For people.
     training : dict
@@ -68,6 +79,10 @@ class ModelCard:
     architecture: Line
     hyperparameters: dict[Line, Hyperparameter] = field(default_factory=dict)
     scales: tuple[Scale, ...] = ()
+    reads: Literal["enlarged", "source"] | None = None
+    channels: Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)] | None = None
+    factors: Annotated[tuple[Factor, ...], Meta(max_length=LARGEST_SCALE)] | None = None
+    radius: Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)] | None = None
     description: str = ""
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -79,22 +94,34 @@ class ModelCard:
 BICUBIC_CARD = ModelCard(
     name="bicubic",
     architecture="bicubic",
+    reads="enlarged",
+    channels=1,
+    factors=(),
+    radius=0,
     description="Bicubic interpolation (a = -0.5), the baseline of every comparison.",
 )
 
 
 def default_scale(card: ModelCard) -> float:
     """Scale that a model is most likely meant for: 2, or the smallest that it was trained for."""
-    return 2.0 if not card.scales or 2 in card.scales else min(card.scales)
+    if not card.scales:
+        return min(2.0, largest_scale(card))
+    return 2.0 if 2 in card.scales else min(card.scales)
+
+
+def largest_scale(card: ModelCard) -> float:
+    """Largest scale that a model was trained for, and whose network has it."""
+    trained = max(card.scales, default=LARGEST_SCALE)
+    return min(trained, max(card.factors)) if card.factors else trained
 
 
 def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
     """Raise ``ScaleError`` unless a model can do a scale, (Y, X).
 
-    It can do any from 1 to the largest that it was trained for; 1 for both axes only if
-    it was trained to keep the size.
+    It can do any from 1 to the largest that it was trained for, and its network enlarges
+    by; 1 for both axes only if it was trained to keep the size.
     """
-    largest = max(card.scales, default=LARGEST_SCALE)
+    largest = largest_scale(card)
     keeps_size = 1 in card.scales
     if 1 <= min(scale) and max(scale) <= largest and (keeps_size or scale != (1, 1)):
         return

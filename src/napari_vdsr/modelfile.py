@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,13 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
     Returns
     -------
     ModelCard
-        `card` with hyper-parameters and sha256 as they were written.
+        `card` with what is written of the network: its hyper-parameters, what it reads and
+        how far it sees, and the hash of its weights.
     """
     path = Path(path)
     tensors = _on_cpu(network)
     written = asdict(card) | {
+        **traits(network),
         "hyperparameters": network.hyperparameters,
         "sha256": weights_sha256(tensors),
     }
@@ -90,7 +92,12 @@ def load_model(name_or_path: str | Path) -> Model:
     ------
     ModelFileError
         If there is no such model, or the file is damaged, of another kind (a pickle),
-        made by a newer version, or its weights do not match its card.
+        made by a newer version, or its card claims another network than it holds.
+
+    Notes
+    -----
+    What is computed follows the network alone; the card of one from before they were there
+    is completed.
     """
     if name_or_path == BICUBIC_CARD.name:
         return Model(NETWORKS["bicubic"]().eval(), BICUBIC_CARD)
@@ -113,7 +120,33 @@ def load_model(name_or_path: str | Path) -> Model:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
     network.load_state_dict(tensors, assign=True)
-    return Model(network.eval(), card)
+    return Model(network.eval(), _checked_traits(card, network, path))
+
+
+def traits(network: Network) -> dict[str, Any]:
+    """What a card says of how a network reads an image."""
+    return {
+        "reads": network.reads,
+        "channels": network.channels,
+        "factors": tuple(network.factors),
+        "radius": network.radius,
+    }
+
+
+def _checked_traits(card: ModelCard, network: Network, path: Path) -> ModelCard:
+    """Card with the traits of its network.
+
+    Raises
+    ------
+    ModelFileError
+        If it claims others, which would be believed where the network is not at hand.
+    """
+    own = traits(network)
+    for name, value in own.items():
+        claimed = getattr(card, name)
+        if claimed is not None and claimed != value:
+            raise _disagreement(path, f"{name} is {got(claimed)}, and the network's {got(value)}")
+    return replace(card, **own)
 
 
 def _claimed(card: ModelCard, file: TensorFile, path: Path) -> Network:

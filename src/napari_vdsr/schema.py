@@ -12,12 +12,14 @@ import os
 import re
 import tomllib
 from contextlib import contextmanager
+from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -166,7 +168,7 @@ def _allowed(rule: str, value: Any, annotation: Any) -> str:
     inner = value if isinstance(value, list | tuple) else [value]
     if any(isinstance(x, float) and not -1e308 <= x <= 1e308 for x in inner):
         return "it must be finite"
-    bounds, bare = _bounds(annotation)
+    bounds, bare = _bounds(_stated(annotation))
     if "enum value" in rule and get_origin(bare) is Literal:
         return f"allowed are {', '.join(map(str, get_args(bare)))}"
     if re.search("` [<>]", rule) or "out of range" in rule:
@@ -176,6 +178,13 @@ def _allowed(rule: str, value: Any, annotation: Any) -> str:
     if "matching regex" in rule:
         return f"allowed are texts that match {rule.partition('regex ')[2]}"
     return f"it must be {_word(bare)}"
+
+
+def _stated(annotation: Any) -> Any:
+    """What a field holds that may be left out, as None."""
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    optional = get_origin(annotation) in (Union, UnionType) and len(kinds) == 1
+    return kinds[0] if optional else annotation
 
 
 def _bounds(annotation: Any) -> tuple[Any, Any]:
