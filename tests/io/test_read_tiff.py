@@ -396,3 +396,13 @@ def test_odd_json_of_a_later_page_leaves_the_pages(tmp_path, text):
         for page, words in zip(data, ['{"shape": [20, 30]}', text]):
             tif.write(page, metadata=None, description=words, photometric="minisblack")
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif").data), data)
+
+
+@pytest.mark.parametrize("value", ["None", "0,5", "", "nan", "inf", "[1, 2]"])
+def test_a_display_range_that_is_none_leaves_the_image(tmp_path, value):
+    data = np.arange(600, dtype=np.uint16).reshape(20, 30)
+    text = f"ImageJ=1.53t\nimages=1\nmin={value}\nmax=9.0\n"
+    tifffile.imwrite(tmp_path / "a.tif", data, metadata=None, description=text)
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.asarray(image.data), data)
+    assert not any(channel.contrast for channel in image.channels)

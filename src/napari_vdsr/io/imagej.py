@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,9 +98,14 @@ def _read_scifio_sizes(metadata: Mapping[str, Any], page: TiffPage, facts: Facts
 def _read_channels(metadata: Mapping[str, Any]) -> tuple[Channel, ...]:
     tables = _tables(metadata)
     ranges = [float(v) for v in metadata.get("Ranges", ())]
-    limits = list(zip(ranges[::2], ranges[1::2], strict=False))
-    if not limits and "min" in metadata and "max" in metadata:
-        limits = [(float(metadata["min"]), float(metadata["max"]))]
+    limits = (
+        list(zip(ranges[::2], ranges[1::2], strict=False))
+        if all(map(math.isfinite, ranges))
+        else []
+    )
+    low, high = finite(metadata.get("min")), finite(metadata.get("max"))
+    if not limits and low is not None and high is not None:
+        limits = [(low, high)]
     names = _names(metadata)
     number = max(len(tables), len(limits), len(names))
     if any(len(found) not in (0, number) for found in (tables, limits, names)):
