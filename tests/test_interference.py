@@ -8,8 +8,9 @@ import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.modelfile import load_model
+from napari_vdsr.options import Options
 
-SETTINGS = Settings(model=load_model("bicubic"), tile=64, workers=1)
+SETTINGS = Settings(model=load_model("bicubic"), options=Options(tile=64), workers=1)
 CHANGES = {}
 
 
@@ -87,7 +88,7 @@ def test_a_folder_that_becomes_read_only(folder, form):
     def lock(job, done, of):
         out.chmod(0o555)
 
-    settings = Settings(model=SETTINGS.model, tile=64, workers=1, format=form)
+    settings = Settings(model=SETTINGS.model, options=Options(tile=64), workers=1, format=form)
     try:
         results = run(plan([str(folder / "in")], out), settings, on_progress=lock)
         if os.access(out, os.W_OK):
@@ -100,3 +101,19 @@ def test_a_folder_that_becomes_read_only(folder, form):
     again = run(plan([str(folder / "in")], out), settings)  # which removes what was left
     assert [result.status for result in again] == ["done"] * 3
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("form", ["tiff", "ome-zarr"])
+def test_two_names_of_one_output_are_not_two_results(folder, form):
+    """As on a disk that takes upper case for lower case; a link does the same here."""
+    out = folder / "out"
+    settings = Settings(model=SETTINGS.model, format=form, if_exists="overwrite")
+    jobs = plan([str(folder / "in")], out, format=form)
+    assert run(jobs[:1], settings)[0].status == "done"
+    try:
+        jobs[1].target.symlink_to(jobs[0].target.name)
+    except OSError:
+        pytest.skip("this user may not make links")
+    results = run(jobs, settings)
+    assert [result.status for result in results] == ["done", "failed", "done"]
+    assert "would replace that of" in results[1].reason

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -112,17 +112,44 @@ def _results(
 ) -> Iterator[Result]:
     """Do what no other process is at; then wait for the rest, to see what became of it."""
     others: list[Job] = []
-    for job in jobs:
+    made: dict[tuple[int, int], Job] = {}
+    for planned in jobs:
+        job = _unlike(planned, made)
         result = _run_one(job, settings, dry_run, on_progress)
         if result is None:
             others.append(job)
-        else:
-            yield result
+            continue
+        if result.status == "done":
+            made |= dict.fromkeys(_places(job), job)
+        yield result
     for job in others:
         logger.info("another run is at %s", job.target)
         while (result := _run_one(job, settings, dry_run, on_progress, waited=True)) is None:
             time.sleep(POLL_SECONDS)
         yield result
+
+
+def _unlike(job: Job, made: dict[tuple[int, int], Job]) -> Job:
+    """Refuse a job of which an output is another one's under a second name.
+
+    A link makes it so, and a file system that takes two names for one.
+    """
+    for place in _places(job):
+        if place in made:
+            told = (
+                f"{job.source}: its output would replace that of {made[place].source}, since "
+                f"{job.target} and {made[place].target} are one file there. Rename one."
+            )
+            return replace(job, refused=told)
+    return job
+
+
+def _places(job: Job) -> Iterator[tuple[int, int]]:
+    """Yield what the system knows the outputs by that are there."""
+    for target in job.outputs.values():
+        with suppress(OSError):
+            status = target.stat()
+            yield status.st_dev, status.st_ino
 
 
 def _run_one(
