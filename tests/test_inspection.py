@@ -12,8 +12,19 @@ from typer.testing import CliRunner
 from napari_vdsr.cli.main import app
 from napari_vdsr.errors import UsageError
 from napari_vdsr.inspection import describe, draw_filters, feature_maps, layers_of
-from napari_vdsr.modelfile import load_model
-from napari_vdsr.networks import VDSR
+from napari_vdsr.modelcard import ModelCard
+from napari_vdsr.modelfile import Model, load_model
+from napari_vdsr.networks import (
+    BTSRN,
+    DRRN,
+    EDSR,
+    FSRCNN,
+    MDSR,
+    SRCNN,
+    VDSR,
+    Lite,
+    SRResNet,
+)
 from napari_vdsr.resize import resize
 
 
@@ -80,6 +91,60 @@ class TestFeatureMaps:
         )  # fmt: skip
         assert maps.shape == (64, 9, 9)
         assert maps.min() == 0 < maps.max()
+
+
+NETS = {
+    "srcnn": lambda: SRCNN(kernels=(5, 1, 3), widths=(4, 3)),
+    "drrn": lambda: DRRN(units=3, width=4),
+    "fsrcnn": lambda: FSRCNN(width=6, inner=4, depth=1),
+    "btsrn": lambda: BTSRN(low=2, high=1, width=4, inner=3, channels=3),
+    "srresnet": lambda: SRResNet(depth=1, width=4),
+    "edsr": lambda: EDSR(depth=1, width=4, channels=3),
+    "mdsr": lambda: MDSR(depth=1, width=4),
+    "lite": lambda: Lite(depth=5, width=4, skips=2),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+class TestEveryNetwork:
+    def made(self, name):
+        torch.manual_seed(0)
+        return Model(NETS[name]().eval(), ModelCard(name=name, architecture=name, scales=(2, 3, 4)))
+
+    def test_layers(self, name):
+        model = self.made(name)
+        network, layers = model.network, layers_of(model.network)
+        fields = [layer.field for layer in layers]
+        # The pixels that one pixel of the source becomes may see to different sides.
+        assert 2 * network.radius - 1 <= max(fields) <= 2 * network.radius + 1
+        assert fields == sorted(fields)
+        text = describe(model)
+        assert f"{sum(p.numel() for p in network.parameters()):,}" in text
+        assert ("used 3 times" in text) == (name == "drrn")
+
+    def test_filters(self, name, tmp_path):
+        draw_filters(self.made(name), tmp_path / "a.png")
+        assert (tmp_path / "a.png").stat().st_size > 3_000
+
+    @pytest.mark.parametrize("scale", [(2, 2), (1.5, 3)])
+    def test_a_window_equals_the_whole(self, name, scale):
+        model, plane = self.made(name), texture(23, 30)
+        sizes = [round(n * s) for n, s in zip(plane.shape, scale)]
+        window = (slice(7, 20), slice(31, 44))
+        factor = 1 if model.network.reads == "enlarged" else int(max(scale))
+        for number in range(1, len(layers_of(model.network, factor)) + 1):
+            whole, part = (
+                feature_maps(model, plane, scale, w, number, unit=(0, 255))
+                for w in ((slice(0, sizes[0]), slice(0, sizes[1])), window)
+            )
+            np.testing.assert_allclose(part, whole[:, *window], atol=1e-5)
+
+
+def test_cost_counts_the_grid():
+    """The field's table: BTSRN's blocks take 207.7 G at x2 for 720p."""
+    network = BTSRN(factors=[2], channels=3)
+    cost = sum(layer.flop for layer in layers_of(network) if layer.shape[0] != 3) / 2
+    assert cost * 1280 * 720 == pytest.approx(207.7e9 + 128 * 128 * 1280 * 720, rel=0.01)
 
 
 def test_command(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from napari_vdsr.color import luma
 from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
 from napari_vdsr.enhance import Reading, tile_axis, within
 from napari_vdsr.errors import UsageError
+from napari_vdsr.networks.layers import Step, steps_of
+from napari_vdsr.networks.receptive import fields_of
 from napari_vdsr.normalize import check_finite
 
 if TYPE_CHECKING:
@@ -42,77 +43,84 @@ class Layer:
     parameters : int
         Weights and biases.
     field : int
-        Pixels along an axis that one of its values depends on.
-    flop : int
-        For each pixel; a multiplication and an addition count as two.
+        Pixels of the network's input, along an axis, that one of its values depends on.
+    flop : float
+        For each pixel of the result; a multiplication and an addition count as two.
     activation : str
         What follows it.
+    uses : int
+        How often it runs.
     """
 
     number: int
     shape: tuple[int, int, int, int]
     parameters: int
     field: int
-    flop: int
+    flop: float
     activation: str
+    uses: int = 1
 
 
-def layers_of(network: Network) -> list[Layer]:
-    """List the convolutions of a network that is a chain of them; none for bicubic.
-
-    Raises
-    ------
-    UsageError
-        If it is no chain.
-    """
-    found: list[Layer] = []
-    field = 1
-    for module in _modules(network):
-        if isinstance(module, nn.Conv2d):
-            rows, columns = (int(k) for k in module.kernel_size)
-            field += max(rows, columns) - 1
-            weights = module.weight.numel()
-            bias = 0 if module.bias is None else module.bias.numel()
-            shape = (module.out_channels, module.in_channels, rows, columns)
-            found.append(
-                Layer(len(found) + 1, shape, weights + bias, field, 2 * weights + bias, "")
-            )
-        elif found:
-            last = found[-1]
-            found[-1] = Layer(**{**vars(last), "activation": type(module).__name__})
-    return found
-
-
-def _modules(network: Network) -> list[Any]:
-    trunk = network.trunk(max(network.factors, default=1))
-    if trunk is None:
-        if any(True for _ in network.parameters()):
-            raise UsageError("this network is no chain of layers; only such can be looked into.")
+def layers_of(network: Network, factor: int | None = None) -> list[Layer]:
+    """List the convolutions of a network, at its largest factor or another; none for bicubic."""
+    factor = factor or max(network.factors, default=1)
+    side = 4  # whatever it is, grids have the same relations
+    steps = _steps(network, factor, side)
+    if not steps:
         return []
-    return list(trunk.layers)
+    pixels = (side * factor) ** 2
+    found: list[Layer] = []
+    for step, field in zip(steps, fields_of(network, factor), strict=True):
+        layer = step.layer
+        weights = layer.weight.numel()
+        bias = 0 if layer.bias is None else layer.bias.numel()
+        height, width = step.output.shape[-2:]
+        per_output = 2 * weights
+        if isinstance(layer, nn.ConvTranspose2d):  # each input pixel meets all weights
+            height, width = (n // s for n, s in zip((height, width), layer.stride))
+        area = height * width * step.uses / pixels
+        outputs = step.output.shape[-2] * step.output.shape[-1] * step.uses / pixels
+        shape = (layer.out_channels, layer.in_channels, *map(int, layer.kernel_size))
+        found.append(
+            Layer(
+                len(found) + 1,
+                shape,  # type: ignore[arg-type]
+                weights + bias,
+                field,
+                per_output * area + bias * outputs,
+                ", ".join(step.after),
+                step.uses,
+            )
+        )
+    return found
 
 
 def describe(model: Model) -> str:
     """Layers, shapes, parameters, receptive field and cost of a model, as text."""
-    layers = layers_of(model.network)
+    network = model.network
+    layers = layers_of(network)
     lines = [f"{model.name}: {model.card.description or model.card.architecture}"]
     if not layers:
         return "\n".join([*lines, "no layers, no parameters"])
-    lines += ["", f"{'layer':>5}  {'weights':>16}  {'parameters':>10}  {'field':>7}  activation"]
+    lines += ["", f"{'layer':>5}  {'weights':>17}  {'parameters':>10}  {'field':>9}  activation"]
     for layer in layers:
         weights = " x ".join(map(str, layer.shape))
+        used = f" (used {layer.uses} times)" if layer.uses > 1 else ""
         lines.append(
-            f"{layer.number:5}  {weights:>16}  {layer.parameters:10,}  "
-            f"{layer.field:3} x {layer.field:<3} {layer.activation}"
+            f"{layer.number:5}  {weights:>17}  {layer.parameters:10,}  "
+            f"{layer.field:4} x {layer.field:<4} {layer.activation}{used}"
         )
-    total = sum(layer.parameters for layer in layers)
+    total = sum(parameter.numel() for parameter in network.parameters())
     flop = sum(layer.flop for layer in layers)
-    field = layers[-1].field
+    field = max(layer.field for layer in layers)
+    grid, at = "result", ""
+    if network.reads == "source":
+        grid, at = "source", f" at x{max(network.factors)}"
     lines += [
         "",
         f"parameters       {total:,}",
-        f"receptive field  {field} x {field} pixels of the result",
-        f"cost             {flop / 1e6:.2f} MFLOP per pixel of the result",
+        f"receptive field  {field} x {field} pixels of the {grid}",
+        f"cost             {flop / 1e6:.2f} MFLOP per pixel of the result{at}",
     ]
     return "\n".join(lines)
 
@@ -137,7 +145,9 @@ def draw_filters(model: Model, path: Path, number: int | None = None) -> None:
         If matplotlib is not installed.
     """
     check_format(path)
-    kernels = [m.weight.detach().numpy() for m in _modules(model.network) if _is_conv(m)]
+    network = model.network
+    factor = max(network.factors, default=1)
+    kernels = [_kernels(step.layer) for step in _steps(network, factor)]
     if not kernels:
         raise UsageError(f"model {model.name} has no filters to draw.")
     check_number(number, len(kernels))
@@ -147,8 +157,15 @@ def draw_filters(model: Model, path: Path, number: int | None = None) -> None:
     _draw(boards, names, path, title=f"Filters of {model.name}")
 
 
-def _is_conv(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d)
+def _steps(network: Network, factor: int, side: int = 1) -> list[Step]:
+    with torch.inference_mode():
+        return steps_of(network, torch.zeros(1, network.channels, side, side), factor)
+
+
+def _kernels(layer: nn.Conv2d | nn.ConvTranspose2d) -> NDArray[np.float32]:
+    """(outputs, inputs, rows, columns)."""
+    weights: NDArray[np.float32] = layer.weight.detach().numpy()
+    return weights.swapaxes(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weights
 
 
 def check_number(number: int | None, count: int) -> None:
@@ -217,7 +234,7 @@ def feature_maps(
     Parameters
     ----------
     model : Model
-        A chain of layers.
+        One with layers.
     plane : numpy.ndarray or dask.array.Array
         (Y, X) or (Y, X, S): the source, of which only what the window needs is read; of
         colours the luma goes through the network.
@@ -226,7 +243,7 @@ def feature_maps(
     window : (slice, slice)
         Rows and columns of the result.
     number : int
-        Of the layer, from 1; after its activation.
+        Of the layer, from 1, at the factor that the scale takes; after its activation.
     unit : (float, float)
         Intensities that become 0 and 1.
     name : str
@@ -246,9 +263,9 @@ def feature_maps(
         If a pixel is NaN or infinite.
     """
     network = model.network
-    count = len(layers_of(network))
-    check_number(number, count)
     reading = Reading.of(network, scale)
+    factor = reading.factor or 1
+    check_number(number, len(_steps(network, factor)))
     row, column = (
         tile_axis(n, s, w.start, w.stop, reading) for n, s, w in zip(plane.shape, scale, window)
     )
@@ -256,26 +273,30 @@ def feature_maps(
     read = np.asarray(plane[row.source, column.source])
     check_finite(read, name)
     pixels = (read - low) / ((high - low) or 1.0)
-    source = luma(pixels[..., :3]) if pixels.ndim == 3 else pixels
-    inner: tuple[Any, Any]
+    colors = pixels[..., :3] if pixels.ndim == 3 else pixels[..., None]
+    if network.channels == 1:
+        colors = luma(colors)[..., None] if pixels.ndim == 3 else colors
+    source = np.moveaxis(np.broadcast_to(colors, (*colors.shape[:2], network.channels)), -1, 0)
     if reading.factor:
-        x, inner = source[row.network, column.network], _nearest(row, column, scale)
+        x = source[:, row.network, column.network]
     else:
-        x, inner = within(source, row, column), (row.core, column.core)
-    trunk = network.trunk(reading.factor or 1)
-    assert trunk is not None  # it has layers
-    stages = trunk.stages(torch.from_numpy(x.astype(np.float32))[None, None])
-    maps: NDArray[np.float32] = next(islice(stages, number - 1, None))[0].numpy()
-    return maps[:, *inner].copy()
+        x = np.stack([within(plane, row, column) for plane in source])
+    steps = steps_of(network, torch.from_numpy(x.astype(np.float32))[None], factor)
+    maps: NDArray[np.float32] = steps[number - 1].output[0].numpy()
+    if not reading.factor:
+        return maps[:, row.core, column.core].copy()
+    grid = maps.shape[-1] // x.shape[-1]  # of these maps, within the source's
+    return maps[:, *_nearest(row, column, scale, grid)].copy()
 
 
 def _nearest(
-    row: TileAxis, column: TileAxis, scale: tuple[float, float]
+    row: TileAxis, column: TileAxis, scale: tuple[float, float], grid: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Index that repeats maps on the grid of the source as often as the result has pixels."""
+    """Index that repeats maps, `grid` for each pixel of the source, to the result's size."""
     places = []
     for axis, factor in zip((row, column), scale, strict=True):
-        at = np.floor((np.arange(axis.start, axis.stop) + 0.5) / factor).astype(np.intp)
-        first = axis.source.start + axis.network.start
-        places.append(np.clip(at - first, 0, axis.network.stop - axis.network.start - 1))
+        at = np.floor((np.arange(axis.start, axis.stop) + 0.5) * grid / factor).astype(np.intp)
+        first = (axis.source.start + axis.network.start) * grid
+        most = (axis.network.stop - axis.network.start) * grid - 1
+        places.append(np.clip(at - first, 0, most))
     return places[0][:, None], places[1][None]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_vdsr.networks.layers import steps_of
+
 if TYPE_CHECKING:
     from napari_vdsr.networks.base import Network
 
@@ -49,12 +51,13 @@ def receptive_radius(network: Network, factor: int = 1, guess: int = 0) -> int:
     """
     # Whoever asks may be running the network without gradients.
     with torch.inference_mode(False), torch.enable_grad():
-        probe = _all_positive(network)
+        probe = all_positive(network)
         down = _along(probe, factor, -2, guess)
         return max(down, _along(probe, factor, -1, down))
 
 
-def _all_positive(network: Network) -> Network:
+def all_positive(network: Network) -> Network:
+    """Copy of a network whose weights are of one sign, in float64."""
     probe = copy.deepcopy(network).to("cpu", torch.float64).eval()
     for module in probe.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -133,3 +136,40 @@ def _reach(network: Network, factor: int, x: Tensor, axis: int) -> int | None:
             "surroundings, so that no tiling of it is exact"
         )
     return max(reaches[0])
+
+
+def fields_of(network: Network, factor: int = 1) -> list[int]:
+    """Pixels along an axis of the input that each convolution's outputs depend on.
+
+    Parameters
+    ----------
+    network : Network
+        One that `receptive_radius` accepts.
+    factor : int
+        Enlargement at which it runs.
+
+    Returns
+    -------
+    list of int
+        In the order of `steps_of`.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        probe = all_positive(network)
+        length = 2 * network.radius + 2 * POSITIONS
+        widest: list[int] = []
+        for axis in (-2, -1):
+            shape = [1, network.channels, 1, 1]
+            shape[axis] = length
+            x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+            fields = []
+            for step in steps_of(probe, x, factor):
+                phases = step.output.shape[axis] // length
+                at = length // 2 * phases
+                seen = []
+                for phase in range(phases):
+                    pixel = step.output.narrow(axis, at + phase, 1).sum()
+                    (gradient,) = torch.autograd.grad(pixel, x, retain_graph=True)
+                    seen.append(int(torch.count_nonzero(gradient.sum(1))))
+                fields.append(max(seen))
+            widest = [max(pair) for pair in zip(fields, widest or fields, strict=True)]
+        return widest
