@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from napari_vdsr import Image, load_model, upscale
+from napari_vdsr import Image, ModelCard, load_model, save_model, upscale
+from napari_vdsr.networks import ESPCN
 from napari_vdsr.options import RESULT
 from napari_vdsr.plugin import pace, steps, upscale_job
 from napari_vdsr.plugin.pace import Pace
@@ -114,3 +115,21 @@ def test_tiles_of_any_size_give_the_same_result(axes, monkeypatch):
     assert tiles[-1].done == tiles[-1].total
     assert any(text.startswith("Measuring intensities: block 1 of") for text in told.texts)
     assert told.texts[-1] == "finishing"
+
+
+@pytest.mark.parametrize("scale", [(2.0, 2.0), (2.5, 1.5)])
+def test_tiles_of_a_network_that_reads_the_source(scale, monkeypatch, tmp_path):
+    path = tmp_path / "small.safetensors"
+    network = ESPCN(widths=(4, 3)).eval()
+    save_model(path, network, ModelCard(name="small", architecture="espcn", scales=(2, 3, 4)))
+    data = np.random.default_rng(0).integers(0, 4000, (2, 25, 37)).astype(np.uint16)
+    image = Image(data=data, axes="CYX")
+    expected = upscale(image, load_model(path), scale, device="cpu")
+    monkeypatch.setattr(pace, "LEAST", 16)
+    monkeypatch.setattr(pace, "SECONDS", 0.001)
+    told = Told()
+    upscale_job.run(Request(image=image, model=str(path), scale=scale), told)
+    result = told.opened.levels[RESULT][0]
+    difference = result.astype(int) - expected.data.compute(scheduler="synchronous")
+    assert np.abs(difference).max() <= 1  # halves are rounded either way
+    assert np.count_nonzero(difference) < 0.01 * difference.size
