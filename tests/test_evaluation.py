@@ -168,6 +168,7 @@ class TestRefusals:
             measure([], [tmp_path / "gone"])
 
 
+@pytest.mark.slow
 def test_authors_weights_read_as_published(shared, published):
     """The paper's own network in ours, on Set5: resize, network, metric, all at once."""
     rows = measure([authors(shared)], [shared / "data" / "test" / "Set5"], [2, 3, 4])
@@ -178,6 +179,7 @@ def test_authors_weights_read_as_published(shared, published):
     assert [round(row.psnr, 3) for row in rows[1::2]] == [37.527, 33.658, 31.343]
 
 
+@pytest.mark.slow
 def test_authors_weights_with_self_ensemble(shared):
     """Measured by the same protocol, with another program."""
     rows = measure([authors(shared)], [shared / "data" / "test" / "Set5"], [4], self_ensemble=True)
@@ -199,6 +201,7 @@ def authors(shared):
     return Model(network, card)
 
 
+@pytest.mark.slow
 def test_bundled_weights_read_as_their_card_says(shared):
     bundled = load_model("vdsr")
     rows = measure([bundled], [shared / "data" / "test" / "Set5"], [2, 3, 4])

@@ -198,6 +198,7 @@ class TestResult:
         assert 15 < float(psnr) < 50
 
 
+@pytest.mark.slow
 class TestContinuation:
     def check(self, uninterrupted, folder):
         assert_same_weights(uninterrupted / "vdsr.safetensors", folder / "vdsr.safetensors")
@@ -785,6 +786,7 @@ class TestTensorboard:
 
 class TestBundledForFluorescence:
     # Not trained on; the figures of all six are in the model's card.
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "scales"), [("20P1_POS0007_D_1UL.tif", (2, 3, 4)), ("hela-cells-8bit.tif", (3,))]
     )

@@ -51,6 +51,7 @@ def run(folders, output, **options):
     return train(load_config("fast", **settings), given, output, accelerator="cpu", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -153,6 +153,7 @@ class TestPatches:
 
 
 class TestLargerThanMemory:
+    @pytest.mark.slow
     def test_rounds_cover_all_files_and_repeat_exactly(self, tmp_path, monkeypatch):
         monkeypatch.setattr(patches_module, "ROUND", 3)
         paths = [save_png(tmp_path / f"{n}.png", texture(40, 50, n)) for n in range(8)]
