@@ -29,7 +29,7 @@ from napari_vdsr.errors import (
 from napari_vdsr.evaluation import evaluate
 from napari_vdsr.modelfile import load_model
 from napari_vdsr.networks import VDSR
-from napari_vdsr.training import loop, measuring
+from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
@@ -124,6 +124,13 @@ def planned(images, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are made, and empty: drawing them takes longer than such a run."""
+    monkeypatch.setattr(measuring, "draw_curve", lambda rows, path: path.touch())
+    monkeypatch.setattr(report, "draw_outcomes", lambda outcomes, path, title: path.touch())
+
+
 class TestResult:
     def test_what_a_run_leaves(self, images, held_out, tmp_path):
         seen = []
@@ -198,6 +205,7 @@ class TestResult:
         assert 15 < float(psnr) < 50
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 class TestContinuation:
     def check(self, uninterrupted, folder):
@@ -355,6 +363,7 @@ loop.train(load_config("fast", **{TINY!r}), Sources((Path({str(images)!r}),)),
         assert Checkpoint.load(tmp_path / NAME).seconds > before > 0
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestLonger:
     """A finished "stable-decay" run is made longer: as if it had been planned so."""
 
@@ -574,6 +583,7 @@ class TestRefusals:
             run(config(), images, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestKeeping:
     """Which weights become the model."""
 
@@ -653,6 +663,7 @@ class TestKeeping:
         assert "nothing better in 2 validations since step 10" in caplog.text
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestStartingFromAModel:
     def test_weights_are_taken(self, images, uninterrupted, tmp_path):
         start = uninterrupted / "vdsr.safetensors"
@@ -697,6 +708,7 @@ class TestStartingFromAModel:
         assert_same_weights(*(tmp_path / name / "vdsr.safetensors" for name in ("whole", "parts")))
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestMinutes:
     def test_steps_are_counted_out(self, images, held_out, tmp_path):
         settings = config(minutes=0.08, steps=10**6, validate_every=10**6)
@@ -713,7 +725,7 @@ class TestMinutes:
     def test_resuming_keeps_the_count(self, images, tmp_path):
         settings = config(minutes=0.05, steps=10**6)
         with pytest.raises(KeyboardInterrupt):
-            run(settings, images, tmp_path, on_progress=stop_at(40))
+            run(settings, images, tmp_path, on_progress=stop_at(measuring.PROBE))
         steps = Checkpoint.load(tmp_path / NAME).config["steps"]
         path = run(settings, images, tmp_path, resume=True)
         assert load_model(path).card.training["config"]["steps"] == steps

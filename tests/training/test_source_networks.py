@@ -11,7 +11,7 @@ from napari_vdsr.evaluation import evaluate
 from napari_vdsr.image import Image
 from napari_vdsr.modelfile import load_model
 from napari_vdsr.resize import resize
-from napari_vdsr.training import loop
+from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.dataset import Sources
 from napari_vdsr.training.export import export_checkpoint
@@ -24,11 +24,13 @@ SETTINGS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def often_and_alone():
+def often_alone_and_undrawn():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_EVERY", 10)
+        patch.setattr(measuring, "draw_curve", lambda rows, path: path.touch())
+        patch.setattr(report, "draw_outcomes", lambda outcomes, path, title: path.touch())
         yield
     torch.set_num_threads(threads)
 

@@ -298,20 +298,24 @@ def _turned(patch):
     return [np.rot90(side, k) for side in (patch, patch.T) for k in range(4)]
 
 
-def _locate(patch, image):
+def _find(patch, image):
     for turn, candidate in enumerate(_turned(patch)):
-        for y, x in np.argwhere(np.isclose(image, candidate[0, 0], atol=1e-6)):
-            part = image[y : y + 17, x : x + 17]
-            if part.shape == candidate.shape and np.allclose(part, candidate, atol=1e-6):
+        first = np.isclose(image[:-16, :-16], candidate[0, 0], atol=1e-6)
+        last = np.isclose(image[16:, 16:], candidate[16, 16], atol=1e-6)
+        for y, x in np.argwhere(first & last):
+            if np.allclose(image[y : y + 17, x : x + 17], candidate, atol=1e-6):
                 return int(y), int(x), turn
-    raise AssertionError("a patch that is not in the image")
+    return None
+
+
+def _locate(patch, image):
+    found = _find(patch, image)
+    assert found is not None, "a patch that is not in the image"
+    return found
 
 
 def _file_of(patch, images):
     for number, image in enumerate(images):
-        try:
-            _locate(patch, image)
-        except AssertionError:
-            continue
-        return number
+        if _find(patch, image) is not None:
+            return number
     raise AssertionError("a patch of no image")
