@@ -220,7 +220,7 @@ def test_patterns_enter_the_folders_that_they_match(folder, tmp_path):
     [
         ("{foo}", "unknown field 'foo'"),
         ("{stem.__class__}", "unknown field 'stem.__class__'"),
-        ("{stem:>300}", "unknown field 'stem'"),
+        ("{stem:>300}", "asks for a form of stem"),
         ("{", "is not understood"),
         ("../{stem}", "no file name"),
         ("", "no file name"),

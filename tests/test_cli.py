@@ -360,7 +360,7 @@ def test_an_unforeseen_error_is_told_without_the_names_of_pythons_types(vdsr, im
         raise TypeError("unhashable\n\x1b[31mthing")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_vdsr.batch.running.upscale", fail)
+        patch.setattr("napari_vdsr.engine.run", fail)
         result = vdsr("upscale", image, "-o", tmp_path / "out", "-m", "bicubic")
     assert result.exit_code == 1
     assert "unforeseen error" in result.stdout

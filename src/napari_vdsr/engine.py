@@ -167,11 +167,9 @@ def run(
 ) -> dict[str, Image]:
     """Super-resolve an image as some options say; see `products`."""
     scale_y, scale_x = check_model_scale(scale, model)
-    torch_device = choose_device(options.device)
-    dtype = choose_precision(options.precision, torch_device)
     reading = Reading.of(model.network, (scale_y, scale_x))
     if executor is None:
-        executor = Executor(model.network, torch_device, dtype, ensemble=options.self_ensemble)
+        executor = executor_for(model, options)
     image = with_nodata(image, options.nodata, options.fill)
     if options.fill is not None:
         image = filled(image, options.fill)
@@ -187,10 +185,8 @@ def run(
         normalization=(
             Normalization("none", ()) if image.labels else measure(image, options.normalize)
         ),
-        device=str(torch_device),
-        precision=str(dtype).removeprefix("torch."),
-        fill=options.fill,
-        self_ensemble=options.self_ensemble,
+        device=str(executor.device),
+        precision=str(executor.precision).removeprefix("torch."),
         executor=executor,
         reading=reading,
         products=options.products,
@@ -208,9 +204,22 @@ def run(
     grid = Grid(plan.scale, (inside["Y"].start, inside["X"].start))
     return {
         product: product_image(image, product, data, grid, provenance)
-        for product, data in _lazy(image, plan, inside, provenance).items()
+        for product, data in _lazy(image, plan, inside, (provenance, options.fill)).items()
         if 0 not in data.shape
     }
+
+
+def executor_for(model: Model, options: Options) -> Executor:
+    """What runs a model's network as some options say, on the device that is found here.
+
+    Raises
+    ------
+    DeviceError
+        If the device or precision cannot be used here.
+    """
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    return Executor(model.network, device, precision, ensemble=options.self_ensemble)
 
 
 def check_model_scale(scale: float | Sequence[float], model: Model) -> tuple[float, float]:
@@ -311,7 +320,7 @@ def tile_bytes(rows: int, columns: int, image: Image, executor: Executor, readin
 
 
 def _lazy(
-    image: Image, plan: Plan, inside: Mapping[str, range], provenance: Mapping[str, Any]
+    image: Image, plan: Plan, inside: Mapping[str, range], decisive: tuple[Any, ...]
 ) -> dict[str, da.Array]:
     """Dask arrays by product, whose blocks are tiles of single planes."""
     leading = [axis for axis in image.axes if axis not in "YXS"]
@@ -326,7 +335,7 @@ def _lazy(
     # The name follows the work, so that equal work has equal keys; hashing the network for
     # every tile would cost more than the graph.
     meant = (plan.nodata, plan.labels, plan.bits, plan.alpha, plan.products)
-    work = (source.name, provenance, plan.tile, plan.fill, inside, meant)
+    work = (source.name, decisive, plan.tile, inside, meant)
     name = f"vdsr-{dask.base.tokenize(*work)}"
     cuts = _cuts(inside["Y"], plan.tile[0]), _cuts(inside["X"], plan.tile[1])
     planes = source.shape[: len(leading)]

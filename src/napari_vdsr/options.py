@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageDataError, UsageError
 
@@ -88,6 +88,20 @@ class Options:
     def turns(self) -> int:
         """How many times the network runs on each pixel."""
         return 8 if self.self_ensemble or SPREAD in self.products else 1
+
+    def decisive(self) -> dict[str, Any]:
+        """Those of them that decide the result's pixels, but for the precision that is found.
+
+        Numbers and text, as JSON has them.
+        """
+        found: dict[str, Any] = {"normalize": self.normalize, "fill": self.fill}
+        if self.self_ensemble:
+            found["self_ensemble"] = True
+        if self.nodata != "auto":
+            from napari_vdsr.nodata import written
+
+            found["nodata"] = "none" if self.nodata is None else written(self.nodata)
+        return found
 
     def check_image(self, image: Image) -> None:
         """Raise ``ImageDataError`` if products are asked for of labels."""

@@ -44,10 +44,6 @@ class Plan:
         Intensity ranges, one for each channel.
     device, precision : str
         What computes, for the record.
-    fill : float or None
-        What replaces NaN and infinity; None where they are an error.
-    self_ensemble : bool
-        Whether the network runs on all flips and rotations.
     executor : Executor
         Runs the network.
     reading : Reading
@@ -66,8 +62,6 @@ class Plan:
     normalization: Normalization
     device: str
     precision: str
-    fill: float | None
-    self_ensemble: bool
     executor: Executor
     reading: Reading
     name: str
@@ -87,7 +81,7 @@ class Plan:
             "scale_x": self.scale[1],
             "precision": self.precision,
             "device": self.device,
-            "self_ensemble": int(self.self_ensemble),
+            "self_ensemble": int(self.executor.ensemble),
             "normalization": self.normalization.mode,
             "normalization_ranges": str(ranges),
             **({} if self.nodata is None else {"nodata": written(self.nodata)}),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
-from napari_vdsr.nodata import written
 from napari_vdsr.options import Options
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from napari_vdsr.io.sets import Series
     from napari_vdsr.io.write import Compression, Format
     from napari_vdsr.modelfile import Model
-    from napari_vdsr.nodata import Nodata
 
 IF_EXISTS = ("error", "skip", "overwrite")
 
@@ -72,16 +70,12 @@ class Settings:
 
     def parameters(self) -> dict[str, Any]:
         """Those settings that decide an output's pixels and form."""
-        options = self.options
-        device = choose_device(options.device)
+        device = choose_device(self.options.device)
         return {
             "model": self.model_identity or self.model.name,
             "scale": list(check_model_scale(self.scale, self.model)),
-            "precision": str(choose_precision(options.precision, device)),
-            **({"self_ensemble": True} if options.self_ensemble else {}),
-            "normalize": options.normalize,
-            "fill": options.fill,
-            **({} if options.nodata == "auto" else {"nodata": _in_json(options.nodata)}),
+            "precision": str(choose_precision(self.options.precision, device)),
+            **self.options.decisive(),
             **({"labels": True} if self.labels else {}),
             "axes": self.axes,
             "series": self.series,
@@ -89,7 +83,3 @@ class Settings:
             "format": self.format,
             "compression": self.compression,
         }
-
-
-def _in_json(nodata: Nodata) -> str:
-    return "none" if nodata is None else nodata if isinstance(nodata, str) else written(nodata)

@@ -39,8 +39,8 @@ class Executor:
 
     Attributes
     ----------
-    ensemble : bool
-        Whether `run` takes that mean.
+    device, precision, ensemble
+        As they were given.
     check : callable or None
         Called many times while a tile is computed; what it raises ends the tile. So work
         can be stopped at once, however long a tile takes.
@@ -64,7 +64,7 @@ class Executor:
         *,
         ensemble: bool = False,
     ) -> None:
-        self._network, self._device, self._precision = network, device, precision
+        self._network, self.device, self.precision = network, device, precision
         self.ensemble = ensemble
         self._lock = threading.Lock()
         self._runners: dict[int, Stream | Blocks] = {}
@@ -72,7 +72,7 @@ class Executor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
-        return _executor, (self._network, self._device, self._precision, self.ensemble)
+        return _executor, (self._network, self.device, self.precision, self.ensemble)
 
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
         """Super-resolve planes that carry their halo already.
@@ -149,10 +149,10 @@ class Executor:
         if factor not in self._runners:
             network = self._network
             trunk = network.trunk(factor)
-            if self._device.type == "cpu" and trunk is not None and can_stream(trunk):
-                self._runners[factor] = Stream(trunk, self._precision)
+            if self.device.type == "cpu" and trunk is not None and can_stream(trunk):
+                self._runners[factor] = Stream(trunk, self.precision)
             else:
-                self._runners[factor] = Blocks(network, self._device, self._precision, factor)
+                self._runners[factor] = Blocks(network, self.device, self.precision, factor)
         return self._runners[factor]
 
     def working_bytes(self, height: int, width: int, factor: int = 1) -> int:

@@ -149,13 +149,8 @@ class Work:
         self.vdsr = engine(report)
         report("loading the model")
         self.model = self.vdsr.modelfile.load_model(request.model)
-        options = request.options
-        device = self.vdsr.device.choose_device(options.device)
-        precision = self.vdsr.device.choose_precision(options.precision, device)
-        self.device = str(device)
-        self._executor = self.vdsr.execute.Executor(
-            self.model.network, device, precision, ensemble=options.self_ensemble
-        )
+        self._executor = self.vdsr.engine.executor_for(self.model, request.options)
+        self.device = str(self._executor.device)
         self._executor.check = report.check
         image = self._filled(request.image)
         # Wrapped once: each time dask would look through all the pixels for a name.
