@@ -12,8 +12,7 @@ from tifffile import PHOTOMETRIC
 from napari_vdsr.alpha import full_opacity
 from napari_vdsr.io.axes import upright
 from napari_vdsr.io.lazy import as_dask, chunk_shape
-from napari_vdsr.io.opening import letters_of
-from napari_vdsr.io.series import stack_of
+from napari_vdsr.io.series import letters_of, stack_of
 from napari_vdsr.nodata import can_hold
 
 if TYPE_CHECKING:

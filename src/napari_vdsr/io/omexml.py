@@ -10,16 +10,12 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from tifffile import TiffFile, TiffFileError
-
 from napari_vdsr.advice import Remedy
-from napari_vdsr.io.chain import follow
 from napari_vdsr.io.failure import damaged, failure
 from napari_vdsr.io.peek import description
 
@@ -36,7 +32,7 @@ DTYPES = {
     "uint32": "uint32", "float": "float32", "double": "float64", "bit": "bool",
     "complex": "complex64", "double-complex": "complex128",
 }  # fmt: skip
-_UUID = re.compile(r"<(?:\w+:)?OME\s[^>]*?\bUUID\s*=\s*[\"']([^\"']+)")
+OWN_UUID = re.compile(r"<(?:\w+:)?OME\s[^>]*?\bUUID\s*=\s*[\"']([^\"']+)")
 _ROOT = re.compile(r"<(\w+:)?OME[\s>]")
 
 
@@ -164,7 +160,7 @@ class OmeDocument:
         for run in image.runs:
             if run.file in missing:
                 continue
-            places = _unravel(run.first, image.shape[:-2])
+            places = unravel(run.first, image.shape[:-2])
             firsts = "".join(f' First{a}="{n}"' for a, n in zip(image.order, places))
             count = f' PlaneCount="{run.count}"' if run.count else ""
             uuid = ""
@@ -266,115 +262,6 @@ def companion(path: str) -> tuple[str, OmeDocument] | None:
                 document = _document(member, path, root, (element.text or "").strip())
                 return None if document is None else (member, document)
     return None
-
-
-def missing_files(document: OmeDocument, image: OmeImage) -> dict[str, str]:
-    """Say which files of an image cannot be read, and why.
-
-    Raises
-    ------
-    ImageFileError
-        If one is no regular file, or lies elsewhere.
-    """
-    folder = os.path.dirname(os.path.realpath(document.path))
-    allowed = {folder, os.path.realpath(os.path.dirname(document.path) or ".")}
-    missing = {}
-    for name in image.files:
-        member = os.path.join(folder, name)
-        try:
-            mode = os.stat(member).st_mode
-        except OSError:
-            missing[name] = "is not there"
-            continue
-        if os.path.dirname(os.path.realpath(member)) not in allowed:
-            raise damaged(document.path, f"its OME-XML leads to another folder: {name}")
-        if not stat.S_ISREG(mode):
-            raise damaged(document.path, f"its OME-XML names {name}, which is no regular file")
-        with open(member, "rb") as file:
-            if file.read(4) not in TIFF_MAGIC:
-                missing[name] = "is no TIFF file"
-    return missing
-
-
-def strangers(document: OmeDocument, image: OmeImage, missing: set[str]) -> list[str]:
-    """List files of an image whose own metadata say that they are others than is meant."""
-    folder = os.path.dirname(os.path.realpath(document.path))
-    found = []
-    for name in image.files:
-        if name == document.own or name in missing or not document.uuids.get(name):
-            continue
-        text = description(os.path.join(folder, name), most=4096)
-        own = _UUID.search(text) if text else None
-        if own is not None and own.group(1) != document.uuids[name]:
-            found.append(name)
-    return found
-
-
-def counted(document: OmeDocument, image: OmeImage, missing: set[str]) -> OmeImage:
-    """Return an image whose runs say how many planes there really are."""
-    folder = os.path.dirname(os.path.realpath(document.path))
-    runs = []
-    pages = {
-        name: follow(os.path.join(folder, name)).count
-        for name in image.files
-        if name not in missing
-    }
-    for run in image.runs:
-        held = pages.get(run.file, run.page + run.count)
-        count = min(run.count or held, held - run.page, image.planes - run.first)
-        if count > 0:
-            runs.append(Run(run.first, run.page, count, run.file))
-    return replace(image, runs=tuple(runs))
-
-
-def stored_samples(document: OmeDocument, image: OmeImage, missing: set[str]) -> int | None:
-    """Return the samples of the first page of an image; None if that cannot be reached."""
-    folder = os.path.dirname(os.path.realpath(document.path))
-    for run in image.runs:
-        if run.file in missing:
-            continue
-        try:
-            with TiffFile(os.path.join(folder, run.file), is_ome=False) as tif:
-                page = tif.pages.first if run.page == 0 else tif.pages[run.page]
-                return int(page.samplesperpixel)
-        except (IndexError, TiffFileError):
-            return None  # said when the planes are looked up
-    return None
-
-
-def regrouped(image: OmeImage, samples: int) -> OmeImage | None:
-    """Return an image whose channels of one sample lie side by side, as samples of its pages.
-
-    Parameters
-    ----------
-    image : OmeImage
-        From `counted`: each channel is a plane of its own.
-    samples : int
-        Of each page.
-
-    Returns
-    -------
-    OmeImage or None
-        With as many planes as pages; None if the document does not fit that, either.
-    """
-    at = image.order.index("C")
-    shape = list(image.shape)
-    if image.samples != 1 or samples < 2 or shape[at] % samples:
-        return None
-    shape[at] //= samples
-    planes = math.prod(shape[:-2])
-    pages: set[tuple[str, int]] = set()
-    runs = []
-    for run in image.runs:
-        pages |= {(run.file, run.page + i) for i in range(min(run.count, planes + 1))}
-        places = _unravel(run.first, image.shape[:-2])
-        places[at] //= samples
-        first = _ravel(places, shape)
-        runs.append(Run(first, run.page, min(run.count, planes - first), run.file))
-    # With a page for each channel, nothing says what its samples are.
-    if len(pages) > planes:
-        return None
-    return replace(image, shape=tuple(shape), samples=samples, runs=tuple(dict.fromkeys(runs)))
 
 
 def _metadata(path: str, name: str) -> tuple[str, Element] | None:
@@ -514,7 +401,7 @@ def _run(
             file = own
         elif name:
             file = name
-    return Run(_ravel(places, image.shape), page, count, file)
+    return Run(ravel(places, image.shape), page, count, file)
 
 
 def _whole(path: str, element: Element, name: str, default: int | None) -> int:
@@ -580,7 +467,12 @@ def _tag(element: Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-def _unravel(number: int, shape: tuple[int, ...]) -> list[int]:
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def unravel(number: int, shape: tuple[int, ...]) -> list[int]:
+    """Index of an element by its number in C order; shapes may be larger than NumPy's are."""
     places = []
     for size in reversed(shape):
         number, place = divmod(number, size)
@@ -588,12 +480,9 @@ def _unravel(number: int, shape: tuple[int, ...]) -> list[int]:
     return places[::-1]
 
 
-def _ravel(places: Sequence[int], shape: Sequence[int]) -> int:
+def ravel(places: Sequence[int], shape: Sequence[int]) -> int:
+    """Return the number in C order of an element; see `unravel`."""
     number = 0
     for place, size in zip(places, shape):
         number = number * size + place
     return number
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

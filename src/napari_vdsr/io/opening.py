@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
+from tifffile import TiffFile, TiffPageSeries
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.io import omexml
-from napari_vdsr.io.axes import name_axes
+from napari_vdsr.io import ome_planes, omexml
 from napari_vdsr.io.chain import Chain, Ended, follow
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
 from napari_vdsr.io.failure import damaged, failure, reading
@@ -31,23 +28,15 @@ from napari_vdsr.io.micromanager import (
 )
 from napari_vdsr.io.peek import description
 from napari_vdsr.io.plain import shaped_metadata
-from napari_vdsr.io.series import file_of, stack_of
+from napari_vdsr.io.series import file_of, letters_of, stack_of
+from napari_vdsr.io.short import check_kind, short_imagej, short_shaped, short_stk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tifffile import TiffPage
-
     from napari_vdsr.io.omexml import OmeDocument, OmeImage
 
-COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
 REDUCED, MASK = 1, 4
-UIC1, UIC2 = 33628, 33629  # MetaMorph's settings, and its list of planes
-# In tifffile's order: the first that a file is decides how its pages are read.
-KINDS = (
-    "shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "sis", "svs", "scn",
-    "qpi", "ndpi", "bif", "avs", "eer", "philips", "scanimage", "nih", "mdgel",
-)  # fmt: skip
 
 
 @dataclass
@@ -234,10 +223,10 @@ def _open_ome(
     found = ome_list(document)
     info = chosen(path, found, series)
     image = next(one for one in document.images if one.index == info.index)
-    gone = omexml.missing_files(document, image)
+    gone = ome_planes.missing_files(document, image)
     spare = sum(max(0, run.first + run.count - image.planes) for run in image.runs)
-    others = omexml.strangers(document, image, set(gone))
-    image = omexml.counted(document, image, set(gone))
+    others = ome_planes.strangers(document, image, set(gone))
+    image = ome_planes.counted(document, image, set(gone))
     reason = _reason(gone)
     image, channels = _with_samples(path, document, image, set(gone))
     _check_planes(path, image, set(gone), reason, partial)
@@ -288,10 +277,10 @@ def _with_samples(
     number = image.shape[image.order.index("C")]
     if image.samples == 1 == number:
         return image, False
-    stored = omexml.stored_samples(document, image, gone)
+    stored = ome_planes.stored_samples(document, image, gone)
     if stored in (None, image.samples):
         return image, False
-    fitted = omexml.regrouped(image, stored)
+    fitted = ome_planes.regrouped(image, stored)
     if fitted is None:
         each = "one sample" if image.samples == 1 else f"{image.samples} samples"
         raise failure(
@@ -389,10 +378,10 @@ def _open_pages(
             raise failure(
                 path, "its index, NDTiff.index, cannot be used with it", Remedy.READ_PAGES
             )
-        pages = _short_imagej(path, tif, pages, partial)
-        pages = _short_shaped(path, tif, pages, chain, partial)
-        pages = _short_stk(path, tif, pages, chain, partial)
-        notes = _check_kind(path, tif, pages, chain, partial, named)
+        pages = short_imagej(path, tif, pages, partial)
+        pages = short_shaped(path, tif, pages, chain, partial)
+        pages = short_stk(path, tif, pages, chain, partial)
+        notes = check_kind(path, tif, pages, chain, partial, named)
         real = [one for one in pages if one.shape and 0 not in one.shape]
         if not real:
             raise damaged(path, "holds no image")
@@ -454,209 +443,9 @@ def _as_read(path: str, info: SeriesInfo, series: TiffPageSeries) -> SeriesInfo:
     )
 
 
-def letters_of(series: TiffPageSeries) -> str:
-    """Return the letters that the axes of a series are read as."""
-    return name_axes(
-        series.axes,
-        series.shape,
-        color=series.keyframe.photometric in COLORS,
-        stack="ZTC" if series.kind == "imagej" else "TZC",
-    ).letters
-
-
 def _position(document: OmeDocument | None, info: SeriesInfo) -> int:
     """Return which image of a document a position of a Micro-Manager stack is."""
     if document is None:
         return 0
     own = document.own_images()
     return own[0].position if len(own) == 1 else min(info.index, len(document.images) - 1)
-
-
-def _check_kind(
-    path: str,
-    tif: TiffFile,
-    pages: list[TiffPageSeries],
-    chain: Chain,
-    partial: bool,
-    named: bool,
-) -> list[str]:
-    """Refuse, or say, that an image is read otherwise than its metadata say."""
-    kinds = {one.kind for one in pages}
-    claimed = [kind for kind in KINDS if getattr(tif, f"is_{kind}", False)]
-    notes = []
-    if claimed and kinds and claimed[0] not in kinds and kinds.isdisjoint(claimed):
-        planes = _claimed_planes(tif)
-        if claimed[0] == "imagej" and planes > chain.count and not partial:
-            raise refused_stack(path, tif, planes)
-        held = max(map(_planes, pages))
-        if claimed[0] == "shaped" and planes > held and not named:
-            raise failure(
-                path,
-                f"cut short: its metadata tell of {planes} planes, and it has {held}",
-                Remedy.READ_PAGES,
-            )
-        notes.append(
-            f"its {_SPOKEN.get(claimed[0], claimed[0].upper())} metadata do not fit its pages, "
-            "which are read without them"
-        )
-    for one in pages:
-        if one.kind == "imagej" and chain.count not in (1, _planes(one)):
-            number = _planes(one)
-            if number > chain.count and not _in_one_block(one):
-                continue  # the planes that are missing are named when they are looked up
-            if chain.count > number:
-                notes.append(
-                    f"{chain.count - number} of its {chain.count} pages are no part of the image "
-                    "that its ImageJ metadata describe"
-                )
-        if one.transform is not None:
-            notes.append("intensities are as stored, not linearised")
-    return list(dict.fromkeys(notes))
-
-
-_SPOKEN = {"shaped": "JSON", "imagej": "ImageJ", "mmstack": "Micro-Manager", "ndtiff": "NDTiff"}
-
-
-def _planes(series: TiffPageSeries) -> int:
-    return int(math.prod(series.get_shape(False)) // max(1, math.prod(series.keyframe.shape)))
-
-
-def _in_one_block(series: TiffPageSeries) -> bool:
-    return series.dataoffset is not None
-
-
-def _claimed_planes(tif: TiffFile) -> int:
-    """Return how many planes the ImageJ or JSON metadata tell of."""
-    if tif.is_imagej:
-        metadata = tif.imagej_metadata or {}
-        sizes = [_number(metadata.get(key)) for key in ("channels", "slices", "frames")]
-        return max(math.prod(sizes), _number(metadata.get("images")))
-    page = tif.pages.first
-    shape = (shaped_metadata(page) or {}).get("shape", ())
-    return int(math.prod(shape) // max(1, math.prod(page.shape)))
-
-
-def _number(value: Any) -> int:
-    return int(value) if isinstance(value, int) and value > 0 else 1
-
-
-def refused_stack(path: str, tif: TiffFile, planes: int) -> ImageFileError:
-    """Return the error for an ImageJ stack whose planes are not all there."""
-    page = tif.pages.first
-    held = _held(path, page) if page.is_final else len(tif.pages)
-    if held >= planes:
-        return damaged(path, f"its ImageJ metadata tell of {planes} planes")
-    if not held:
-        return damaged(path, "cut short: pixels are missing at its end")
-    missing = np.arange(min(planes, omexml.MOST_PLANES)) >= held
-    shape, axes = _imagej_shape(tif)
-    if math.prod(shape) != len(missing):
-        shape, axes = (len(missing),), "Z"
-    kept = [i for i, n in enumerate(shape) if n > 1]
-    letters = "".join(axes[i] for i in kept)
-    return refused(path, Holes(missing.reshape([shape[i] for i in kept]), letters))
-
-
-def _held(path: str, page: TiffPage) -> int:
-    """Return how many planes after one another there is room for in a file."""
-    room = os.path.getsize(path) - int(page.dataoffsets[0])
-    return int(max(0, room) // max(1, int(page.nbytes)))
-
-
-def _imagej_shape(tif: TiffFile) -> tuple[tuple[int, ...], str]:
-    """Return the axes that count planes, as ImageJ stores them."""
-    metadata = tif.imagej_metadata or {}
-    order = str(metadata.get("order", "czt")).upper()
-    letters = order[::-1] if sorted(order) == sorted("CZT") else "TZC"
-    keys = {"C": "channels", "Z": "slices", "T": "frames"}
-    shape = tuple(_number(metadata.get(keys[letter])) for letter in letters)
-    images = _number(metadata.get("images"))
-    if math.prod(shape) == 1 and images > 1:
-        return (images,), "Z"
-    return shape, letters
-
-
-def _short_imagej(
-    path: str, tif: TiffFile, pages: list[TiffPageSeries], partial: bool
-) -> list[TiffPageSeries]:
-    """Return an ImageJ stack that is cut short, which tifffile takes for one plane."""
-    if not partial or not tif.is_imagej or any(one.kind == "imagej" for one in pages):
-        return pages
-    page = tif.pages.first
-    shape, axes = _imagej_shape(tif)
-    held, planes = _held(path, page), math.prod(shape)
-    if not page.is_final or planes <= held or not 0 < planes <= omexml.MOST_PLANES:
-        return pages
-    return [
-        TiffPageSeries(
-            [page],
-            shape + page.shape,
-            page.dtype,
-            axes + page.axes,
-            parent=tif,
-            kind="imagej",
-            truncated=True,
-        )
-    ]
-
-
-def _short_shaped(
-    path: str, tif: TiffFile, pages: list[TiffPageSeries], chain: Chain, partial: bool
-) -> list[TiffPageSeries]:
-    """Return a stack by tifffile that lacks pages, of which it would give the first alone.
-
-    Raises
-    ------
-    ImageFileError
-        If that is not asked for.
-    """
-    page = tif.pages.first
-    metadata = shaped_metadata(page) if tif.is_shaped and not page.is_final else None
-    if metadata is None:
-        return pages
-    shape, size = tuple(metadata["shape"]), len(page.shape)
-    planes = math.prod(shape) // math.prod(page.shape)
-    if not chain.count < planes <= omexml.MOST_PLANES or shape[-size:] != page.shape:
-        return pages
-    axes = metadata.get("axes", "")
-    axes = axes if len(axes) == len(shape) else "Q" * (len(shape) - size) + page.axes
-    held = [tif.pages[i] for i in range(chain.count)]
-    missing = [None] * (planes - chain.count)
-    series = TiffPageSeries(
-        [*held, *missing], shape, page.dtype, axes, parent=tif, kind="shaped", squeeze=False
-    )
-    if not partial:
-        letters = letters_of(series)[: len(shape) - size]
-        gone = np.arange(planes) >= chain.count
-        raise refused(path, Holes(gone.reshape(shape[:-size]), letters))
-    return [series]
-
-
-def _short_stk(
-    path: str, tif: TiffFile, pages: list[TiffPageSeries], chain: Chain, partial: bool
-) -> list[TiffPageSeries]:
-    """Return a stack of MetaMorph whose list of planes, at the end of the file, is cut off.
-
-    Raises
-    ------
-    ImageFileError
-        If that is not asked for: without that list it looks like one plane.
-    """
-    page, planes = tif.pages.first, chain.counts.get(UIC2, 1)
-    if planes < 2 or UIC2 in page.tags or UIC1 not in chain.counts or not page.is_final:
-        return pages
-    held = _held(path, page)
-    if planes > omexml.MOST_PLANES or not held:
-        raise damaged(path, f"says that it has {planes} planes")
-    if not partial and held >= planes:
-        raise failure(
-            path, f"cut short: the list of its {planes} planes is missing", Remedy.PARTIAL
-        )
-    if not partial:
-        raise refused(path, Holes(np.arange(planes) >= held, "Z"))
-    shape = (planes, *page.shape)
-    return [
-        TiffPageSeries(
-            [page], shape, page.dtype, "I" + page.axes, parent=tif, kind="stk", truncated=True
-        )
-    ]

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tifffile import PHOTOMETRIC
 
+from napari_vdsr.io.axes import name_axes
 from napari_vdsr.io.checks import check_pages
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.holes import Holes, refused
@@ -18,9 +20,20 @@ from napari_vdsr.io.omexml import MOST_PLANES
 from napari_vdsr.io.pages import JPEG, MISSING, Pages, Stamp
 
 SETS = ("ome", "mmstack", "ndtiff")
+COLORS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.LINEAR_RAW)
 
 if TYPE_CHECKING:
     from tifffile import TiffFrame, TiffPage, TiffPageSeries
+
+
+def letters_of(series: TiffPageSeries) -> str:
+    """Return the letters that the axes of a series are read as."""
+    return name_axes(
+        series.axes,
+        series.shape,
+        color=series.keyframe.photometric in COLORS,
+        stack="ZTC" if series.kind == "imagej" else "TZC",
+    ).letters
 
 
 def stack_of(

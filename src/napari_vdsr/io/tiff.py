@@ -28,14 +28,14 @@ from napari_vdsr.io.meaning import (
 )
 from napari_vdsr.io.ome import ome_facts, ome_provenance
 from napari_vdsr.io.omexml import is_ome
-from napari_vdsr.io.opening import letters_of, opened
+from napari_vdsr.io.opening import opened
 from napari_vdsr.io.palette import color_table, full_map, is_display_map, look_up
 from napari_vdsr.io.peek import description
 from napari_vdsr.io.plain import shaped_facts, shaped_metadata
 from napari_vdsr.io.provenance import KEY, from_lines
 from napari_vdsr.io.raster import pillow_tiff
 from napari_vdsr.io.resolution import measured_pixel_size
-from napari_vdsr.io.series import stack_of
+from napari_vdsr.io.series import letters_of, stack_of
 from napari_vdsr.io.tags import orientation_of, read_tags
 from napari_vdsr.io.vendor import content_format, vendor_facts
 
