@@ -83,7 +83,7 @@ def test_nan_is_told(tmp_path):
 
 def test_of_what_is_large_a_sample_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(info, "WHOLE_BYTES", 10)
-    monkeypatch.setattr("napari_vdsr.normalize.SAMPLE_PIXELS", 10)
+    monkeypatch.setattr("napari_vdsr.sampling.SAMPLE_PIXELS", 10)
     pixels = np.stack([np.full((700, 700), 3), np.full((700, 700), 9)]).astype(np.uint16)
     write_image(Image(data=da.from_array(pixels), axes="CYX"), tmp_path / "a.ome.zarr")
     assert "intensities   3 to 3, 9 to 9 (of a sample)" in said(tmp_path / "a.ome.zarr")

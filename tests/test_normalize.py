@@ -12,9 +12,9 @@ from napari_vdsr.normalize import (
     Range,
     block_count,
     measure,
-    measure_sample,
     to_dtype,
 )
+from napari_vdsr.sampling import measure_sample
 
 rng = np.random.default_rng(0)
 

@@ -101,7 +101,8 @@ def _described(
 def _intensities(image: Image) -> dict[str, Any]:
     """Return the smallest and largest value of each channel, of a sample if there are many."""
     from napari_vdsr.errors import NonFiniteError
-    from napari_vdsr.normalize import measure, measure_sample
+    from napari_vdsr.normalize import measure
+    from napari_vdsr.sampling import measure_sample
 
     if image.labels:
         return {}

@@ -12,11 +12,12 @@ from napari_vdsr.color import luma
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.metrics import psnr, ssim
-from napari_vdsr.normalize import measure_sample, to_dtype
+from napari_vdsr.normalize import to_dtype
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.upscale_job import preview
 from napari_vdsr.resize import apply_windows, axis_window
+from napari_vdsr.sampling import measure_sample
 
 # Pixels of a shrunk copy that are computed together.
 BLOCK = 256

@@ -139,7 +139,7 @@ def compute(
     with importing_torch():
         from napari_vdsr.inspection import feature_maps
         from napari_vdsr.modelfile import load_model
-        from napari_vdsr.normalize import measure_sample
+        from napari_vdsr.sampling import measure_sample
 
     report("loading the model")
     model = load_model(request.model)

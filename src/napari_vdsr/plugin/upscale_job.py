@@ -21,7 +21,6 @@ from napari_vdsr.image import Image
 from napari_vdsr.normalize import (
     Normalization,
     block_count,
-    measure_sample,
     reads_pixels,
 )
 from napari_vdsr.options import CONSISTENCY, RESULT
@@ -39,6 +38,7 @@ from napari_vdsr.plugin.steps import Counted, Counter
 from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.regions import Part, Region
+from napari_vdsr.sampling import measure_sample
 
 LAZY_TILE = (256, 256)
 PREVIEW_TILE = 256
