@@ -14,7 +14,7 @@ from napari_vdsr.errors import ReportError
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Plan, Result
-    from napari_vdsr.io.write import Compression, Format
+    from napari_vdsr.io.formats import Compression, Format
 
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
 

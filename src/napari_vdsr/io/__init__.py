@@ -6,6 +6,7 @@ output appears whole or not at all.
 
 from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.choice import SeriesInfo
+from napari_vdsr.io.formats import held_by
 from napari_vdsr.io.read import (
     IMAGE_SUFFIXES,
     is_image_file,
@@ -14,7 +15,7 @@ from napari_vdsr.io.read import (
     read_levels,
     read_provenance,
 )
-from napari_vdsr.io.write import Output, held_by, write_image, write_images
+from napari_vdsr.io.write import Output, write_image, write_images
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -55,7 +55,7 @@ def losses(image: Image, kind: str) -> tuple[str, ...]:
     image : Image
         With its own axes.
     kind : str
-        One of ``napari_vdsr.io.write.FORMATS``.
+        One of ``napari_vdsr.io.formats.FORMATS``.
     """
     missing = [part.words(image) for part in PARTS if kind not in part.held_by]
     parts = [words for words in missing if words]

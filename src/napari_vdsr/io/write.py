@@ -6,17 +6,20 @@ import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
-import dask.array as da
 import numpy as np
 
-from napari_vdsr.advice import Remedy
-from napari_vdsr.alpha import divided, full_opacity
-from napari_vdsr.errors import ImageFileError, UsageError
-from napari_vdsr.io.axes import plane_last
+from napari_vdsr.errors import UsageError
 from napari_vdsr.io.bands import Bands
-from napari_vdsr.io.failure import failure
+from napari_vdsr.io.formats import (
+    FORMATS,
+    arranged,
+    check_compression,
+    format_of,
+    renamed_axes,
+    value_losses,
+)
 from napari_vdsr.io.imagej import AXES, imagej_metadata, imagej_refusal
 from napari_vdsr.io.losses import losses
 from napari_vdsr.io.ome_write import ome_refusal, ome_xml
@@ -30,16 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_vdsr.image import Image
-
-Format = Literal["ome-tiff", "imagej", "tiff", "png", "ome-zarr"]
-Compression = Literal["zlib", "zstd"]
-FORMATS = get_args(Format)
-LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
-SUFFIXES: dict[tuple[str, ...], Format] = {
-    (".ome.tif", ".ome.tiff"): "ome-tiff",
-    (".png",): "png",
-    (".zarr",): "ome-zarr",
-}
+    from napari_vdsr.io.formats import Compression, Format
 
 
 def write_image(
@@ -197,11 +191,11 @@ def _writer_of(output: Output) -> Writer:
     told = ""
     kind: str | None = output.format
     if kind is None:
-        kind, told = _format_of(target, image, compression)
+        kind, told = format_of(target, image, compression)
         compression = None if kind == "imagej" else compression
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
-    _check_compression(kind, compression)
+    check_compression(kind, compression)
     ready = arranged(target, image, kind)
     provenance = plain_values(output.provenance)
     software = software_tag(provenance)
@@ -234,175 +228,6 @@ def _writer_of(output: Output) -> Writer:
             *renamed_axes(image, ready),
         ),
     )
-
-
-def held_by(image: Image) -> dict[Format, tuple[bool, tuple[str, ...]]]:
-    """Say of each format whether it can hold an image, and what of it not.
-
-    Parameters
-    ----------
-    image : Image
-        With its own axes; no pixels are read.
-
-    Returns
-    -------
-    dict
-        By format: whether it can be written, and clauses for people, each on what would be
-        lost or renamed, or on why it cannot.
-    """
-    found: dict[Format, tuple[bool, tuple[str, ...]]] = {}
-    for kind in FORMATS:
-        try:
-            ready = arranged(Path(image.name), image, kind)
-        except ImageFileError as error:
-            found[kind] = False, (error.told.statement.removeprefix(f"{image.name}: ").rstrip("."),)
-        else:
-            found[kind] = (
-                True,
-                (
-                    *losses(image, kind),
-                    *value_losses(image, kind),
-                    *renamed_axes(image, ready),
-                ),
-            )
-    return found
-
-
-def _format_of(target: Path, image: Image, compression: str | None) -> tuple[Format, str]:
-    """Return the format that a name and an image ask for, and what is to be told of it."""
-    name = target.name.lower()
-    for suffixes, kind in SUFFIXES.items():
-        if name.endswith(suffixes):
-            return kind, ""
-    if name.endswith((".tif", ".tiff")):
-        return _tiff_format(image, compression)
-    raise UsageError(
-        f"{target}: no image format is written under the suffix {target.suffix!r}. "
-        "Use .ome.tif, .tif, .png or .ome.zarr, or say which format."
-    )
-
-
-def _tiff_format(image: Image, compression: str | None) -> tuple[Format, str]:
-    """Return the TIFF format of an image's source, or else the next that can hold it."""
-    content = image.metadata.get("format", "imagej" if "imagej" in image.metadata else "tiff")
-    told = ""
-    if content == "imagej":
-        refusal = imagej_refusal(image)
-        if refusal is None:
-            # What ImageJ alone holds, such as regions, is worth more than space.
-            return "imagej", "not compressed, as ImageJ TIFF never is" if compression else ""
-        told = f"written as OME-TIFF: {refusal}"
-    if content in ("imagej", "ome-tiff"):
-        refusal = ome_refusal(image)
-        if refusal is None:
-            return "ome-tiff", told
-        told = f"written as plain TIFF: {refusal}"
-    return "tiff", told
-
-
-def _check_compression(kind: str, compression: str | None) -> None:
-    if compression not in (None, "zlib", "zstd"):
-        raise UsageError(f"compression {compression!r} is not known. Choose zlib or zstd.")
-    if compression and kind == "imagej":
-        raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
-    if compression and kind == "ome-zarr":
-        raise UsageError("OME-Zarr is always compressed, by zstd. Leave the compression out.")
-
-
-def arranged(target: Path, image: Image, kind: str) -> Image:
-    """Return the image with its axes, lazily, named and ordered as a format can hold them.
-
-    Parameters
-    ----------
-    target : Path
-        For the error's text.
-    image : Image
-        Any axes.
-    kind : str
-        One of ``FORMATS``.
-
-    Raises
-    ------
-    ImageFileError
-        If the format cannot hold the image.
-    """
-    axes = image.axes
-    if "S" in axes and not image.is_rgb:
-        axes = axes.replace("S", "C" if "C" not in axes else "Q")
-    if kind in ("ome-tiff", "imagej", "ome-zarr"):
-        axes = _onto_tzc(target, axes, kind)
-    order = plane_last(axes)
-    if kind == "imagej":
-        order = "".join(a for a in AXES if a in axes)
-    data: Any = image.data
-    data = data.transpose([axes.index(a) for a in order])
-    _check_holds(target, image, kind, order)
-    if kind == "png" and image.has_alpha and image.alpha == "premultiplied":
-        full = full_opacity(image.dtype, image.bits)
-        data = _lazy(data).map_blocks(divided, full, dtype=image.dtype)
-    if image.has_alpha and image.metadata.get("grey") and kind in ("png", "tiff"):
-        data = data[..., [0, 3]]
-    return image.with_(data=data, axes=order)
-
-
-def _lazy(data: Any) -> da.Array:
-    return data if isinstance(data, da.Array) else da.from_array(data)
-
-
-def value_losses(image: Image, kind: str) -> tuple[str, ...]:
-    """Say what a format cannot tell about the meaning of pixels."""
-    losses = []
-    if image.nodata is not None and kind == "png":
-        losses.append(f"PNG does not say that {image.nodata:g} stands for nodata")
-    if image.bits and kind in ("png", "imagej"):
-        name = "PNG" if kind == "png" else "ImageJ TIFF"
-        losses.append(f"{name} does not say that {image.bits} bits are significant")
-    return tuple(losses)
-
-
-def _onto_tzc(target: Path, axes: str, kind: str) -> str:
-    """Rename axes of unknown meaning to whichever of T, Z, C are free, in this order."""
-    for letter in axes:
-        if letter in "TZCYXS":
-            continue
-        free = [a for a in "TZC" if a not in axes]
-        if not free:
-            name = {"imagej": "ImageJ", "ome-tiff": "OME-TIFF"}.get(kind, "OME-Zarr")
-            raise failure(target, f"{name} cannot hold the axes {axes}", Remedy.FEWER_AXES)
-        axes = axes.replace(letter, free[0])
-    return axes
-
-
-def renamed_axes(image: Image, ready: Image) -> tuple[str, ...]:
-    """Return which axes got other letters, one clause each."""
-    own = image.axes if image.is_rgb else image.axes.replace("S", "C")
-    lost = [a for a in own if a not in ready.axes]
-    new = [a for a in ready.axes if a not in own]
-    return tuple(f"axis {a} is written as {b}" for a, b in zip(lost, new, strict=False))
-
-
-def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
-    name = image.dtype.name
-    refusal = ome_refusal(image) if kind == "ome-tiff" else None
-    if refusal:
-        raise failure(target, refusal, Remedy.PLAIN_TIFF)
-    if kind == "ome-zarr" and image.dtype.itemsize > LONGEST_IN_ZARR:
-        raise failure(target, f"OME-Zarr has no {name}", Remedy.PLAIN_TIFF)
-    if kind == "ome-zarr" and image.is_rgb and "C" in order:
-        raise failure(target, "OME-Zarr cannot hold channels of colours", Remedy.FEWER_AXES)
-    refusal = imagej_refusal(image) if kind == "imagej" else None
-    remedy = Remedy.PLAIN_TIFF if ome_refusal(image) else Remedy.OME_TIFF
-    if refusal:
-        raise failure(target, refusal, remedy)
-    if kind == "png" and name not in ("uint8", "uint16"):
-        raise failure(target, f"PNG holds uint8 and uint16, not {name}", remedy)
-    if kind == "png" and image.size("S") == 4 and image.is_rgb and not image.has_alpha:
-        raise failure(target, "PNG holds opacity, and no other fourth band", remedy)
-    planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
-    if kind == "png" and planes != 1:
-        raise failure(
-            target, f"PNG holds one plane, not the {planes} of axes {order}", Remedy.OME_TIFF
-        )
 
 
 def _tiff_form(

@@ -10,8 +10,8 @@ from napari.utils.notifications import show_info, show_warning
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
+from napari_vdsr.io.formats import Format
 from napari_vdsr.io.ome_extras import of_channels
-from napari_vdsr.io.write import Format
 from napari_vdsr.plugin.layers import (
     MICROMETRE,
     PIXEL,
