@@ -365,6 +365,7 @@ print(status("VmHWM") - before - x.nbytes, executor.working_bytes(height, width)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("shape", [(600, 400), (300, 2000)])
 def test_peak_memory_is_within_the_estimate(shape):

@@ -94,6 +94,7 @@ class TestContent:
 
 
 class TestLayout:
+    @pytest.mark.slow
     @pytest.mark.parametrize("models", [0, 1, 2, 3, 5])
     @pytest.mark.parametrize("shape", [(60, 60), (150, 40), (40, 150), (40, 400)])
     def test_nothing_overlaps_or_leaves_the_figure(self, tmp_path, drawn, models, shape):

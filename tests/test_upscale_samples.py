@@ -43,7 +43,7 @@ def peak():
     return rise
 
 
-@pytest.mark.slow  # all of them together
+@pytest.mark.slow
 @pytest.mark.soon(20)
 @pytest.mark.filterwarnings("ignore")
 def test_every_file_ends_in_a_result_or_one_line(sample, tmp_path, settings, peak):

@@ -101,6 +101,7 @@ def _assert_same(path, mine, theirs):
 
 
 class TestReader:
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore")
     def test_pixels_are_those_of_naparis_own_reader(self, sample):
         """Of every file that napari itself opens."""

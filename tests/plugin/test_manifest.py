@@ -21,6 +21,7 @@ def commands(manifest):
     return {command.id: command for command in manifest.contributions.commands}
 
 
+@pytest.mark.slow
 def test_npe2_validates_it():
     done = subprocess.run(
         [sys.executable, "-m", "npe2", "validate", "--imports", "napari-vdsr"],
