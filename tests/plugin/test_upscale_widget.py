@@ -526,7 +526,7 @@ def test_a_model_file(viewer, upscaler, until, tmp_path, monkeypatch, said):
     (tmp_path / "bad.safetensors").write_bytes(b"no model")
     choices = iter([tmp_path / "own.safetensors", tmp_path / "bad.safetensors", ""])
     monkeypatch.setattr(
-        "napari_vdsr.plugin.form.QFileDialog.getOpenFileName",
+        "napari_vdsr.plugin.boxes.QFileDialog.getOpenFileName",
         lambda *_: (str(next(choices)), ""),
     )
     upscaler.model.value = "choose a file..."

@@ -22,21 +22,15 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.modelcard import list_models
+from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
 from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import (
-    CHOOSE,
-    Dock,
-    Form,
-    LayerBox,
-    Leaving,
-    ModelBox,
-    TaskRow,
-    wrap,
-)
+from napari_vdsr.plugin.form import Dock, Form, wrap
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 

@@ -11,13 +11,16 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
+from napari_vdsr.plugin.boxes import LayerBox, ModelBox
 from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Dock, Form, LayerBox, Leaving, ModelBox, TaskRow, wrap
+from napari_vdsr.plugin.form import Dock, Form, wrap
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.smooth import importing_torch
 from napari_vdsr.plugin.task import Report
+from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import OUTPUT_MARK
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 

@@ -18,7 +18,8 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import MissingExtraError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.form import DEVICES, Form, LayersBox
+from napari_vdsr.plugin.boxes import LayersBox
+from napari_vdsr.plugin.form import DEVICES, Form
 from napari_vdsr.plugin.layers import to_image
 
 FOLDER, LAYERS = "a folder", "image layers"

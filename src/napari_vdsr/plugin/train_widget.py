@@ -10,7 +10,9 @@ from napari.viewer import Viewer
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.docks import OneOfAKind, bring
-from napari_vdsr.plugin.form import Dock, Leaving, TaskRow, wrap
+from napari_vdsr.plugin.form import Dock, wrap
+from napari_vdsr.plugin.leaving import Leaving
+from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
 from napari_vdsr.plugin.train_pictures import TrainPictures

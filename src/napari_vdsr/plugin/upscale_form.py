@@ -29,20 +29,11 @@ from napari_vdsr.modelcard import (
 )
 from napari_vdsr.options import CONSISTENCY, RESIDUAL, SPREAD, Options
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.form import (
-    CHOOSE,
-    DEVICES,
-    PRECISIONS,
-    Dock,
-    Fold,
-    Form,
-    LayerBox,
-    ModelBox,
-    TaskRow,
-    wrap,
-)
+from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
+from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Dock, Fold, Form, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.steps import duration
+from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import is_output
 from napari_vdsr.plugin.viewport import shown_plane
 from napari_vdsr.plugin.words import say

@@ -16,7 +16,7 @@ from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.options import CONSISTENCY, RESULT, SPREAD
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Leaving
+from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task import Report
