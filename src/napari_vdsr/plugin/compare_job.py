@@ -110,7 +110,8 @@ def compare(
     normalize = request.options.normalize
     for model in models:
         report(f"computing {Path(model).stem}")
-        shown = preview(replace(request, model=model, normalize=normalize), window, report)
+        options = replace(request.options, normalize=normalize)
+        shown = preview(replace(request, model=model, options=options), window, report)
         normalize = shown.normalization
         found.append(Panel(Path(model).stem, shown.pixels))
     if sharp is None or truth is None:
