@@ -444,6 +444,10 @@ def test_products_lie_beside_the_results_and_a_rerun_makes_what_is_missing(folde
     assert (out / "c_consistency.tif").exists()
     skip = Settings(model=BICUBIC, options=ALSO.options, if_exists="skip")
     assert statuses(run(jobs, skip)) == ["skipped", "already done"]
+    picture(out / "a.tif", 9)
+    (out / "a_spread.tif").unlink()
+    assert statuses(run(jobs, skip)) == ["skipped", "already done"]
+    assert not (out / "a_spread.tif").exists()
     again = Settings(model=BICUBIC, options=ALSO.options, if_exists="overwrite")
     assert statuses(run(jobs, again)) == ["done"] * 2
     assert read_provenance(out / "a_residual.tif")["product"] == RESIDUAL

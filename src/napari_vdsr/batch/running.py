@@ -232,7 +232,8 @@ def _upscale_file(
             return
     there = [product for product in todo if job.outputs[product].exists()]
     if there and settings.if_exists == "skip":
-        todo = [product for product in todo if product not in there]
+        # Nothing is laid beside a result that is not this one.
+        todo = [] if RESULT in there else [product for product in todo if product not in there]
         if not todo:
             result.status, result.reason = "skipped", "output exists"
             return
