@@ -18,7 +18,7 @@ from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.modelcard import ModelCard
 from napari_vdsr.modelfile import Model, load_model
-from napari_vdsr.networks import ESPCN, VDSR
+from napari_vdsr.networks import EDSR, ESPCN, VDSR, Lite
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
 from napari_vdsr.resize import apply_windows, axis_window, resize
 from napari_vdsr.scale import output_length, scale_pair
@@ -35,7 +35,7 @@ def model(kind, **kwargs):
     return Model(network.eval(), ModelCard(name="random", architecture="-", scales=(2, 3, 4)))
 
 
-MODELS = [model(VDSR, depth=3, width=4), model(ESPCN)]
+MODELS = [model(VDSR, depth=3, width=4), model(ESPCN), model(Lite, depth=3, width=4)]
 
 
 def compute(image, network=MODELS[0], scale=2, names=PRODUCTS, **options):
@@ -163,6 +163,26 @@ def test_colours_give_one_plane():
         np.testing.assert_allclose(found[RESIDUAL][inside], change[inside], atol=0.51)
     back = np.mean([shrunk(found[RESULT][..., s], (12, 10), 2) for s in range(3)], axis=0)
     np.testing.assert_allclose(found[CONSISTENCY], back - rgb.mean(-1), atol=1e-4)
+
+
+def test_a_network_of_colours():
+    network = model(EDSR, depth=1, width=4, channels=3)
+    rgb = grey(11, 9, 3, dtype=np.float64)
+    x = torch.from_numpy(rgb.transpose(2, 0, 1)).float()[None]
+    each = []
+    for flips, swap in TURNS:
+        turned = x.flip(flips).transpose(-2, -1) if swap else x.flip(flips)
+        with torch.inference_mode():
+            made = network.network(turned, 2)
+        made = (made.transpose(-2, -1) if swap else made).flip(flips)[0]
+        each.append(made.numpy().transpose(1, 2, 0))
+    for tile in (8, 100):
+        image = Image(data=rgb, axes="YXS")
+        found = compute(image, network, tile=tile, normalize=(0, 1))
+        np.testing.assert_allclose(found[RESULT], each[0], atol=1e-5)
+        np.testing.assert_allclose(found[SPREAD], np.std(each, axis=0).mean(-1), atol=1e-5)
+        change = (each[0] - resize(rgb, 2)).mean(-1)
+        np.testing.assert_allclose(found[RESIDUAL], change, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", ["straight", "premultiplied"])

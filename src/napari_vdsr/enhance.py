@@ -343,7 +343,7 @@ def change_of(
         return Change(added(runner.run(fed, factor)))
     turns = runner.turns(fed, factor)
     total = next(turns).copy()
-    first = added(total)
+    first = np.array(added(total))  # which may be a part of the total
     shift, square = np.zeros(first.shape), np.zeros(first.shape)
     number = 1
     for made in turns:
