@@ -121,14 +121,15 @@ def test_products_of_integers_are_exact_before_rounding():
     assert np.abs(found[CONSISTENCY] - exact[CONSISTENCY]).max() > 0.05
 
 
+@pytest.mark.parametrize("scale", [1.5, 2])
 @pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize("network", MODELS)
-def test_the_result_does_not_change_by_what_is_made_beside_it(network, ensemble):
+def test_the_result_does_not_change_by_what_is_made_beside_it(network, ensemble, scale):
     image = Image(data=grey(30, 20, dtype=np.uint16, top=4000), axes="YX")
     options = {"tile": 16, "device": "cpu", "self_ensemble": ensemble}
-    alone = napari_vdsr.upscale(image, network, 1.5, **options).data.compute()
+    alone = napari_vdsr.upscale(image, network, scale, **options).data.compute()
     for names in ((SPREAD,), (RESIDUAL,), PRODUCTS):
-        found = compute(image, network, 1.5, names, tile=16, self_ensemble=ensemble)
+        found = compute(image, network, scale, names, tile=16, self_ensemble=ensemble)
         np.testing.assert_array_equal(found[RESULT], alone)
 
 
