@@ -209,7 +209,7 @@ def prepare(name, precision, half, arguments):
     from napari_vdsr.engine import upscale
     from napari_vdsr.execute import Executor
     from napari_vdsr.image import Image
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.model.file import load_model
     from napari_vdsr.resize import resize
 
     if name.startswith("openvino"):

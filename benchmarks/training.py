@@ -23,7 +23,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import load_config
-from napari_vdsr.training.dataset import Sources, load_dataset
+from napari_vdsr.training.data.dataset import Sources, load_dataset
 from napari_vdsr.training.loop import take_step
 from napari_vdsr.training.precision import fabric_precision
 from napari_vdsr.training.run import Run

@@ -10,8 +10,8 @@ from pathlib import Path
 from skimage.data import immunohistochemistry
 from skimage.io import imsave
 
-from napari_vdsr.figures import compare
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.evaluation.figures import compare
+from napari_vdsr.model.file import load_model
 
 with tempfile.TemporaryDirectory() as folder:
     tissue = Path(folder) / "tissue.png"

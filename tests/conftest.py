@@ -69,8 +69,8 @@ def shallow_models(tmp_path_factory):
     """A folder with a network of 3 layers in place of the bundled one."""
     import torch
 
-    from napari_vdsr.modelcard import ModelCard
-    from napari_vdsr.modelfile import save_model
+    from napari_vdsr.model.card import ModelCard
+    from napari_vdsr.model.file import save_model
     from napari_vdsr.networks import VDSR
 
     folder = tmp_path_factory.mktemp("models")
@@ -85,7 +85,7 @@ def shallow_models(tmp_path_factory):
 @pytest.fixture
 def shallow_model(shallow_models, monkeypatch):
     """For tests of what is done with the bundled network, not of what it makes of an image."""
-    monkeypatch.setattr("napari_vdsr.modelcard.BUNDLED", shallow_models)
+    monkeypatch.setattr("napari_vdsr.model.card.BUNDLED", shallow_models)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from napari_vdsr.engine import products, upscale
 from napari_vdsr.errors import ImageFileError, ReportError, UsageError
 from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.io.atomic import claimed
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, SPREAD, Options
 
 BICUBIC = load_model("bicubic")
@@ -364,7 +364,7 @@ def batch_elsewhere(jobs):
     code = (
         "import sys; from pathlib import Path\n"
         "from napari_vdsr.batch import Job, Settings, run\n"
-        "from napari_vdsr.modelfile import load_model\n"
+        "from napari_vdsr.model.file import load_model\n"
         "jobs = [Job(Path(s), Path(t)) for s, t in zip(sys.argv[1::2], sys.argv[2::2])]\n"
         "print(*(r.status for r in run(jobs, Settings(model=load_model('bicubic')))))\n"
     )

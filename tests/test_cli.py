@@ -124,7 +124,7 @@ def test_errors_that_nobody_foresaw_are_one_line_too(vdsr, image, tmp_path, monk
     def fail(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("napari_vdsr.modelfile.load_model", fail)
+    monkeypatch.setattr("napari_vdsr.model.file.load_model", fail)
     arguments = ("upscale", image, "-o", tmp_path / "out")
     result = vdsr(*arguments)
     assert result.exit_code == 3

@@ -13,8 +13,8 @@ from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageDataError, NonFiniteError, ScaleError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model, load_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Lite
 from napari_vdsr.resize import resize
 

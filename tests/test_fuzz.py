@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from napari_vdsr.errors import ModelFileError, TrainingError, UsageError
-from napari_vdsr.modelcard import CARD_KEY, ModelCard, default_scale, read_card
-from napari_vdsr.modelfile import load_model, save_model
+from napari_vdsr.model.card import CARD_KEY, ModelCard, default_scale, read_card
+from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.schema import Damaged
 

@@ -24,15 +24,17 @@ def test_package_loads_nothing_heavy():
 
 
 def test_numbers_and_files_need_no_torch():
-    names = ["errors", "image", "resize", "color", "metrics", "normalize", "protocol", "io",
-             "truth", "tables"]  # fmt: skip
+    names = ["errors", "image", "resize", "color", "evaluation.metrics", "normalize",
+             "evaluation.protocol", "io", "evaluation.testset", "evaluation.tables"]  # fmt: skip
     loaded = modules_after(f"import {', '.join(f'napari_vdsr.{name}' for name in names)}")
     assert "napari_vdsr" in loaded
     assert not loaded & {"torch", *GUI}
 
 
 def test_engine_needs_no_gui_and_no_trainer():
-    loaded = modules_after("import napari_vdsr.engine, napari_vdsr.evaluation, napari_vdsr.batch")
+    loaded = modules_after(
+        "import napari_vdsr.engine, napari_vdsr.evaluation.measure, napari_vdsr.batch"
+    )
     assert "torch" in loaded
     assert not loaded & {"matplotlib", *GUI}
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from napari_vdsr.cli.main import app
 from napari_vdsr.errors import UsageError
 from napari_vdsr.inspection import describe, draw_filters, feature_maps, layers_of
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model, load_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import (
     BTSRN,
     DRRN,

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 from napari_vdsr.options import Options
 
 SETTINGS = Settings(model=load_model("bicubic"), options=Options(tile=64), workers=1)

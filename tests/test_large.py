@@ -12,8 +12,8 @@ import torch
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model, load_model, save_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model, save_model
 from napari_vdsr.networks import VDSR
 
 TILE = 256
@@ -25,7 +25,8 @@ ALLOWED = 440 * 2**20
 COMMAND = """
 from pathlib import Path
 import dask.array, tifffile, torch, zarr
-from napari_vdsr import batch, engine, execute, io, modelfile
+from napari_vdsr import batch, engine, execute, io
+from napari_vdsr.model import file
 from napari_vdsr.cli import main
 
 def memory(name):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_vdsr import modelcard
 from napari_vdsr.errors import ModelFileError, ScaleError
-from napari_vdsr.modelcard import (
+from napari_vdsr.model import card as modelcard
+from napari_vdsr.model.card import (
     CARD_KEY,
     ModelCard,
     check_card_scale,
@@ -20,7 +20,7 @@ from napari_vdsr.modelcard import (
     list_models,
     read_card,
 )
-from napari_vdsr.modelfile import Model, load_model, save_model, weights_sha256
+from napari_vdsr.model.file import Model, load_model, save_model, weights_sha256
 from napari_vdsr.networks import ESPCN, VDSR, Bicubic
 
 CARD = ModelCard(

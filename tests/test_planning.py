@@ -10,7 +10,7 @@ import tifffile
 
 from napari_vdsr.batch import Settings, plan, planning, run, summarised
 from napari_vdsr.errors import UsageError
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 
 MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
 

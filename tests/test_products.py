@@ -16,8 +16,8 @@ from napari_vdsr.errors import ImageDataError, UsageError
 from napari_vdsr.execute import Executor
 from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model, load_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import EDSR, ESPCN, VDSR, Lite
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
 from napari_vdsr.resize import apply_windows, axis_window, resize

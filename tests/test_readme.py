@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_vdsr.cli.main import app
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,8 +6,8 @@ import torch
 
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model
 from napari_vdsr.networks import BTSRN, EDSR, Network
 from napari_vdsr.resize import resize
 

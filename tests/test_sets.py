@@ -12,8 +12,8 @@ import zarr
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io import list_series, read_image
-from napari_vdsr.io.sets import SetFinder
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.io.tiff.sets import SetFinder
+from napari_vdsr.model.file import load_model
 
 RANDOM = np.random.default_rng(0)
 HEAD = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
@@ -209,7 +209,7 @@ def test_thousands_of_files_are_planned_in_seconds(tmp_path):
 def test_the_document_of_a_set_is_parsed_once(tmp_path, monkeypatch):
     time_series(tmp_path / "set", frames=20)
     parsed = []
-    from napari_vdsr.io import omexml
+    from napari_vdsr.io.tiff import ome_document as omexml
 
     parse = omexml.parse
     monkeypatch.setattr(

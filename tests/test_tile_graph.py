@@ -11,7 +11,7 @@ import pytest
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 from napari_vdsr.resize import resize
 
 BICUBIC = load_model("bicubic")
@@ -83,7 +83,7 @@ import dask.array as da, numpy as np
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 41), np.uint8)
 data = da.from_array(pixels, (1, 11, 9))
 assert hasattr(data, "expr")

@@ -11,8 +11,8 @@ import torch
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io import read_image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.options import Options
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model, load_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import FSRCNN, VDSR
 from napari_vdsr.nodata import REACH, missing
 from napari_vdsr.normalize import measure

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from napari_vdsr.device import cpu_has_bf16
-from napari_vdsr.evaluation import evaluate
-from napari_vdsr.modelfile import Model, load_model, save_model
-from napari_vdsr.protocol import PROTOCOL
+from napari_vdsr.evaluation.measure import evaluate
+from napari_vdsr.evaluation.protocol import PROTOCOL
+from napari_vdsr.model.file import Model, load_model, save_model
 
 ROOT = Path(__file__).parents[1]
 EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}

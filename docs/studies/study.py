@@ -16,13 +16,13 @@ import torch
 from napari_vdsr.drawing import STYLE, new_figure, save_figure
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import load_config
+from napari_vdsr.training.data.patches import Patches
+from napari_vdsr.training.data.scan import scan
+from napari_vdsr.training.data.sources import list_files
+from napari_vdsr.training.degrade.tasks import tasks_of
 from napari_vdsr.training.loop import clip_gradients
 from napari_vdsr.training.monitor import SERIES
 from napari_vdsr.training.optim import build_optimizer, set_lr
-from napari_vdsr.training.patches import Patches
-from napari_vdsr.training.scan import scan
-from napari_vdsr.training.sources import list_files
-from napari_vdsr.training.tasks import tasks_of
 from napari_vdsr.training.validation import Validation
 
 HERE = Path(__file__).parent

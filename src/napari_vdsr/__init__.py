@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.image import Channel, Image
     from napari_vdsr.io import Output, read_image, write_image, write_images
-    from napari_vdsr.modelcard import ModelCard, list_models
-    from napari_vdsr.modelfile import Model, load_model, save_model
+    from napari_vdsr.model.card import ModelCard, list_models
+    from napari_vdsr.model.file import Model, load_model, save_model
     from napari_vdsr.options import Options
 
 __version__ = "0.1.0"
@@ -26,16 +26,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "Channel": "image",
     "Image": "image",
-    "Model": "modelfile",
-    "ModelCard": "modelcard",
+    "Model": "model.file",
+    "ModelCard": "model.card",
     "Options": "options",
     "Output": "io",
     "VdsrError": "errors",
-    "list_models": "modelcard",
-    "load_model": "modelfile",
+    "list_models": "model.card",
+    "load_model": "model.file",
     "products": "engine",
     "read_image": "io",
-    "save_model": "modelfile",
+    "save_model": "model.file",
     "upscale": "engine",
     "write_image": "io",
     "write_images": "io",

@@ -16,7 +16,7 @@ from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.enhance import Reading
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
-from napari_vdsr.modelcard import check_card_scale
+from napari_vdsr.model.card import check_card_scale
 from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_vdsr.image import Image
-    from napari_vdsr.modelfile import Model
+    from napari_vdsr.model.file import Model
     from napari_vdsr.nodata import Nodata
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_vdsr.enhance import TileAxis
-    from napari_vdsr.modelfile import Model
+    from napari_vdsr.model.file import Model
     from napari_vdsr.networks import Network
 
 # Inches of one kernel, and of the gap between two.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_vdsr.enhance import Extent, Reading, TileAxis
     from napari_vdsr.execute import Executor
     from napari_vdsr.image import Alpha
-    from napari_vdsr.modelfile import Model
+    from napari_vdsr.model.file import Model
 
 NO_CHANGE = Change(np.zeros(1), np.zeros(1))
 

@@ -13,7 +13,7 @@ from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageDataError, ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 
 BICUBIC = load_model("bicubic")
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_image
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 
 RANDOM = np.random.default_rng(0)
 LIGHT = RANDOM.random((6, 11)) > 0.5  # rows of a PBM are padded to whole bytes

@@ -13,7 +13,8 @@ import PIL.ImageOps
 import pytest
 
 from napari_vdsr.errors import AxesError, ImageFileError
-from napari_vdsr.io import IMAGE_SUFFIXES, is_image_file, raster, read_image
+from napari_vdsr.io import IMAGE_SUFFIXES, is_image_file, read_image
+from napari_vdsr.io.pictures import raster
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (20, 30)).astype("u1")

@@ -13,8 +13,8 @@ from napari_vdsr.cli.words import say
 from napari_vdsr.errors import AxesError, ImageFileError, UsageError
 from napari_vdsr.image import Channel
 from napari_vdsr.io import lazy as lazy_module
-from napari_vdsr.io import pages as pages_module
 from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.io.tiff import pages as pages_module
 
 RANDOM = np.random.default_rng(0)
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]

@@ -11,7 +11,7 @@ import tifffile
 
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io import read_image
-from napari_vdsr.io.chain import follow
+from napari_vdsr.io.tiff.directories import follow
 
 RANDOM = np.random.default_rng(0)
 HEAD = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'

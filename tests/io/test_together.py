@@ -12,8 +12,8 @@ from napari_vdsr.errors import ImageFileError, OutputExistsError
 from napari_vdsr.execute import Executor
 from napari_vdsr.image import Image
 from napari_vdsr.io import Output, read_image, together, write_images
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.options import PRODUCTS
 
@@ -109,7 +109,7 @@ def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(io.tiff_write, "regroup", full)
+        patch.setattr("napari_vdsr.io.tiff.write.regroup", full)
         with pytest.raises(ImageFileError, match=r"result\.tif: cannot be written \(no space"):
             write_images(outputs)
     assert not list(tmp_path.iterdir())

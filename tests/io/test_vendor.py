@@ -10,7 +10,7 @@ from microscopes import lsm, scan_information
 from napari_vdsr import load_model, upscale
 from napari_vdsr.image import Channel
 from napari_vdsr.io import read_image, write_image
-from napari_vdsr.io.vendor import vendor_facts
+from napari_vdsr.io.tiff.vendor import vendor_facts
 
 APERIO = "Aperio Image Library v1|MPP = 0.25|AppMag = 40"
 METASERIES = (

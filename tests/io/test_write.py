@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io import read_image, tiff_write, write_image
+from napari_vdsr.io import read_image, write_image
 from napari_vdsr.io.bands import Bands
+from napari_vdsr.io.tiff import write as tiff_write
 
 RANDOM = np.random.default_rng(0)
 DTYPES = [

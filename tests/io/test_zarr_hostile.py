@@ -20,9 +20,10 @@ import zarr
 
 from napari_vdsr.batch.record import content_sha256
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.io import read_image, read_provenance, zarr_store
-from napari_vdsr.io.checks import ZARR_METADATA
+from napari_vdsr.io import read_image, read_provenance
 from napari_vdsr.io.read import read_levels
+from napari_vdsr.io.tiff.checks import ZARR_METADATA
+from napari_vdsr.io.zarr import store as zarr_store
 
 DATA = np.random.default_rng(0).integers(1000, 4000, (3, 64, 80)).astype("u2")
 FORMS = {

@@ -5,7 +5,7 @@ import pytest
 from skimage import data as pictures
 
 from napari_vdsr import Image, load_model, upscale
-from napari_vdsr.metrics import psnr, ssim
+from napari_vdsr.evaluation.metrics import psnr, ssim
 from napari_vdsr.normalize import to_dtype
 from napari_vdsr.plugin.compare_job import nearest
 from napari_vdsr.resize import resize

@@ -13,8 +13,8 @@ from napari.layers import Image as ImageLayer
 
 from napari_vdsr import Image, load_model, products, read_image, upscale
 from napari_vdsr.io import read_provenance
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import save_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import Range
 from napari_vdsr.plugin import pace, request
@@ -253,7 +253,7 @@ def test_lazy(viewer, upscaler, until):
 
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     small_tiles(monkeypatch)
-    monkeypatch.setattr("napari_vdsr.io.zarr_write.CHUNK", 16)
+    monkeypatch.setattr("napari_vdsr.io.zarr.write.CHUNK", 16)
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.output.value = request.ZARR
     upscaler.path.value = tmp_path / "out.ome.zarr"

@@ -7,8 +7,8 @@ from made_up import texture
 from scipy import ndimage
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.training.noise import noise_of_stack, photon_transfer
-from napari_vdsr.training.psf import read_psf
+from napari_vdsr.training.degrade.noise import noise_of_stack, photon_transfer
+from napari_vdsr.training.degrade.psf import read_psf
 
 
 def frames(gain, offset, read, count=8, brightness=4.0):

@@ -10,17 +10,17 @@ from made_up import texture
 from PIL import Image
 from scipy import ndimage
 
-from napari_vdsr.protocol import interpolated
+from napari_vdsr.evaluation.protocol import interpolated
 from napari_vdsr.resize import resize
-from napari_vdsr.training.chain import Chain
-from napari_vdsr.training.degradation import (
+from napari_vdsr.training.degrade.chain import Chain
+from napari_vdsr.training.degrade.jpeg import Jpeg
+from napari_vdsr.training.degrade.physics import (
     Downsample,
     Draw,
     GaussianBlur,
     MeasuredBlur,
     Noise,
 )
-from napari_vdsr.training.jpeg import Jpeg
 
 
 def draw(n=1, *, low=0.0, width=255.0, seed=0):

@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_vdsr.color import luma, luma_uint8
 from napari_vdsr.errors import ImageFileError, TrainingError
 from napari_vdsr.resize import resize
-from napari_vdsr.training.scan import scan, scan_pairs
+from napari_vdsr.training.data.scan import scan, scan_pairs
 
 
 def read_planes(path):
@@ -180,7 +180,7 @@ class TestLargerThanMemory:
             np.testing.assert_array_equal(a.read(), b.read())
 
     def test_very_large_planes_are_read_in_pieces(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("napari_vdsr.training.scan.LONGEST", 24)
+        monkeypatch.setattr("napari_vdsr.training.data.scan.LONGEST", 24)
         pixels = texture(50, 60)
         fields = scan([save_png(tmp_path / "a.png", pixels)]).fields
         assert [field.shape for field in fields[:3]] == [(24, 24), (24, 24), (24, 12)]

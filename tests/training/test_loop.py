@@ -26,19 +26,19 @@ from napari_vdsr.errors import (
     TrainingError,
     UsageError,
 )
-from napari_vdsr.evaluation import evaluate
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.evaluation.measure import evaluate
+from napari_vdsr.model.file import load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
-from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.data.dataset import Sources
+from napari_vdsr.training.data.scan import scan
+from napari_vdsr.training.data.sources import list_files
+from napari_vdsr.training.degrade.tasks import tasks_of
 from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.loop import train
 from napari_vdsr.training.run import Run
-from napari_vdsr.training.scan import scan
-from napari_vdsr.training.sources import list_files
-from napari_vdsr.training.tasks import tasks_of
 from napari_vdsr.training.validation import Validation
 
 TINY = {
@@ -309,7 +309,7 @@ import os, signal, torch
 from pathlib import Path
 from napari_vdsr.training import loop, measuring
 from napari_vdsr.training.config import load_config
-from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.data.dataset import Sources
 
 torch.set_num_threads(1)
 loop.REPORT_EVERY = 10

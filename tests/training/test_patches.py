@@ -9,11 +9,11 @@ from made_up import texture
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
-from napari_vdsr.training import patches as module
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.degradation import Draw
-from napari_vdsr.training.fields import Pair, field_of
-from napari_vdsr.training.tasks import Task, tasks_of
+from napari_vdsr.training.data import patches as module
+from napari_vdsr.training.data.planes import Pair, field_of
+from napari_vdsr.training.degrade.physics import Draw
+from napari_vdsr.training.degrade.tasks import Task, tasks_of
 
 CPU = torch.device("cpu")
 SIZE = 9

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from napari_vdsr.cli.main import app
 from napari_vdsr.errors import UsageError
-from napari_vdsr.modelcard import read_card
+from napari_vdsr.model.card import read_card
 from napari_vdsr.training.config import TrainConfig, load_config
 from napari_vdsr.training.plan import plan_of, read_plan, write_template
 

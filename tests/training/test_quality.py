@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from napari_vdsr.resize import resize
-from napari_vdsr.training.fields import FieldSet, field_of
-from napari_vdsr.training.quality import measure_quality, warn_of_quality
-from napari_vdsr.training.scan import scan
-from napari_vdsr.training.sources import list_files
+from napari_vdsr.training.data.planes import FieldSet, field_of
+from napari_vdsr.training.data.quality import measure_quality, warn_of_quality
+from napari_vdsr.training.data.scan import scan
+from napari_vdsr.training.data.sources import list_files
 
 
 @pytest.fixture(scope="module")

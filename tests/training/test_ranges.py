@@ -11,14 +11,14 @@ from scipy import ndimage
 
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import Model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import measure
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.dataset import Sources, load_dataset
-from napari_vdsr.training.degradation import Draw
-from napari_vdsr.training.patches import Patches
+from napari_vdsr.training.data.dataset import Sources, load_dataset
+from napari_vdsr.training.data.patches import Patches
+from napari_vdsr.training.degrade.physics import Draw
 from napari_vdsr.training.validation import Validation
 
 CPU = torch.device("cpu")

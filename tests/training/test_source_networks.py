@@ -7,13 +7,13 @@ from made_up import save_png, texture
 
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.evaluation import evaluate
+from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.image import Image
-from napari_vdsr.modelfile import load_model
+from napari_vdsr.model.file import load_model
 from napari_vdsr.resize import resize
 from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.config import load_config
-from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.data.dataset import Sources
 from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.loop import train
 

@@ -7,7 +7,7 @@ import tifffile
 from made_up import save_png, texture
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.training.sources import hold_out, list_files, pairs
+from napari_vdsr.training.data.sources import hold_out, list_files, pairs
 
 
 def names(paths):

@@ -10,15 +10,15 @@ from made_up import save_png, texture
 
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.resize import resize
-from napari_vdsr.training import patches as patches_module
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.dataset import Sources, load_dataset
-from napari_vdsr.training.degradation import Downsample, GaussianBlur, MeasuredBlur, Noise
-from napari_vdsr.training.fields import field_of
-from napari_vdsr.training.jpeg import Jpeg
-from napari_vdsr.training.patches import Patches
-from napari_vdsr.training.scan import scan, scan_pairs
-from napari_vdsr.training.tasks import tasks_of
+from napari_vdsr.training.data import patches as patches_module
+from napari_vdsr.training.data.dataset import Sources, load_dataset
+from napari_vdsr.training.data.patches import Patches
+from napari_vdsr.training.data.planes import field_of
+from napari_vdsr.training.data.scan import scan, scan_pairs
+from napari_vdsr.training.degrade.jpeg import Jpeg
+from napari_vdsr.training.degrade.physics import Downsample, GaussianBlur, MeasuredBlur, Noise
+from napari_vdsr.training.degrade.tasks import tasks_of
 
 CPU = torch.device("cpu")
 NOISE, JPEG = {"noise_read": (5.0, 20.0)}, {"jpeg_quality": (10, 60)}
@@ -289,7 +289,7 @@ def _random(task):
 
 
 def _draw():
-    from napari_vdsr.training.degradation import Draw
+    from napari_vdsr.training.degrade.physics import Draw
 
     return Draw(torch.zeros(1), torch.ones(1), torch.Generator())
 

@@ -16,7 +16,7 @@ from napari_vdsr.batch.finding import Found, Remark, common_folder, find
 from napari_vdsr.batch.naming import Naming, beside, longest_name
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
-from napari_vdsr.io.sets import Series, SetFinder
+from napari_vdsr.io.tiff.sets import Series, SetFinder
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:

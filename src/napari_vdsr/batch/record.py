@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
-from napari_vdsr.io.checks import ZARR_METADATA
 from napari_vdsr.io.failure import reading
 from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.io.tiff.checks import ZARR_METADATA
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:

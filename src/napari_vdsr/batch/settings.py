@@ -13,8 +13,8 @@ from napari_vdsr.options import Options
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.io.formats import Compression, Format
-    from napari_vdsr.io.sets import Series
-    from napari_vdsr.modelfile import Model
+    from napari_vdsr.io.tiff.sets import Series
+    from napari_vdsr.model.file import Model
 
 IF_EXISTS = ("error", "skip", "overwrite")
 

@@ -32,8 +32,8 @@ def command(
     Example: vdsr compare butterfly.png -o butterfly-x3.png --scale 3
     """
     options.set_up_logging(0, False, None, debug)
-    from napari_vdsr.figures import compare
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.evaluation.figures import compare
+    from napari_vdsr.model.file import load_model
 
     models = [load_model(name) for name in model or ["vdsr"]]
     part = _parse_crop(crop) if crop else None

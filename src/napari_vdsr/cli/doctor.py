@@ -81,8 +81,8 @@ def _device_lines(problems: list[str]) -> Iterator[str]:
 
 def _model_lines(problems: list[str]) -> Iterator[str]:
     from napari_vdsr.errors import ModelFileError
-    from napari_vdsr.modelcard import list_models
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.model.card import list_models
+    from napari_vdsr.model.file import load_model
 
     for card in list_models():
         try:

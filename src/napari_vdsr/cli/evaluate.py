@@ -50,8 +50,8 @@ def command(
     scales = options.parse_scales(scale)
 
     from napari_vdsr.device import choose_device, choose_precision
-    from napari_vdsr.evaluation import evaluate, format_rows
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.evaluation.measure import evaluate, format_rows
+    from napari_vdsr.model.file import load_model
 
     torch_device = choose_device(device)
     models = [load_model(name) for name in model or ["vdsr"]]

@@ -14,7 +14,7 @@ from napari_vdsr.showing import shown
 
 def list_command() -> None:
     """List the bundled models."""
-    from napari_vdsr.modelcard import list_models
+    from napari_vdsr.model.card import list_models
 
     for card in list_models():
         scales = ", ".join(f"x{scale:g}" for scale in card.scales) or "any scale"
@@ -33,7 +33,7 @@ def show_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the card alone, as JSON.")] = False,
 ) -> None:
     """Show a model's layers, parameters, receptive field, cost, and card."""
-    from napari_vdsr.modelcard import BICUBIC_CARD, find_model, read_card
+    from napari_vdsr.model.card import BICUBIC_CARD, find_model, read_card
 
     card = BICUBIC_CARD if model == BICUBIC_CARD.name else read_card(find_model(model))
     text = json.dumps(asdict(card), indent=2)
@@ -41,7 +41,7 @@ def show_command(
         typer.echo(text)
         return
     from napari_vdsr.inspection import describe, draw_filters
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.model.file import load_model
 
     loaded = load_model(model)
     if filters is not None:

@@ -199,8 +199,8 @@ def command(
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
-    from napari_vdsr.modelcard import default_scale
-    from napari_vdsr.modelfile import load_model
+    from napari_vdsr.model.card import default_scale
+    from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
 
     loaded = load_model(model)

@@ -4,7 +4,6 @@ A file is recognised by its content first, then by its suffix. Reading is lazy, 
 output appears whole or not at all.
 """
 
-from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.formats import held_by
 from napari_vdsr.io.read import (
@@ -16,6 +15,7 @@ from napari_vdsr.io.read import (
     read_provenance,
 )
 from napari_vdsr.io.write import Output, write_image, write_images
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 
 __all__ = [
     "IMAGE_SUFFIXES",

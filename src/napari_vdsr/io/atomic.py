@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, OutputExistsError
-from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.failure import failure, system_reason
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 
 try:
     import fcntl

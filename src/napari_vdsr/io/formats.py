@@ -13,9 +13,9 @@ from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.axes import plane_last
 from napari_vdsr.io.failure import failure
-from napari_vdsr.io.imagej import AXES, imagej_refusal
 from napari_vdsr.io.losses import losses
-from napari_vdsr.io.ome_write import ome_refusal
+from napari_vdsr.io.tiff.imagej import AXES, imagej_refusal
+from napari_vdsr.io.tiff.ome_write import ome_refusal
 
 if TYPE_CHECKING:
     from napari_vdsr.image import Image

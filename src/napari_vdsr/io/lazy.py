@@ -15,7 +15,7 @@ from napari_vdsr.io.failure import reading
 from napari_vdsr.kept import KeptArrays
 
 if TYPE_CHECKING:
-    from napari_vdsr.io.pages import Pages
+    from napari_vdsr.io.tiff.pages import Pages
 
 CHUNK_BYTES = 2**24
 

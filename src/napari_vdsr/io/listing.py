@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC, is_image_file
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

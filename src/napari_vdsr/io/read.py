@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageFileError, UsageError
-from napari_vdsr.io.checks import is_zarr_folder
 from napari_vdsr.io.choice import SeriesInfo
 from napari_vdsr.io.failure import failure, reading
-from napari_vdsr.io.netpbm import MAGIC as NETPBM_MAGIC
-from napari_vdsr.io.netpbm import read_netpbm
-from napari_vdsr.io.omexml import companion, is_ome
-from napari_vdsr.io.raster import picture_provenance, read_picture
-from napari_vdsr.io.tiff import list_tiff, read_tiff_levels, tiff_provenance
+from napari_vdsr.io.pictures.netpbm import MAGIC as NETPBM_MAGIC
+from napari_vdsr.io.pictures.netpbm import read_netpbm
+from napari_vdsr.io.pictures.raster import picture_provenance, read_picture
+from napari_vdsr.io.tiff.ome_document import companion, is_ome
+from napari_vdsr.io.tiff.read import list_tiff, read_tiff_levels, tiff_provenance
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def read_levels(
     file = os.fspath(path)
     name = _stem(Path(os.path.normpath(file)).name)
     if is_zarr_folder(file):
-        from napari_vdsr.io.zarr_read import read_zarr_levels  # zarr takes a while to import
+        from napari_vdsr.io.zarr.read import read_zarr_levels  # zarr takes a while to import
 
         return read_zarr_levels(
             file, axes=axes, series=series, name=name, nodata=nodata, labels=labels
@@ -196,7 +196,7 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
     """
     file = os.fspath(path)
     if is_zarr_folder(file):
-        from napari_vdsr.io.zarr_read import list_zarr
+        from napari_vdsr.io.zarr.read import list_zarr
 
         return list_zarr(file)
     head = _head(file)
@@ -263,7 +263,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     """
     file = os.fspath(path)
     if is_zarr_folder(file):
-        from napari_vdsr.io.zarr_read import zarr_provenance
+        from napari_vdsr.io.zarr.read import zarr_provenance
 
         return zarr_provenance(file)
     head = _head(file)

@@ -20,13 +20,13 @@ from napari_vdsr.io.formats import (
     renamed_axes,
     value_losses,
 )
-from napari_vdsr.io.imagej import AXES, imagej_metadata, imagej_refusal
 from napari_vdsr.io.losses import losses
-from napari_vdsr.io.ome_write import ome_refusal, ome_xml
-from napari_vdsr.io.plain import shaped_description
-from napari_vdsr.io.png import encode_png, png_chunks
+from napari_vdsr.io.pictures.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
-from napari_vdsr.io.tiff_write import TiffForm, common_tags, write_tiff
+from napari_vdsr.io.tiff.imagej import AXES, imagej_metadata, imagej_refusal
+from napari_vdsr.io.tiff.ome_write import ome_refusal, ome_xml
+from napari_vdsr.io.tiff.shaped import shaped_description
+from napari_vdsr.io.tiff.write import TiffForm, common_tags, write_tiff
 from napari_vdsr.io.together import Writer, write_together
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _writer_of(output: Output) -> Writer:
         chunks = png_chunks(ready, provenance, software)
         write = partial(_write_png, bands=bands, chunks=chunks)
     elif kind == "ome-zarr":
-        from napari_vdsr.io.zarr_write import write_zarr  # zarr takes a while to import
+        from napari_vdsr.io.zarr.write import write_zarr  # zarr takes a while to import
 
         write = partial(
             write_zarr, image=ready, bands=bands, provenance=provenance, software=software

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.errors import VdsrError
-from napari_vdsr.modelcard import SUFFIX, list_models, read_card
+from napari_vdsr.model.card import SUFFIX, list_models, read_card
 from napari_vdsr.plugin.form import narrow, wrap
 from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.words import say

@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_vdsr.color import luma
 from napari_vdsr.errors import UsageError
+from napari_vdsr.evaluation.metrics import psnr, ssim
 from napari_vdsr.image import Image
-from napari_vdsr.metrics import psnr, ssim
 from napari_vdsr.normalize import to_dtype
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report

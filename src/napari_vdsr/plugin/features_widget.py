@@ -18,7 +18,7 @@ from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
 from napari_vdsr.plugin.request import Request
-from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import OUTPUT_MARK
@@ -141,7 +141,7 @@ def compute(
         report("loading PyTorch")
     with importing_torch():
         from napari_vdsr.inspection import feature_maps
-        from napari_vdsr.modelfile import load_model
+        from napari_vdsr.model.file import load_model
         from napari_vdsr.sampling import measure_sample
 
     report("loading the model")

@@ -205,7 +205,7 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     -------
     list of (data, meta, "image" or "labels")
     """
-    from napari_vdsr.io.ome_extras import of_channel  # with it come tifffile and dask
+    from napari_vdsr.io.tiff.ome_extras import of_channel  # with it come tifffile and dask
 
     levels = list(map(_straight, levels))
     image = levels[0]

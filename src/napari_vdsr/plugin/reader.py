@@ -11,8 +11,8 @@ from napari.utils.notifications import show_info, show_warning
 from napari_vdsr.errors import ImageFileError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.io import is_image_file, is_zarr_folder, list_series, read_levels
-from napari_vdsr.io.plate import label_images, plate_images
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
+from napari_vdsr.io.zarr.plate import label_images, plate_images
 from napari_vdsr.plugin.layers import LayerData, layer_data
 from napari_vdsr.plugin.words import in_our_words, say
 from napari_vdsr.showing import shown

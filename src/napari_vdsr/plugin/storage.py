@@ -14,7 +14,7 @@ from napari_vdsr.io import read_levels
 from napari_vdsr.io.atomic import whole_folder
 from napari_vdsr.io.formats import arranged
 from napari_vdsr.io.provenance import software_tag
-from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.io.zarr.pyramid import fill, level_shapes, shrinking
 from napari_vdsr.options import CONSISTENCY, RESULT
 from napari_vdsr.plugin.request import MEMORY, Request, is_wide
 
@@ -125,7 +125,7 @@ class ZarrStorage(Storage):
     """The result in an OME-Zarr folder that is being written; other layers in memory."""
 
     def __init__(self, request: Request, result: Image, folder: Path) -> None:
-        from napari_vdsr.io.zarr_write import CHUNK, create_zarr  # zarr takes a while to import
+        from napari_vdsr.io.zarr.write import CHUNK, create_zarr  # zarr takes a while to import
 
         super().__init__(request, result)
         provenance = result.metadata["provenance"]

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_vdsr.errors import VdsrError, unforeseen
-from napari_vdsr.plugin.smooth import short_collections
+from napari_vdsr.plugin.responsive import short_collections
 from napari_vdsr.plugin.steps import Clock
 from napari_vdsr.plugin.words import say
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.plugin.task import Cancelled, Report
 from napari_vdsr.plugin.train_form import CHECKPOINT, IMAGES, Setup
@@ -56,7 +56,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     with importing_torch():
         from napari_vdsr.training.checkpoint import Checkpoint
         from napari_vdsr.training.config import config_from, load_config
-        from napari_vdsr.training.dataset import Sources
+        from napari_vdsr.training.data.dataset import Sources
         from napari_vdsr.training.export import export_checkpoint
         from napari_vdsr.training.loop import STEP, train
 

@@ -18,7 +18,7 @@ from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
 
 from napari_vdsr.errors import ScaleError, UsageError, VdsrError
-from napari_vdsr.modelcard import (
+from napari_vdsr.model.card import (
     BICUBIC_CARD,
     LARGEST_SCALE,
     ModelCard,

@@ -33,7 +33,7 @@ from napari_vdsr.plugin.request import (
     Preview,
     Request,
 )
-from napari_vdsr.plugin.smooth import importing_torch
+from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.steps import Counted, Counter
 from napari_vdsr.plugin.storage import Storage, storage_for
 from napari_vdsr.plugin.task import Report
@@ -63,7 +63,7 @@ def engine(report: Report) -> Any:
         report("loading PyTorch")
     with importing_torch():
         import napari_vdsr.engine
-        import napari_vdsr.modelfile
+        import napari_vdsr.model.file
     return napari_vdsr
 
 
@@ -148,7 +148,7 @@ class Work:
         self.request = request
         self.vdsr = engine(report)
         report("loading the model")
-        self.model = self.vdsr.modelfile.load_model(request.model)
+        self.model = self.vdsr.model.file.load_model(request.model)
         self._executor = self.vdsr.engine.executor_for(self.model, request.options)
         self.device = str(self._executor.device)
         self._executor.check = report.check

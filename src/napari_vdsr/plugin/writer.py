@@ -11,7 +11,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.io.formats import Format
-from napari_vdsr.io.ome_extras import of_channels
+from napari_vdsr.io.tiff.ome_extras import of_channels
 from napari_vdsr.plugin.layers import (
     MICROMETRE,
     PIXEL,

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.modelcard import LARGEST_SCALE
-from napari_vdsr.modelfile import misfit, without_numbers
+from napari_vdsr.model.card import LARGEST_SCALE
+from napari_vdsr.model.file import misfit, without_numbers
 from napari_vdsr.schema import Damaged, checked
 from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors

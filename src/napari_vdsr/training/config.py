@@ -14,11 +14,11 @@ from msgspec import Meta, Struct, defstruct
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
-from napari_vdsr.modelcard import LARGEST_SCALE
+from napari_vdsr.model.card import LARGEST_SCALE
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked, read_toml
 from napari_vdsr.showing import got
-from napari_vdsr.training.degradation import DOWNSAMPLINGS
+from napari_vdsr.training.degrade.physics import DOWNSAMPLINGS
 from napari_vdsr.training.objective import LOSSES
 
 PRESETS = Path(__file__).parent / "presets"

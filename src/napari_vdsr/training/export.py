@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_vdsr.modelcard import SUFFIX, ModelCard
-from napari_vdsr.modelfile import save_model
+from napari_vdsr.model.card import SUFFIX, ModelCard
+from napari_vdsr.model.file import save_model
 from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights
 from napari_vdsr.training.config import config_from

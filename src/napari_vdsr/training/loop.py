@@ -21,7 +21,8 @@ from napari_vdsr.training.checkpoint import (
     Checkpoint,
     checkpoint_to_resume,
 )
-from napari_vdsr.training.dataset import Sources, load_dataset
+from napari_vdsr.training.data.dataset import Sources, load_dataset
+from napari_vdsr.training.data.sources import list_files
 from napari_vdsr.training.folder import (
     LOG_NAME,
     check_name,
@@ -50,7 +51,6 @@ from napari_vdsr.training.optim import set_lr
 from napari_vdsr.training.precision import fabric_precision
 from napari_vdsr.training.report import write_report
 from napari_vdsr.training.run import Run
-from napari_vdsr.training.sources import list_files
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_vdsr.training.config import TrainConfig
-    from napari_vdsr.training.patches import Batch
+    from napari_vdsr.training.data.patches import Batch
 
 logger = logging.getLogger(__name__)
 RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)

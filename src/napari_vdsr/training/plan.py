@@ -18,7 +18,7 @@ from napari_vdsr.training.config import (
     load_config,
     settings_in,
 )
-from napari_vdsr.training.dataset import Sources
+from napari_vdsr.training.data.dataset import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

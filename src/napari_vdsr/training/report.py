@@ -13,9 +13,9 @@ import numpy as np
 from napari_vdsr import __version__
 from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import ModelFileError
+from napari_vdsr.evaluation.protocol import PROTOCOL, Score, to_uint8
 from napari_vdsr.io.atomic import whole_file
-from napari_vdsr.modelfile import load_model, save_model
-from napari_vdsr.protocol import PROTOCOL, Score, to_uint8
+from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.showing import in_figure, in_markdown
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
 from napari_vdsr.training.validation import Case, case_of, enhanced, richest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_vdsr.networks import Network
-    from napari_vdsr.training.fields import Field
+    from napari_vdsr.training.data.planes import Field
     from napari_vdsr.training.run import Run
     from napari_vdsr.training.validation import Validation
 

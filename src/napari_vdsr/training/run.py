@@ -11,8 +11,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.modelcard import ModelCard
-from napari_vdsr.modelfile import load_model, save_model
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import (
@@ -25,9 +25,9 @@ from napari_vdsr.training.checkpoint import (
     unreadable,
 )
 from napari_vdsr.training.config import FILES
+from napari_vdsr.training.data.patches import Patches
 from napari_vdsr.training.network import build_network
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
-from napari_vdsr.training.patches import Patches
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.networks import Network
     from napari_vdsr.training.config import TrainConfig
-    from napari_vdsr.training.dataset import Dataset, Sources
-    from napari_vdsr.training.patches import Batch
+    from napari_vdsr.training.data.dataset import Dataset, Sources
+    from napari_vdsr.training.data.patches import Batch
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import TrainingError
+from napari_vdsr.evaluation.protocol import Score, interpolated, score, shrunken, to_uint8
 from napari_vdsr.execute import Executor
-from napari_vdsr.protocol import Score, interpolated, score, shrunken, to_uint8
-from napari_vdsr.training.degradation import Draw
+from napari_vdsr.training.degrade.physics import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.networks import Network
     from napari_vdsr.normalize import Range
-    from napari_vdsr.training.fields import Field
-    from napari_vdsr.training.tasks import Task
+    from napari_vdsr.training.data.planes import Field
+    from napari_vdsr.training.degrade.tasks import Task
 
 # A part of each field, and not too many of them, or a run would mostly be measured.
 LONGEST = 512

@@ -1,0 +1,1 @@
+"""What low resolution is made of."""

@@ -1,0 +1,210 @@
+"""Measuring models on folders, and the authors' weights as the outside truth."""
+
+import numpy as np
+import pytest
+import torch
+from made_up import save_png, texture
+from PIL import Image
+
+from napari_vdsr.color import luma_uint8
+from napari_vdsr.errors import ImageDataError, ImageFileError, ScaleError, UsageError, VdsrError
+from napari_vdsr.evaluation.measure import evaluate
+from napari_vdsr.evaluation.protocol import interpolated, modcrop, score, shrunken, to_uint8
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import Model, load_model
+from napari_vdsr.networks import VDSR
+
+
+def vdsr(name="tiny", seed=0, scales=(2.0,), sha256="a" * 64):
+    torch.manual_seed(seed)
+    card = ModelCard(name=name, architecture="vdsr", scales=scales, sha256=sha256)
+    return Model(VDSR(depth=3, width=4, last_init=0.2).eval(), card)
+
+
+def measure(models, folders, scales=(2,), **options):
+    cpu = torch.device("cpu")
+    return evaluate(models, folders, scales, device=cpu, precision=torch.float32, **options)
+
+
+def open_png(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_figures_are_those_of_the_protocol(pictures):
+    bicubic, tiny = measure([model := vdsr()], [pictures])
+    assert (bicubic.model, tiny.model) == ("bicubic", "tiny")
+    assert (tiny.dataset, tiny.scale, tiny.images) == (pictures.name, 2, 3)
+    for name, measured in tiny.per_image.items():
+        pixels = open_png(pictures / name)
+        luma = modcrop(luma_uint8(pixels) if pixels.ndim == 3 else pixels, 2)
+        ilr = interpolated(luma, 2)
+        with torch.inference_mode():
+            sr = model.network(torch.from_numpy(ilr).float()[None, None])[0, 0].numpy()
+        assert measured.psnr == pytest.approx(score(luma, to_uint8(sr), 2).psnr, abs=1e-3)
+    for figure in ("psnr", "ssim", "mae", "mse"):
+        mean = np.mean([getattr(s, figure) for s in tiny.per_image.values()])
+        assert getattr(tiny, figure) == pytest.approx(mean)
+    assert tiny.gain == pytest.approx(tiny.psnr - bicubic.psnr)
+    assert bicubic.gain == 0
+    assert tiny.seconds > 0
+
+
+def test_order_and_progress(pictures, tmp_path):
+    save_png(tmp_path / "other" / "a.png", texture(40, 40))
+    seen = []
+    rows = measure(
+        [vdsr()],
+        [tmp_path / "other", pictures],
+        [3, 2],
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [(r.dataset, r.scale, r.model) for r in rows] == [
+        (dataset, scale, model)
+        for dataset in ("other", pictures.name)
+        for scale in (3, 2)
+        for model in ("bicubic", "tiny")
+    ]
+    assert seen == [(done, 8) for done in range(1, 9)]
+
+
+def test_bicubic_is_measured_once(pictures):
+    assert [r.model for r in measure([load_model("bicubic")], [pictures])] == ["bicubic"]
+    assert [r.model for r in measure([], [pictures])] == ["bicubic"]
+
+
+def test_models_with_one_name_are_told_apart(pictures):
+    twins = [vdsr(seed=1, sha256=""), vdsr(seed=2, sha256="")]  # neither was ever saved
+    rows = measure([*twins, twins[0]], [pictures / "grey-0.png"])
+    assert [r.model for r in rows] == ["bicubic", *(f"tiny-{t.identity[:6]}" for t in twins)]
+    assert rows[1].psnr != rows[2].psnr
+
+
+def test_scales_that_were_not_trained_are_told(pictures):
+    rows = measure([vdsr(scales=(2.0, 4.0))], [pictures], [2, 3])
+    assert [r.trained for r in rows] == [True, True, True, False]
+
+
+def test_models_that_keep_the_size_are_refused(pictures):
+    with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
+        measure([vdsr(scales=(1.0,))], [pictures])
+
+
+def test_single_file_is_a_set(pictures):
+    assert measure([], [pictures / "grey-1.png"])[0].dataset == "grey-1"
+
+
+class TestSavedImages:
+    def test_tree(self, pictures, tmp_path):
+        measure([vdsr()], [pictures], [2, 3], save_images=tmp_path / "out")
+        found = {str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/*/*/*/*")}
+        assert found == {
+            f"{pictures.name}/x{scale}/{model}/{image}.png"
+            for scale in (2, 3)
+            for model in ("low-resolution", "bicubic", "tiny")
+            for image in ("colour", "grey-0", "grey-1")
+        }
+
+    def test_pixels_are_the_measured_ones(self, pictures, tmp_path):
+        rows = measure([vdsr()], [pictures], save_images=tmp_path)
+        truth = modcrop(open_png(pictures / "grey-0.png"), 2)
+        folder = tmp_path / pictures.name / "x2"
+        for row in rows:
+            saved = open_png(folder / row.model / "grey-0.png")
+            assert score(truth, saved, 2) == row.per_image["grey-0.png"]
+        low = open_png(folder / "low-resolution" / "grey-0.png")
+        np.testing.assert_array_equal(low, to_uint8(shrunken(truth, 2)))
+
+    def test_colour_changes_in_luma_only(self, pictures, tmp_path):
+        measure([vdsr()], [pictures], save_images=tmp_path)
+        folder = tmp_path / pictures.name / "x2"
+        bicubic, tiny = (
+            open_png(folder / m / "colour.png").astype(int) for m in ("bicubic", "tiny")
+        )
+        change = (tiny - bicubic)[
+            ((bicubic > 0) & (bicubic < 255) & (tiny > 0) & (tiny < 255)).all(-1)
+        ]
+        assert np.abs(change).max() > 3
+        assert np.ptp(change, axis=-1).max() <= 1  # each sample is rounded by itself
+
+    def test_files_of_one_stem_do_not_meet(self, tmp_path):
+        save_png(tmp_path / "in" / "a.png", texture(40, 40))
+        save_png(tmp_path / "in" / "a.bmp", texture(40, 40, seed=1))
+        measure([], [tmp_path / "in"], save_images=tmp_path / "out")
+        saved = sorted(path.name for path in (tmp_path / "out" / "in" / "x2" / "bicubic").iterdir())
+        assert saved == ["a.bmp.png", "a.png"]
+
+    def test_folder_that_cannot_be_made(self, pictures, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(ImageFileError, match="cannot be made"):
+            measure([], [pictures], save_images=tmp_path / "file")
+
+
+class TestRefusals:
+    def test_bad_image_is_named_before_any_work(self, tmp_path):
+        save_png(tmp_path / "a.png", texture(40, 40))
+        save_png(tmp_path / "z.png", texture(40, 40)).write_bytes(b"\x89PNG\r\n\x1a\n broken")
+        seen = []
+        with pytest.raises(VdsrError, match=r"z\.png"):
+            measure([], [tmp_path], on_progress=lambda *_: seen.append(1))
+        assert not seen
+
+    def test_too_small_for_one_of_the_scales(self, tmp_path):
+        save_png(tmp_path / "a.png", texture(17, 40))
+        with pytest.raises(ImageDataError, match=r"a\.png: is 17 x 40 pixels.* scale 4"):
+            measure([], [tmp_path], [2, 4])
+
+    @pytest.mark.parametrize("scales", [[1], [2, 2.5], [-2], []])
+    def test_scales_outside_the_protocol(self, pictures, scales):
+        with pytest.raises(ScaleError, match="whole numbers from 2"):
+            measure([], [pictures], scales)
+
+    def test_two_sets_of_one_name(self, pictures):
+        with pytest.raises(UsageError, match="two sets of images are named"):
+            measure([], [pictures, pictures])
+
+    def test_no_such_folder(self, tmp_path):
+        with pytest.raises(ImageFileError, match="no such file or folder"):
+            measure([], [tmp_path / "gone"])
+
+
+@pytest.mark.slow
+def test_authors_weights_read_as_published(shared, published):
+    """The paper's own network in ours, on Set5: resize, network, metric, all at once."""
+    rows = measure([authors(shared)], [shared / "data" / "test" / "Set5"], [2, 3, 4])
+    for row in rows[1::2]:
+        psnr, ssim = published["VDSR authors weights", "Set5", row.scale]
+        assert row.psnr == pytest.approx(psnr, abs=0.002)
+        assert row.ssim == pytest.approx(ssim, abs=0.00005)
+    assert [round(row.psnr, 3) for row in rows[1::2]] == [37.527, 33.658, 31.343]
+
+
+@pytest.mark.slow
+def test_authors_weights_with_self_ensemble(shared):
+    """Measured by the same protocol, with another program."""
+    rows = measure([authors(shared)], [shared / "data" / "test" / "Set5"], [4], self_ensemble=True)
+    assert [row.model for row in rows] == ["bicubic", "authors+"]
+    assert rows[1].psnr == pytest.approx(31.448, abs=0.002)
+
+
+def authors(shared):
+    """The weights that the paper's authors gave out."""
+    network = VDSR().eval()
+    with np.load(shared / "reference" / "vdsr_authors_weights.npz") as weights:
+        network.load_state_dict(
+            {
+                f"layers.{2 * int(name[4:6])}.{name[7:]}": torch.from_numpy(weights[name])
+                for name in weights.files
+            }
+        )
+    card = ModelCard(name="authors", architecture="vdsr", scales=(2, 3, 4), sha256="a" * 64)
+    return Model(network, card)
+
+
+@pytest.mark.slow
+def test_bundled_weights_read_as_their_card_says(shared):
+    bundled = load_model("vdsr")
+    rows = measure([bundled], [shared / "data" / "test" / "Set5"], [2, 3, 4])
+    for row in rows[1::2]:
+        psnr = bundled.card.measured["psnr_db"]["Set5"][str(row.scale)]
+        assert row.psnr == pytest.approx(psnr, abs=0.002)
