@@ -27,7 +27,7 @@ import dask.array as da, numpy as np
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 def slow(block):
-    sys.stdout.write("computing\n"); sys.stdout.flush()
+    print("computing\\n", end="", flush=True)  # at once: two threads do so
     time.sleep(0.2)
     return block
 data = da.zeros((4000, 4000), chunks=(50, 4000), dtype="u2")
