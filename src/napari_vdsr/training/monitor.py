@@ -22,6 +22,7 @@ COLLAPSE_SHARE = 0.02
 # Colours that readers with any colour vision can tell apart (Okabe and Ito).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SMOOTH = 10
+FEW = 5  # points that are marked: one alone has no line
 # Height of a label, of the axis: wide and narrow curves.
 LABEL, NARROW_LABEL = 0.075, 0.12
 
@@ -218,12 +219,14 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
 def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
     steps = [int(row["step"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
-    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > 3 * SMOOTH else SERIES[0])
+
+    marker = {"marker": "o", "ms": 2.5} if len(rows) <= FEW else {}
+    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > 3 * SMOOTH else SERIES[0], **marker)
     if len(rows) > 3 * SMOOTH:
         means = [sum(losses[i : i + SMOOTH]) / SMOOTH for i in range(len(losses) - SMOOTH + 1)]
         axes.plot(steps[SMOOTH - 1 :], means, lw=1.5, color=SERIES[0])
     axes.set_title("Training loss")
-    axes.set_ylabel("sum of squares / 2N")
+    axes.set_ylabel("loss")
     if losses and max(losses) > 10 * min(losses):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
