@@ -75,7 +75,6 @@ def layers_of(network: Network, factor: int | None = None) -> list[Layer]:
         weights = layer.weight.numel()
         bias = 0 if layer.bias is None else layer.bias.numel()
         height, width = step.output.shape[-2:]
-        per_output = 2 * weights
         if isinstance(layer, nn.ConvTranspose2d):  # each input pixel meets all weights
             height, width = (n // s for n, s in zip((height, width), layer.stride))
         area = height * width * step.uses / pixels
@@ -87,7 +86,7 @@ def layers_of(network: Network, factor: int | None = None) -> list[Layer]:
                 shape,  # type: ignore[arg-type]
                 weights + bias,
                 field,
-                per_output * area + bias * outputs,
+                2 * weights * area + bias * outputs,
                 ", ".join(step.after),
                 step.uses,
             )

@@ -378,3 +378,10 @@ def test_uncompressible_alpha_keeps_its_kind(tmp_path):
     image = Image(data=pixels((9, 8, 4)), axes="YXS", alpha="premultiplied")
     write_image(image, tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").alpha == "premultiplied"
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_without_workers_nothing_is_written(tmp_path, workers):
+    with pytest.raises(UsageError, match=f"workers is {workers}; it must be at least 1"):
+        write_image(Image(data=pixels((9, 9)), axes="YX"), tmp_path / "a.tif", workers=workers)
+    assert not list(tmp_path.iterdir())

@@ -50,10 +50,10 @@ class Blocks:
         for layer in [*self.network.modules(), *(self.inner.layers if self.inner else ())]:
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
-        self.too_many: float = math.inf  # pixels that once did not fit
+        self.too_many: float = math.inf  # pixels at once
         if device.type == "cpu":
             self.too_many = max(1, CPU_BYTES // self.working_bytes(1, 1))
-        self.found = False  # whether that was seen
+        self.warned_of_memory = False
         self.warned = False
         self.check: Callable[[], None] | None = None  # see Executor
 
@@ -102,8 +102,8 @@ class Blocks:
         return torch.cat(cores, dim=axis)
 
     def _shrink(self, planes: Tensor) -> None:
-        if not self.found:
-            self.found = True
+        if not self.warned_of_memory:
+            self.warned_of_memory = True
             size = " x ".join(map(str, planes.shape))
             logger.warning("%s is out of memory with %s pixels: halving.", self.device, size)
         self.too_many = planes.numel()

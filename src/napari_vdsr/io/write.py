@@ -92,7 +92,8 @@ def write_image(
     ImageFileError
         If the format cannot hold the image, or the file cannot be written.
     UsageError
-        If the format cannot be told, or the compression does not go with it.
+        If the format cannot be told, the compression does not go with it, or there are no
+        workers.
 
     Notes
     -----
@@ -103,10 +104,7 @@ def write_image(
     uncompressed block.
     """
     output = Output(image, path, format, compression, provenance, overwrite)
-    writer = _writer_of(output)
-    writer.bands.in_flight, writer.bands.on_progress = workers, on_progress
-    writer.write_alone()
-    return writer.losses
+    return write_images([output], workers=workers, on_progress=on_progress)[0]
 
 
 @dataclass(frozen=True)
@@ -150,6 +148,8 @@ def write_images(
     OutputExistsError, ImageFileError, UsageError
         As for `write_image`; then none of them that is not there yet appears.
     """
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; it must be at least 1.")
     first, *others = outputs
     writers = [_writer_of(first)]
     kind = writers[0].kind
