@@ -41,6 +41,8 @@ class Remedy(Enum):
     AUTO_DEVICE = "let the device be chosen: auto"
     FLOAT32 = "use the precision float32"
 
+    PLAIN_SCALE = "give a scale, or state the pixel size in the file"
+
     # Writing
     PLAIN_TIFF = "write a plain TIFF"
     FEWER_AXES = "write a plain TIFF, which takes any axes"

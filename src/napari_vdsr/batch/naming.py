@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Formatter
 
 from napari_vdsr.errors import UsageError
+from napari_vdsr.goal import Goal
 
 SUFFIX_OF = {
     "ome-tiff": ".ome.tif",
@@ -36,8 +37,8 @@ class Naming:
         Of the outputs; None keeps each input's own where it can be written.
     model : str
         Name of the model.
-    scale : float or tuple of float
-        Along Y and X.
+    scale : float, tuple of float or Goal
+        Along Y and X, or what results shall measure.
 
     Raises
     ------
@@ -48,7 +49,7 @@ class Naming:
     template: str = "{stem}"
     format: str | None = None
     model: str = "vdsr"
-    scale: float | tuple[float, float] = 2
+    scale: float | tuple[float, float] | Goal = 2
 
     def __post_init__(self) -> None:
         _check_template(self.template)
@@ -75,7 +76,6 @@ class Naming:
         kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
         if suffix.lower() in MICROSCOPES:
             kept = SUFFIX_OF["ome-tiff"]
-        factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
         beside = not main and series is not None and "{series}" not in self.template
         template = self.template + "_series{series}" if beside else self.template
         name = template.format(
@@ -84,7 +84,7 @@ class Naming:
             parent=Path(os.path.abspath(source)).parent.name,
             series=series or 0,
             model=Path(self.model).stem,
-            scale="x".join(f"{value:g}" for value in factors),
+            scale=_scale_word(self.scale),
         )
         if not name or Path(name).name != name:
             raise UsageError(
@@ -120,6 +120,12 @@ def longest_name(folder: Path) -> int:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             return os.pathconf(existing, "PC_NAME_MAX")
     return LONGEST_NAME
+
+
+def _scale_word(scale: float | tuple[float, float] | Goal) -> str:
+    if isinstance(scale, Goal):
+        return str(scale)
+    return "x".join(f"{value:g}" for value in (scale if isinstance(scale, tuple) else (scale,)))
 
 
 def _check_template(template: str) -> None:

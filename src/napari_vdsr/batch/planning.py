@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from typing import TypeAlias
 
+    from napari_vdsr.goal import Goal
+
     # What is found, the number of the image in it, and whether it is the main one.
     _Image: TypeAlias = tuple[Found, int | None, bool]
 
@@ -101,7 +103,7 @@ def plan(
     format: str | None = None,  # noqa: A002
     template: str = "{stem}",
     model_name: str = "vdsr",
-    scale: float | tuple[float, float] = 2,
+    scale: float | tuple[float, float] | Goal = 2,
     series: Series = None,
     products: Sequence[str] = (),
 ) -> Plan:

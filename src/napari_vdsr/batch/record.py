@@ -28,7 +28,11 @@ def completion_record(job: Job, image: Image, settings: Settings) -> dict[str, s
 
     Every file counts that it is read from: all files of a set.
     """
-    own = {**settings.parameters(), "series": image.metadata.get("series", 0)}
+    own = {
+        **settings.parameters(),
+        "scale": list(settings.scale_of(image)),
+        "series": image.metadata.get("series", 0),
+    }
     parameters = json.dumps(own, sort_keys=True)
     files = [Path(file) for file in image.files] or [job.source]
     return {

@@ -16,7 +16,7 @@ from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
-from napari_vdsr.engine import check_model_scale, output_shape
+from napari_vdsr.engine import output_shape
 from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
 from napari_vdsr.io import Output, read_image, write_images
 from napari_vdsr.io.atomic import claimed
@@ -194,7 +194,7 @@ def _run_one(
 
 
 def _describe(result: Result, job: Job, image: Image, settings: Settings) -> None:
-    pair = check_model_scale(settings.scale, settings.model)
+    pair = settings.scale_of(image)
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
     result.series = image.metadata.get("series", 0)
@@ -246,7 +246,7 @@ def _upscale_file(
     if settings.compression is None:
         check_space(job.target, _bytes(result, image, todo))
     options = replace(settings.options, nodata="auto", products=_further(todo))
-    made = engine.run(image, settings.model, settings.scale, options)
+    made = engine.run(image, settings.model, settings.scale_of(image), options)
     outputs = [
         Output(
             made[product],

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
+from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.options import Options
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
+    from napari_vdsr.image import Image
     from napari_vdsr.io.formats import Compression, Format
     from napari_vdsr.io.tiff.sets import Series
     from napari_vdsr.model.file import Model
@@ -25,6 +27,8 @@ class Settings:
 
     Attributes
     ----------
+    scale : float, (float, float) or Goal
+        Along Y and X, or what each result shall measure.
     options : Options
         How images are upscaled, and what is made beside the results.
     axes : str or None
@@ -46,7 +50,7 @@ class Settings:
     """
 
     model: Model
-    scale: float | tuple[float, float] = 2
+    scale: float | tuple[float, float] | Goal = 2
     options: Options = field(default_factory=Options)
     axes: str | None = None
     series: Series = None
@@ -56,6 +60,16 @@ class Settings:
     if_exists: str = "error"
     labels: bool = False
     workers: int = 2
+
+    def scale_of(self, image: Image) -> tuple[float, float]:
+        """Scale of an image along Y and X.
+
+        Raises
+        ------
+        ScaleError, ImageDataError
+            If the model cannot do it, or the image does not tell what decides it.
+        """
+        return check_model_scale(scale_of(self.scale, image), self.model)
 
     def of(self, job: Job) -> int | None:
         """Number of the image of a job; None for the main one."""
@@ -69,11 +83,16 @@ class Settings:
         return self.model.identity
 
     def parameters(self) -> dict[str, Any]:
-        """Those settings that decide an output's pixels and form."""
+        """Those settings that decide an output's pixels and form, as far as all share them."""
+        shared_scale: str | list[float]
+        if isinstance(self.scale, Goal):
+            shared_scale = str(self.scale)
+        else:
+            shared_scale = list(check_model_scale(self.scale, self.model))
         device = choose_device(self.options.device)
         return {
             "model": self.model_identity or self.model.name,
-            "scale": list(check_model_scale(self.scale, self.model)),
+            "scale": shared_scale,
             "precision": str(choose_precision(self.options.precision, device)),
             **self.options.decisive(),
             **({"labels": True} if self.labels else {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
@@ -12,8 +13,11 @@ from typing import Annotated, Any, Literal, TextIO
 import typer
 
 from napari_vdsr.errors import UsageError
+from napari_vdsr.goal import Goal
 from napari_vdsr.options import PRODUCTS
 from napari_vdsr.showing import shown
+
+LENGTH = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(.*)")
 
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
@@ -35,6 +39,42 @@ def parse_scale(text: str) -> float | tuple[float, float]:
     if len(values) > 2:
         raise UsageError(f"--scale {text} has {len(values)} numbers; pass one, or two for Y,X.")
     return values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def parse_goal(
+    scale: str | None, pixel_size: str | None, width: int | None, height: int | None
+) -> float | tuple[float, float] | Goal | None:
+    """What results shall measure, or a scale; None if nothing is said of it.
+
+    Raises
+    ------
+    UsageError
+        If they contradict each other, or one is no positive number.
+    """
+    asked = {"--pixel-size": pixel_size, "--width": width, "--height": height}
+    given = [option for option, value in asked.items() if value is not None]
+    if scale is not None and given:
+        raise UsageError(f"--scale and {given[0]} both say how large results are; pass one.")
+    if pixel_size is not None and len(given) > 1:
+        raise UsageError(f"--pixel-size and {given[1]} both say how large results are; pass one.")
+    if not given:
+        return parse_scale(scale) if scale is not None else None
+    size = parse_length("--pixel-size", pixel_size) if pixel_size is not None else None
+    return Goal(width=width, height=height, pixel_size=size)
+
+
+def parse_length(option: str, text: str) -> float:
+    """``"0.1"``, ``"100 nm"`` or ``"0.1um"`` as micrometres."""
+    from napari_vdsr.io.units import to_micrometres  # brings all that reads images
+
+    found = LENGTH.fullmatch(text.strip())
+    length = to_micrometres(found[1], found[2] or "um") if found else None
+    if length is None:
+        raise UsageError(
+            f"{option} {text!r} is not understood; write a positive number of micrometres, or "
+            "with a unit, e.g. 0.1 or 100nm."
+        )
+    return length
 
 
 def parse_scales(text: str) -> tuple[int, ...]:

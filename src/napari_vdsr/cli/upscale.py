@@ -36,6 +36,30 @@ def command(
             rich_help_panel=PIXELS,
         ),
     ] = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Distance of the results' pixels instead of a scale, in micrometres or with its "
+            "unit: 0.1, 100nm.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Columns of the results instead of a scale; rows follow unless --height is given.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rows of the results instead of a scale; columns follow, unless --width is given.",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -191,7 +215,7 @@ def command(
     )
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
-    factor = options.parse_scale(scale) if scale else None
+    factor = options.parse_goal(scale, pixel_size, width, height)
     empty = options.parse_nodata(nodata)
     range_ = options.parse_normalize(normalize)
     number = options.parse_series(series)

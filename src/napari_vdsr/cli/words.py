@@ -17,6 +17,7 @@ WORDS = {
     Remedy.ON_CPU: "close what else uses it, or pass --device cpu",
     Remedy.AUTO_DEVICE: "run vdsr doctor to see why, or pass --device auto",
     Remedy.FLOAT32: "pass --precision float32",
+    Remedy.PLAIN_SCALE: "pass --scale, or state the pixel size in the file",
     Remedy.PLAIN_TIFF: "pass --format tiff",
     Remedy.FEWER_AXES: "pass --format tiff",
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
