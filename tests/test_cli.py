@@ -165,12 +165,36 @@ def test_evaluate_says_how_far_it_is(vdsr, pictures, monkeypatch):
 
 
 def test_lines_are_not_many(capsys, monkeypatch):
-    clock = iter([0, 4, 9, 12, 15, 30])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    now = 0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     lines = progress.Lines()
-    for done in range(5):
+    for done, now in enumerate([4, 9, 12, 15, 30]):  # noqa: B007  the clock reads it
         lines.update("a.tif", done + 1, 10)
     assert capsys.readouterr().err == "a.tif: 30%, 28 s left\na.tif: 50%, 30 s left\n"
+
+
+def test_a_log_tells_the_time_left_for_all_files(capsys, monkeypatch):
+    now = 0
+
+    def tick(seconds):
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with progress.BatchProgress(20) as shown:
+        for _ in range(4):
+            tick(1)
+            shown.finish(worked=False)  # done by the run before
+        for _ in range(3):
+            tick(6)
+            shown.finish()
+        tick(12)
+        shown.update("h.tif", 1, 2)
+    assert capsys.readouterr().err == (
+        "5 of 20 files; 90 s left\n"
+        "7 of 20 files; 78 s left\n"
+        "h.tif: 50%, 12 s left (file 8 of 20; 2 min for all)\n"
+    )
 
 
 @pytest.mark.parametrize(

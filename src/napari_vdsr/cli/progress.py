@@ -46,14 +46,20 @@ class Lines:
     def __init__(self) -> None:
         self.started = self._last = time.monotonic()
 
-    def update(self, name: str, done: int, of: int, more: str = "") -> None:
+    def update(self, name: str, done: int, of: int) -> None:
         """Write how far `name` is, if it is time again."""
-        now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_LINES or not done:
-            return
-        self._last = now
-        left = (now - self.started) * (of - done) / done
-        sys.stderr.write(f"{shown(name)}: {done / of:.0%}, {duration(left)} left{more}\n")
+        if done and self.due():
+            left = (time.monotonic() - self.started) * (of - done) / done
+            self.write(f"{name}: {done / of:.0%}, {duration(left)} left")
+
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return time.monotonic() - self._last >= SECONDS_BETWEEN_LINES
+
+    def write(self, line: str) -> None:
+        """Write a line now."""
+        self._last = time.monotonic()
+        sys.stderr.write(f"{shown(line)}\n")
         sys.stderr.flush()
 
 
@@ -106,7 +112,11 @@ class BatchProgress:
         self._overall = self._bars.add_task("files", total=total)
         self._current: TaskID | None = None
         self._lines = Lines()
+        self._plain = not (self._visible or quiet)
         self._total, self._finished = total, 0
+        self._file_started = time.monotonic()
+        # Of the files that were upscaled; those that are done already take no time.
+        self._worked, self._working = 0, 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -124,19 +134,43 @@ class BatchProgress:
         """Show how far the current file is."""
         if self._current is None:
             self._current = self._bars.add_task(shown(name), total=of)
-            self._lines = Lines()
         self._bars.update(self._current, completed=done, total=of)
-        if not self._visible and not self._quiet:
-            number = f" (file {self._finished + 1} of {self._total})" if self._total > 1 else ""
-            self._lines.update(name, done, of, number)
+        if self._plain and done and self._lines.due():
+            taken = time.monotonic() - self._file_started
+            line = f"{name}: {done / of:.0%}, {duration(taken * (of - done) / done)} left"
+            if self._total > 1:
+                left = self._left(done / of, taken)
+                line += f" (file {self._finished + 1} of {self._total}; {left} for all)"
+            self._lines.write(line)
 
-    def finish(self) -> None:
-        """Count the current file as through."""
+    def finish(self, *, worked: bool = True) -> None:
+        """Count the current file as through.
+
+        Parameters
+        ----------
+        worked : bool
+            Whether it was upscaled, rather than found to be done.
+        """
         if self._current is not None:
             self._bars.remove_task(self._current)
             self._current = None
         self._finished += 1
         self._bars.advance(self._overall)
+        now = time.monotonic()
+        if worked:
+            self._worked += 1
+            self._working += now - self._file_started
+        self._file_started = now
+        if self._plain and self._finished < self._total and self._lines.due():
+            self._lines.write(f"{self._finished} of {self._total} files; {self._left()} left")
+
+    def _left(self, part: float = 0.0, seconds: float = 0.0) -> str:
+        """Tell the time left for all files, from those through and the part of one at work."""
+        through = self._worked + part
+        if not through:
+            return "an unknown time"
+        rate = (self._working + seconds) / through
+        return duration(rate * (self._total - self._finished - part))
 
     def print(self, line: str) -> None:
         """Write a result line to stdout, above the bars; it stays one line."""

@@ -270,7 +270,7 @@ def command(
 
         def show(result: Result) -> None:
             results.append(result)
-            progress.finish()
+            progress.finish(worked=result.status in ("done", "planned"))
             if not quiet or result.status == "failed":
                 progress.print(describe(result))
 
