@@ -409,3 +409,19 @@ def test_also_writes_products(vdsr, image, tmp_path):
     assert result.exit_code == 2
     assert "--also variance" in result.output
     assert "spread" in result.output
+
+
+def test_a_part_of_an_image(vdsr, tmp_path):
+    data = np.zeros((4, 30, 40), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", metadata={"axes": "ZYX"})
+    arguments = ("upscale", tmp_path / "a.tif", "-o", tmp_path / "out", "-m", "bicubic")
+    asked = ("--select", "Z=1:3", "--crop", "10:20,:15")
+    planned = vdsr(*arguments, *asked, "--dry-run")
+    assert "Z2 Y10 X15 -> Z2 Y20 X30" in planned.stdout
+    assert "Z=1:3 of 4, Y=10:20 of 30, X=0:15 of 40" in planned.stdout
+    assert vdsr(*arguments, *asked).exit_code == 0
+    assert read_image(tmp_path / "out/a.tif").shape == (2, 20, 30)
+    wrong = vdsr(*arguments, "--select", "T=1")
+    assert wrong.exit_code == 1
+    assert "no axis T to select from; it has Z (4), Y (30), X (40)" in wrong.output
+    assert vdsr(*arguments, "--crop", "1:2").exit_code == 2

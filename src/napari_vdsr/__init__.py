@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_vdsr.model.card import ModelCard, list_models
     from napari_vdsr.model.file import Model, load_model, save_model
     from napari_vdsr.options import Options
+    from napari_vdsr.selection import select
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _HOMES = {
     "products": "engine",
     "read_image": "io",
     "save_model": "model.file",
+    "select": "selection",
     "upscale": "engine",
     "write_image": "io",
     "write_images": "io",
@@ -55,6 +57,7 @@ __all__ = [
     "products",
     "read_image",
     "save_model",
+    "select",
     "upscale",
     "write_image",
     "write_images",

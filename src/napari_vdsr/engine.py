@@ -201,6 +201,8 @@ def run(
     inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
     # Once: it holds a hash of all weights.
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
+    if "selection" in image.metadata:
+        provenance["selection"] = image.metadata["selection"]
     grid = Grid(plan.scale, (inside["Y"].start, inside["X"].start))
     return {
         product: product_image(image, product, data, grid, provenance)

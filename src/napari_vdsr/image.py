@@ -80,7 +80,7 @@ class Image:
         (str by keyword), ``"ome"`` (what else OME-XML says that stays true),
         ``"left_out"`` (tuple of str: what no output will have), ``"grey"`` (bool:
         red, green and blue are copies of one grey), ``"labels"`` (mapping, what OME-Zarr says
-        of labels).
+        of labels), ``"selection"`` (str: which part of the source it is).
     notes : tuple of str
         For people, one clause each: how what the source left open was read, and what of
         it could not be.

@@ -22,6 +22,7 @@ from napari_vdsr.io import Output, read_image, write_images
 from napari_vdsr.io.atomic import claimed
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.options import CONSISTENCY, RESULT
+from napari_vdsr.selection import selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +175,7 @@ def _run_one(
                 nodata=settings.options.nodata,
                 labels=settings.labels or None,
             )
+            image = selected(image, settings.selection)
             if image.labels and job.products:
                 made = f"no {' or '.join(job.products)}"
                 image = image.noted(f"{made}: no network enlarges labels")

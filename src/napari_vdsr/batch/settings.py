@@ -10,6 +10,7 @@ from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.engine import check_model_scale
 from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.options import Options
+from napari_vdsr.selection import Selection
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
@@ -40,6 +41,8 @@ class Settings:
         Take what is there of images that are not whole; see ``io.read_image``.
     labels : bool
         Whether all files hold numbers of objects, also those that do not say so.
+    selection : Selection
+        The part of each image that is upscaled; see ``napari_vdsr.select``.
     format : str or None
         Of the outputs; None keeps each input's own where it can be written, else TIFF.
     if_exists : str
@@ -60,6 +63,7 @@ class Settings:
     if_exists: str = "error"
     labels: bool = False
     workers: int = 2
+    selection: Selection = field(default_factory=Selection)
 
     def scale_of(self, image: Image) -> tuple[float, float]:
         """Scale of an image along Y and X.
@@ -99,6 +103,7 @@ class Settings:
             "axes": self.axes,
             "series": self.series,
             **({"partial": True} if self.partial else {}),
+            **({"selection": str(self.selection)} if self.selection else {}),
             "format": self.format,
             "compression": self.compression,
         }

@@ -126,6 +126,22 @@ def command(
             rich_help_panel=PIXELS,
         ),
     ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Take these of the axes alone, as Python counts: T=0:10,C=1,Z=5.",
+            metavar="AXIS=PLACE,...",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            help="Take these rows and columns of the inputs alone.",
+            metavar="Y0:Y1,X0:X1",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     partial: Annotated[
         bool,
         typer.Option(
@@ -220,6 +236,9 @@ def command(
     range_ = options.parse_normalize(normalize)
     number = options.parse_series(series)
     products = options.parse_products(also)
+    from napari_vdsr.selection import parse_selection  # dask takes a while to import
+
+    part = parse_selection(select, crop)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
@@ -252,6 +271,7 @@ def command(
         if_exists=if_exists,
         labels=labels,
         workers=workers,
+        selection=part,
         options=Options(
             device=device,
             precision=precision,

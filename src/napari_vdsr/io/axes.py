@@ -118,6 +118,15 @@ def plane_last(letters: str) -> str:
     return "".join(a for a in letters if a not in tail) + tail
 
 
+def ordered(data: Any, own: str, wanted: str) -> Any:
+    """Put the axes of an array into another order.
+
+    What is in order stays as it is: a layer of dask's graph that moves nothing would keep a
+    crop from being read by itself.
+    """
+    return data if own == wanted else data.transpose([own.index(a) for a in wanted])
+
+
 def upright(data: Any, letters: str, orientation: int) -> Any:
     """Turn a NumPy or dask array so that its first row is the top, its first column the left.
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageFileError, UsageError
-from napari_vdsr.io.axes import plane_last
+from napari_vdsr.io.axes import ordered, plane_last
 from napari_vdsr.io.failure import failure
 from napari_vdsr.io.losses import losses
 from napari_vdsr.io.tiff.imagej import AXES, imagej_refusal
@@ -131,7 +131,7 @@ def arranged(target: Path, image: Image, kind: str) -> Image:
     if kind == "imagej":
         order = "".join(a for a in AXES if a in axes)
     data: Any = image.data
-    data = data.transpose([axes.index(a) for a in order])
+    data = ordered(data, axes, order)
     _check_holds(target, image, kind, order)
     if kind == "png" and image.has_alpha and image.alpha == "premultiplied":
         full = full_opacity(image.dtype, image.bits)

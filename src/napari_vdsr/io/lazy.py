@@ -140,7 +140,7 @@ def match_page_axes(
     return tuple(reversed(axes)) if math.prod(shape[:lead]) == pages else None
 
 
-def as_dask(source: LazySource, chunks: tuple[int, ...]) -> da.Array:
+def as_dask(source: LazySource, chunks: tuple[int | tuple[int, ...], ...]) -> da.Array:
     """Return a dask array that indexes `source` when a chunk is computed."""
     return da.from_array(
         source,
@@ -150,6 +150,79 @@ def as_dask(source: LazySource, chunks: tuple[int, ...]) -> da.Array:
         fancy=False,
         meta=np.empty((0,) * len(source.shape), source.dtype),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of a source, from which nothing else is read.
+
+    Attributes
+    ----------
+    source : LazySource
+        The whole.
+    spans : tuple of slice
+        Start and stop along every axis.
+    """
+
+    source: LazySource
+    spans: tuple[slice, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(span.stop - span.start for span in self.spans)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.spans)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        spans, steps = split_index(key, self.shape)
+        moved = tuple(
+            slice(span.start + own.start, span.stop + own.start)
+            for span, own in zip(spans, self.spans, strict=True)
+        )
+        return np.asarray(self.source[moved][steps])
+
+    def __dask_tokenize__(self) -> object:
+        return tokenize(self.source), str(self.spans)
+
+
+def window(data: da.Array, spans: tuple[slice, ...]) -> da.Array:
+    """Cut a part out of a lazy array; of one that is read from a file, no more is read.
+
+    Slicing alone would read whole chunks, since dask does not pass a slice on to the source.
+
+    Parameters
+    ----------
+    data : dask.array.Array
+        Any.
+    spans : tuple of slice
+        Start and stop along every axis.
+    """
+    source = _source_of(data)
+    if source is None:
+        return data[spans]
+    stops = [np.cumsum(sizes) for sizes in data.chunks]
+    pieces = [
+        np.diff([span.start, *(n for n in ends if span.start < n < span.stop), span.stop])
+        for ends, span in zip(stops, spans, strict=True)
+    ]
+    chunks = tuple(tuple(map(int, sizes)) for sizes in pieces)
+    return as_dask(Window(source, spans), chunks)
+
+
+def _source_of(data: da.Array) -> LazySource | None:
+    """What an array of `as_dask` reads from; None of any other."""
+    layers = getattr(getattr(data, "dask", None), "layers", {})
+    found = dict(layers.get(f"original-{data.name}", {})).get(f"original-{data.name}")
+    source = getattr(found, "value", found)
+    if source is None or not data.name.startswith("image-"):
+        return None
+    return source if tuple(source.shape) == tuple(data.shape) else None
 
 
 def chunk_shape(stack: Stack) -> tuple[int, ...]:

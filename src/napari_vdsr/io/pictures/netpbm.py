@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io.axes import name_axes, override_axes, plane_last
+from napari_vdsr.io.axes import name_axes, ordered, override_axes, plane_last
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.tiff.pages import Stamp
@@ -188,7 +188,7 @@ def read_netpbm(path: str, *, axes: str | None, name: str, labels: bool = False)
         else override_axes(path, axes, data.shape, stored)
     )
     letters = plane_last(named.letters)
-    data = data.transpose([named.letters.index(a) for a in letters])
+    data = ordered(data, named.letters, letters)
     image = Image(data=data, axes=letters, name=name, metadata=metadata, files=(path,))
     for note in notes:
         image = image.noted(note)

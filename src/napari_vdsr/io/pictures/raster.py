@@ -16,7 +16,7 @@ import PIL.Image
 from PIL import PngImagePlugin
 
 from napari_vdsr.image import Image
-from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
+from napari_vdsr.io.axes import TURNED, name_axes, ordered, override_axes, plane_last, upright
 from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pictures.metadata import picture_facts
@@ -218,7 +218,7 @@ def read_picture(path: str, *, axes: str | None, name: str, labels: bool = False
     )
     letters = plane_last(named.letters)
     chunks = (1, *source.shape[1:]) if source.movie else source.shape
-    data = as_dask(source, chunks).transpose([named.letters.index(a) for a in letters])
+    data = ordered(as_dask(source, chunks), named.letters, letters)
     return Image(
         data=data,
         axes=letters,

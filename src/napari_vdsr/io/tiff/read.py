@@ -9,7 +9,7 @@ import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile
 
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io.axes import TURNED, name_axes, override_axes, plane_last, upright
+from napari_vdsr.io.axes import TURNED, name_axes, ordered, override_axes, plane_last, upright
 from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.lazy import as_dask, chunk_shape
 from napari_vdsr.io.metadata import Facts
@@ -253,7 +253,7 @@ def _assemble(
     if named.rule:
         facts.notes.append(named.rule)
     letters = plane_last(named.letters)
-    data = data.transpose(tuple(named.letters.index(letter) for letter in letters))
+    data = ordered(data, named.letters, letters)
     orientation = orientation_of(page)
     data = upright(data, letters, orientation)
     if orientation in TURNED:

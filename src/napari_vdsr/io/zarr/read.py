@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 
 from napari_vdsr.image import Image
-from napari_vdsr.io.axes import override_axes, plane_last
+from napari_vdsr.io.axes import ordered, override_axes, plane_last
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
@@ -153,8 +153,8 @@ def read_zarr_levels(
         ] in (3, 4)
         letters = stored.replace("C", "S") if rgb and "S" not in stored else stored
         letters = plane_last(letters)
-        order = [(stored.replace("C", "S") if rgb else stored).index(a) for a in letters]
-        levels = [_lazy(store, array).transpose(order) for array in arrays]
+        own = stored.replace("C", "S") if rgb else stored
+        levels = [ordered(_lazy(store, array), own, letters) for array in arrays]
         if as_labels:
             levels = [_numbers(level) for level in levels]
             if isinstance(declared, dict):
