@@ -1,6 +1,7 @@
 """Made-up pictures, and the optional folder of published data and real-world files."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def pytest_runtest_call(item):
         taken = time.process_time() - began
         assert taken < seconds, f"took {taken:.1f} s of processor time, allowed {seconds}"
     return result
+
+
+@pytest.fixture(autouse=True)
+def own_models(tmp_path_factory, monkeypatch):
+    """The folder of the user's models: one for each test, in place of the real one."""
+    folder = tmp_path_factory.getbasetemp() / "own-models"
+    monkeypatch.setenv("VDSR_MODELS", str(folder))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

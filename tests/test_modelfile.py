@@ -17,9 +17,9 @@ from napari_vdsr.model.card import (
     ModelCard,
     check_card_scale,
     default_scale,
-    list_models,
     read_card,
 )
+from napari_vdsr.model.catalog import list_models
 from napari_vdsr.model.file import Model, load_model, save_model, weights_sha256
 from napari_vdsr.networks import ESPCN, VDSR, Bicubic
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.image import Channel, Image
     from napari_vdsr.io import Output, read_image, write_image, write_images
-    from napari_vdsr.model.card import ModelCard, list_models
+    from napari_vdsr.model.card import ModelCard
+    from napari_vdsr.model.catalog import list_models
     from napari_vdsr.model.file import Model, load_model, save_model
     from napari_vdsr.options import Options
     from napari_vdsr.selection import select
@@ -32,7 +33,7 @@ _HOMES = {
     "Options": "options",
     "Output": "io",
     "VdsrError": "errors",
-    "list_models": "model.card",
+    "list_models": "model.catalog",
     "load_model": "model.file",
     "products": "engine",
     "read_image": "io",

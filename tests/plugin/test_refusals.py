@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_vdsr.model.card import list_models
+from napari_vdsr.model.catalog import list_models
 from napari_vdsr.plugin import request as job
 
 

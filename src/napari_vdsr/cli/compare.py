@@ -18,7 +18,7 @@ def command(
     scale: Annotated[int, typer.Option("--scale", "-s", min=2, help="A whole number.")] = 3,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Bundled name or file; repeatable. [default: vdsr]"),
+        typer.Option("--model", "-m", help="Names or files, with commas between. [default: vdsr]"),
     ] = None,
     crop: Annotated[
         str | None, typer.Option(help="Y,X,HEIGHT,WIDTH of the zoomed part; chosen if left out.")
@@ -35,7 +35,7 @@ def command(
     from napari_vdsr.evaluation.figures import compare
     from napari_vdsr.model.file import load_model
 
-    models = [load_model(name) for name in model or ["vdsr"]]
+    models = [load_model(name) for name in options.parse_models(model or ["vdsr"])]
     part = _parse_crop(crop) if crop else None
     compare(image, models, scale, output, crop=part, device=device, precision=precision)
     typer.echo(shown(output))

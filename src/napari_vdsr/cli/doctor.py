@@ -81,7 +81,7 @@ def _device_lines(problems: list[str]) -> Iterator[str]:
 
 def _model_lines(problems: list[str]) -> Iterator[str]:
     from napari_vdsr.errors import ModelFileError
-    from napari_vdsr.model.card import list_models
+    from napari_vdsr.model.catalog import list_models
     from napari_vdsr.model.file import load_model
 
     for card in list_models():

@@ -79,9 +79,12 @@ app.command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
 app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
 app.command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
 app.command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))
-models_app = typer.Typer(no_args_is_help=True, help="List and show models.")
+models_app = typer.Typer(no_args_is_help=True, help="List, show, add and remove models.")
 models_app.command(name="list")(with_exit_code(models.list_command, NOTHING_KEPT))
 models_app.command(name="show")(with_exit_code(models.show_command, NOTHING_KEPT))
+models_app.command(name="add")(with_exit_code(models.add_command, NOTHING_KEPT))
+models_app.command(name="remove")(with_exit_code(models.remove_command, NOTHING_KEPT))
+models_app.command(name="path")(with_exit_code(models.path_command, NOTHING_KEPT))
 app.add_typer(models_app, name="models")
 
 

@@ -18,6 +18,7 @@ from napari_vdsr.options import PRODUCTS
 from napari_vdsr.showing import shown
 
 LENGTH = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(.*)")
+ALL = "all"  # models
 
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
@@ -110,6 +111,19 @@ def parse_products(text: str | None) -> tuple[str, ...]:
     for name in filter(None, names):
         check_choice("--also", name, PRODUCTS)
     return tuple(product for product in PRODUCTS if product in names)
+
+
+def parse_models(texts: list[str]) -> list[str]:
+    """``["a,b", "c"]``: names and paths; a file whose name has commas is one; or ``["all"]``."""
+    names: list[str] = []
+    for text in texts:
+        parts = [text] if os.path.isfile(text) else [part.strip() for part in text.split(",")]
+        if not all(parts):
+            raise UsageError(f"--model {text} names nothing between two commas.")
+        names += parts
+    if ALL in names and len(names) > 1:
+        raise UsageError("--model all stands alone: it takes every model that has a name.")
+    return names
 
 
 def parse_nodata(text: str | None) -> float | Literal["auto"] | None:

@@ -6,7 +6,7 @@ that opening a stranger's file runs no code.
 
 from __future__ import annotations
 
-import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,9 @@ FORMAT = "Only .safetensors files written by napari-vdsr can be loaded, never pi
 LARGEST_SCALE = 64
 # Layers, widths and the like: no published network comes near, and a card can claim anything.
 LARGEST_NUMBER = 2**12
+
+# Of models, and so of files: what all systems allow.
+NAMES = re.compile(r"\w[\w +.()-]*(?<![ .])")
 
 Line = Annotated[str, Meta(min_length=1, max_length=255)]
 Factor = Annotated[int, Meta(ge=1, le=LARGEST_SCALE)]
@@ -133,33 +136,6 @@ def check_card_scale(scale: tuple[float, float], card: ModelCard) -> None:
     raise ScaleError(
         f"scale {scale[0]:g} x {scale[1]:g} cannot be done by model {got(card.name)}: {allowed}."
     )
-
-
-def find_model(name_or_path: str | Path) -> Path:
-    """Path of a model given by bundled name or by path.
-
-    Raises
-    ------
-    ModelFileError
-        If there is none.
-    """
-    bundled = BUNDLED / f"{name_or_path}{SUFFIX}"
-    path = Path(name_or_path)
-    if path.name == str(name_or_path) and not path.suffix and os.path.isfile(bundled):
-        return bundled
-    if os.path.isfile(path):  # unlike Path's, False for a name that is too long
-        return path
-    names = ", ".join(card.name for card in list_models())
-    raise ModelFileError(
-        f"model {got(str(name_or_path))} is neither a bundled model ({names}) nor a file. "
-        f"Pass one of these names or the path of a {SUFFIX} file."
-    )
-
-
-def list_models() -> list[ModelCard]:
-    """Cards of the bundled models, bicubic first."""
-    paths = sorted(BUNDLED.glob(f"*{SUFFIX}"), key=lambda path: path.stem)
-    return [BICUBIC_CARD, *map(read_card, paths)]
 
 
 def read_card(path: Path | str) -> ModelCard:

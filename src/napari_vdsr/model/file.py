@@ -23,9 +23,9 @@ from napari_vdsr.model.card import (
     FORMAT,
     ModelCard,
     card_from,
-    find_model,
     read_card,
 )
+from napari_vdsr.model.catalog import check_noted, find_model, picked_name
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.schema import Damaged
 from napari_vdsr.showing import got, shortened
@@ -86,13 +86,14 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """Load a bundled model by name, or any model file by path.
+    """Load a model by name, bundled or of the user's folder, or any model file by path.
 
     Raises
     ------
     ModelFileError
         If there is no such model, or the file is damaged, of another kind (a pickle),
-        made by a newer version, or its card claims another network than it holds.
+        made by a newer version, not the one whose checksum is noted beside it, or its card
+        claims another network than it holds.
 
     Notes
     -----
@@ -102,7 +103,9 @@ def load_model(name_or_path: str | Path) -> Model:
     if name_or_path == BICUBIC_CARD.name:
         return Model(NETWORKS["bicubic"]().eval(), BICUBIC_CARD)
     path = find_model(name_or_path)
+    check_noted(path)
     card = read_card(path)
+    card = replace(card, name=picked_name(path) or card.name)
     if card.architecture not in NETWORKS:
         raise ModelFileError(
             f"{path}: architecture {got(card.architecture)} is unknown to this version; "

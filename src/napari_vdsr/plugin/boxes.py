@@ -12,7 +12,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.errors import VdsrError
-from napari_vdsr.model.card import SUFFIX, list_models, read_card
+from napari_vdsr.model.card import SUFFIX, read_card
+from napari_vdsr.model.catalog import list_models
 from napari_vdsr.plugin.form import narrow, wrap
 from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.words import say

@@ -21,7 +21,7 @@ from qtpy.QtCore import QTimer
 
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
-from napari_vdsr.model.card import list_models
+from napari_vdsr.model.catalog import list_models
 from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
 from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Dock, Form, wrap

@@ -24,9 +24,9 @@ from napari_vdsr.model.card import (
     ModelCard,
     check_card_scale,
     default_scale,
-    find_model,
     read_card,
 )
+from napari_vdsr.model.catalog import find_model
 from napari_vdsr.options import CONSISTENCY, RESIDUAL, SPREAD, Options
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox

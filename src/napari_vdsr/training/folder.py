@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,14 @@ from filelock import FileLock, Timeout
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError, UsageError, VdsrError
+from napari_vdsr.model.card import NAMES
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger(__name__)
-# The names that all systems allow, and a long one that leaves room for suffixes.
-NAMES = re.compile(r"\w[\w +.()-]*(?<![ .])")
+# Of a name: it leaves room for suffixes.
 LONGEST, MODEL_SUFFIX = 100, ".safetensors"
 LOCK_NAME = ".lock"
 LOG_NAME, CURVE_NAME, SAMPLES_NAME = "log.csv", "curve.png", "samples.png"

@@ -1,0 +1,184 @@
+"""Models by name: the bundled, and those in the user's own folder."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from napari_vdsr.cli.main import app
+from napari_vdsr.errors import ModelFileError, UsageError
+from napari_vdsr.model import catalog
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.catalog import (
+    add_model,
+    entries,
+    find_model,
+    list_models,
+    models_folder,
+    remove_model,
+)
+from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.networks import VDSR
+
+pytestmark = pytest.mark.usefixtures("shallow_model")
+
+
+@pytest.fixture
+def file(tmp_path):
+    torch.manual_seed(3)
+    path = tmp_path / "from-elsewhere.safetensors"
+    save_model(path, VDSR(depth=3, width=5).eval(), ModelCard(name="mine", architecture="vdsr"))
+    return path
+
+
+def vdsr(*arguments):
+    return CliRunner().invoke(app, ["models", *map(str, arguments)])
+
+
+def add(path, name=None, sha256=None):
+    return add_model(path, name, sha256, load_model)
+
+
+def test_folder_of_the_variable_and_of_the_system(monkeypatch, own_models):
+    assert models_folder() == own_models
+    monkeypatch.delenv("VDSR_MODELS")
+    monkeypatch.setattr(catalog.platformdirs, "user_data_path", lambda *_, **__: Path("data"))
+    assert models_folder() == Path("data/models")
+
+
+def test_added_model_is_found_by_its_name(file, own_models):
+    target = add(file)
+    assert target == own_models / "mine.safetensors"
+    assert target.read_bytes() == file.read_bytes()
+    assert find_model("mine") == target
+    assert load_model("mine").identity == load_model(file).identity
+    assert [card.name for card in list_models()] == ["bicubic", "vdsr", "mine"]
+
+
+def test_it_may_have_another_name(file):
+    add(file, "EDSR 2.0")
+    assert load_model("EDSR 2.0").name == "EDSR 2.0"
+    assert list_models()[-1].name == "EDSR 2.0"
+
+
+def test_checksum_is_noted_as_sha256sum_does(file, own_models):
+    add(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    note = own_models / "mine.safetensors.sha256"
+    assert note.read_text() == f"{digest}  mine.safetensors\n"
+    with (own_models / "mine.safetensors").open("ab") as changed:
+        changed.write(b" ")
+    with pytest.raises(ModelFileError, match="is not the file whose checksum is noted"):
+        load_model("mine")
+
+
+def test_checksum_beside_a_file_anywhere_must_fit(file):
+    note = file.with_name(f"{file.name}.sha256")
+    note.write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest().upper()} *x\n")
+    load_model(file)
+    note.write_text("0" * 64)
+    with pytest.raises(ModelFileError, match="is not the file"):
+        load_model(file)
+    with pytest.raises(ModelFileError, match="has the checksum"):
+        add(file)
+    for content in ("nothing", "0" * 65, ""):
+        note.write_text(content)
+        with pytest.raises(ModelFileError, match="holds no SHA-256"):
+            load_model(file)
+
+
+def test_checksum_that_is_asked_for(file):
+    with pytest.raises(ModelFileError, match="has the checksum"):
+        add(file, sha256="a" * 64)
+    with pytest.raises(UsageError, match="no SHA-256"):
+        add(file, sha256="a" * 63)
+    assert list(models_folder().iterdir()) == []
+    add(file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../mine", "a/b", "a\\b", "/mine", ".mine", "mine ", "a\nb", "a" * 101, "x.safetensors"],
+)
+def test_names_that_lead_elsewhere_are_refused(file, own_models, name):
+    with pytest.raises(UsageError, match="cannot be a model's name"):
+        add(file, name)
+    with pytest.raises(ModelFileError):
+        remove_model(name)
+    assert not own_models.exists() or not any(own_models.iterdir())
+    assert file.exists()
+
+
+@pytest.mark.parametrize("name", ["vdsr", "VDSR", "bicubic"])
+def test_bundled_names_are_taken(file, name):
+    with pytest.raises(UsageError, match="is bundled"):
+        add(file, name)
+    with pytest.raises((UsageError, ModelFileError)):
+        remove_model(name)
+
+
+def test_model_is_replaced_by_nothing(file):
+    add(file)
+    with pytest.raises(UsageError, match="in the folder already"):
+        add(file, "Mine")
+
+
+def test_file_that_is_no_model_is_not_added(tmp_path, own_models, file):
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ModelFileError):
+        add(damaged, "mine")
+    pickle = tmp_path / "pickle.pt"
+    torch.save(VDSR(depth=3, width=5).state_dict(), pickle)
+    with pytest.raises(ModelFileError, match="never pickles"):
+        add(pickle, "mine")
+    assert not own_models.exists() or not any(own_models.iterdir())
+
+
+def test_what_lies_in_the_folder_by_hand(file, own_models):
+    own_models.mkdir()
+    for name in ("vdsr", "plain", "bad?"):
+        (own_models / f"{name}.safetensors").write_bytes(file.read_bytes())
+    (own_models / "broken.safetensors").write_bytes(b"no model")
+    (own_models / ".hidden.safetensors").write_bytes(b"no model")
+    (own_models / "notes.txt").write_text("no model")
+    own = {entry.name: entry for entry in entries() if not entry.bundled}
+    assert sorted(own) == ["bad?", "broken", "plain", "vdsr"]
+    assert "a bundled model has this name" in own["vdsr"].problem
+    assert "cannot be a model's name" in own["bad?"].problem
+    assert "not a readable model" in own["broken"].problem
+    assert own["plain"].problem == ""
+    assert load_model("vdsr").network.hyperparameters["width"] == 4  # the bundled one
+    assert load_model(own_models / "vdsr.safetensors").network.hyperparameters["width"] == 5
+    assert [card.name for card in list_models()] == ["bicubic", "vdsr", "plain"]
+    listed = vdsr("list").stdout
+    for text in ("bundled model has this name", "no checksum is noted", str(own_models)):
+        assert text in listed
+
+
+def test_folder_that_is_none(own_models, caplog):
+    own_models.write_text("a file")
+    assert [card.name for card in list_models()] == ["bicubic", "vdsr"]
+    assert "cannot be listed" in caplog.text
+    own_models.unlink()
+
+
+def test_links_are_removed_and_not_what_they_point_to(file, own_models):
+    own_models.mkdir()
+    link = own_models / "linked.safetensors"
+    link.symlink_to(file)
+    remove_model("linked")
+    assert file.exists() and not os.path.lexists(link)
+
+
+def test_command_line(file, own_models):
+    assert vdsr("path").stdout.strip() == str(own_models)
+    assert vdsr("add", file, "--name", "other").exit_code == 0
+    assert "other" in vdsr("list").stdout
+    assert '"name": "mine"' in vdsr("show", "other", "--json").stdout
+    assert vdsr("remove", "other").exit_code == 0
+    assert vdsr("remove", "other").exit_code == 3
+    assert vdsr("add", own_models / "nothing.safetensors").exit_code == 3
