@@ -13,7 +13,8 @@ from napari_vdsr.color import luma
 from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
 from napari_vdsr.enhance import Reading, tile_axis, within
 from napari_vdsr.errors import UsageError
-from napari_vdsr.networks.layers import Step, steps_of
+from napari_vdsr.networks.cost import step_flop, steps_at
+from napari_vdsr.networks.layers import steps_of
 from napari_vdsr.networks.receptive import fields_of
 from napari_vdsr.normalize import check_finite
 
@@ -64,29 +65,21 @@ class Layer:
 def layers_of(network: Network, factor: int | None = None) -> list[Layer]:
     """List the convolutions of a network, at its largest factor or another; none for bicubic."""
     factor = factor or max(network.factors, default=1)
-    side = 4  # whatever it is, grids have the same relations
-    steps = _steps(network, factor, side)
+    steps = steps_at(network, factor)
     if not steps:
         return []
-    pixels = (side * factor) ** 2
     found: list[Layer] = []
     for step, field in zip(steps, fields_of(network, factor), strict=True):
         layer = step.layer
-        weights = layer.weight.numel()
         bias = 0 if layer.bias is None else layer.bias.numel()
-        height, width = step.output.shape[-2:]
-        if isinstance(layer, nn.ConvTranspose2d):  # each input pixel meets all weights
-            height, width = (n // s for n, s in zip((height, width), layer.stride))
-        area = height * width * step.uses / pixels
-        outputs = step.output.shape[-2] * step.output.shape[-1] * step.uses / pixels
         shape = (layer.out_channels, layer.in_channels, *map(int, layer.kernel_size))
         found.append(
             Layer(
                 len(found) + 1,
                 shape,  # type: ignore[arg-type]
-                weights + bias,
+                layer.weight.numel() + bias,
                 field,
-                2 * weights * area + bias * outputs,
+                step_flop(step, factor),
                 ", ".join(step.after),
                 step.uses,
             )
@@ -146,7 +139,7 @@ def draw_filters(model: Model, path: Path, number: int | None = None) -> None:
     check_format(path)
     network = model.network
     factor = max(network.factors, default=1)
-    kernels = [_kernels(step.layer) for step in _steps(network, factor)]
+    kernels = [_kernels(step.layer) for step in steps_at(network, factor, 1)]
     if not kernels:
         raise UsageError(f"model {model.name} has no filters to draw.")
     check_number(number, len(kernels))
@@ -154,11 +147,6 @@ def draw_filters(model: Model, path: Path, number: int | None = None) -> None:
     boards = [_board(kernels[n - 1]) for n in numbers]
     names = [f"layer {n} of {len(kernels)}: {_maps(kernels[n - 1])}" for n in numbers]
     _draw(boards, names, path, title=f"Filters of {model.name}")
-
-
-def _steps(network: Network, factor: int, side: int = 1) -> list[Step]:
-    with torch.inference_mode():
-        return steps_of(network, torch.zeros(1, network.channels, side, side), factor)
 
 
 def _kernels(layer: nn.Conv2d | nn.ConvTranspose2d) -> NDArray[np.float32]:
@@ -264,7 +252,7 @@ def feature_maps(
     network = model.network
     reading = Reading.of(network, scale)
     factor = reading.factor or 1
-    check_number(number, len(_steps(network, factor)))
+    check_number(number, len(steps_at(network, factor, 1)))
     row, column = (
         tile_axis(n, s, w.start, w.stop, reading) for n, s, w in zip(plane.shape, scale, window)
     )

@@ -1,5 +1,8 @@
 """Measuring models on folders, and the authors' weights as the outside truth."""
 
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +11,13 @@ from PIL import Image
 
 from napari_vdsr.color import luma_uint8
 from napari_vdsr.errors import ImageDataError, ImageFileError, ScaleError, UsageError, VdsrError
+from napari_vdsr.evaluation import memory
 from napari_vdsr.evaluation.measure import evaluate
+from napari_vdsr.evaluation.memory import Peak
 from napari_vdsr.evaluation.protocol import interpolated, modcrop, score, shrunken, to_uint8
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
-from napari_vdsr.networks import VDSR
+from napari_vdsr.networks import ESPCN, VDSR
 
 
 def vdsr(name="tiny", seed=0, scales=(2.0,), sha256="a" * 64):
@@ -88,6 +93,60 @@ def test_scales_that_were_not_trained_are_told(pictures):
 def test_models_that_keep_the_size_are_refused(pictures):
     with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
         measure([vdsr(scales=(1.0,))], [pictures])
+
+
+def test_models_that_enlarge_by_less_have_no_row(pictures, caplog):
+    card = ModelCard(name="small", architecture="espcn", scales=(2.0,))
+    model = Model(ESPCN(factors=[2], widths=[4, 4]).eval(), card)
+    rows = measure([model], [pictures / "grey-0.png"], [2, 3])
+    assert [(r.model, r.scale) for r in rows] == [("bicubic", 2), ("small", 2), ("bicubic", 3)]
+    assert "not measured at x3" in caplog.text
+    with pytest.raises(ScaleError, match="'small' enlarges by 2 at most"):
+        measure([model], [pictures / "grey-0.png"], [3])
+
+
+def test_rows_tell_the_cost(pictures):
+    bicubic, tiny = measure([vdsr()], [pictures])
+    assert (bicubic.parameters, bicubic.flop) == (0, 0)
+    assert tiny.parameters == sum(p.numel() for p in vdsr().network.parameters())
+    assert tiny.flop == 2 * 9 * (4 + 16 + 4) + 4 + 4 + 1
+    assert measure([vdsr()], [pictures], self_ensemble=True)[1].flop == 8 * tiny.flop
+    assert tiny.pixels == bicubic.pixels == 70 * 80 + 64 * 90 + 74 * 66
+    assert tiny.published is None
+    if sys.platform == "linux":
+        assert tiny.peak_bytes is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
+def test_peak_of_memory():
+    peak = Peak(torch.device("cpu"))
+    for megabytes in (64, 16):
+        with peak.measuring():
+            held = np.ones(megabytes * 2**17)
+        assert held.nbytes == megabytes * 2**20
+        del held
+    assert 63 * 2**20 < peak.bytes < 80 * 2**20
+
+
+def test_peak_of_memory_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(memory, "reset", lambda: False)
+    peak = Peak(torch.device("cpu"))
+    with peak.measuring():
+        held = np.ones(64 * 2**17)
+        time.sleep(0.2)
+    assert held.size and peak.bytes > 60 * 2**20
+
+
+def test_published_figures_stand_beside_the_usual_sets_alone(shared, tmp_path):
+    (bicubic,) = measure([], [shared / "data" / "test" / "Set5"])
+    assert (bicubic.published.psnr, bicubic.published.ssim) == (33.66, 0.9299)
+    # The same sizes and name, other images.
+    (tmp_path / "Set5").mkdir()
+    for number, (height, width) in enumerate(
+        [(512, 512), (288, 288), (256, 256), (280, 280), (344, 228)]
+    ):
+        save_png(tmp_path / "Set5" / f"{number}.png", texture(height, width, number))
+    assert measure([], [tmp_path / "Set5"])[0].published is None
 
 
 def test_single_file_is_a_set(pictures):

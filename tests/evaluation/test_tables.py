@@ -8,18 +8,25 @@ import pytest
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.evaluation.protocol import PROTOCOL, Score
-from napari_vdsr.evaluation.tables import Row, format_rows
+from napari_vdsr.evaluation.published import Published
+from napari_vdsr.evaluation.tables import HEADING, Row, format_rows
+
+PAPER = Published("VDSR", 37.53, 0.9587, "a table", "10.1109/CVPR.2016.182")
 
 
-def row(model, psnr, gain, *, trained=True, scale=2):
+def row(model, psnr, gain, *, trained=True, scale=2, **changes):
     return Row(
         model=model, dataset="Set5", scale=scale, trained=trained, images=1, psnr=psnr,
         ssim=0.9298838, mae=3.39354, mse=40.94148, gain=gain, seconds=1.26,
-        per_image={"baby.png": Score(psnr, 0.9298838, 3.39354, 40.94148)},
+        per_image={"baby.png": Score(psnr, 0.9298838, 3.39354, 40.94148)}, **changes,
     )  # fmt: skip
 
 
-ROWS = [row("bicubic", 33.661410, 0.0), row("vdsr", 37.526897, 3.865487)]
+ROWS = [
+    row("bicubic", 33.661410, 0.0),
+    row("vdsr", 37.526897, 3.865487, parameters=665921, flop=1330625.0,
+        peak_bytes=60 * 2**20, published=PAPER),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "markdown", "json"])
@@ -28,18 +35,23 @@ def test_every_table_names_the_protocol(form):
 
 
 def test_text():
-    assert format_rows(ROWS).splitlines()[2:] == [
-        "dataset  scale  model    images    PSNR    gain     SSIM    MAE    MSE    s",
-        "Set5        x2  bicubic       1  33.661          0.92988  3.394  40.94  1.3",
-        "Set5        x2  vdsr          1  37.527  +3.865  0.92988  3.394  40.94  1.3",
-    ]
+    heading, bicubic, vdsr = format_rows(ROWS).splitlines()[2:-1]
+    assert heading.split() == list(HEADING)
+    assert bicubic.split() == "Set5 x2 bicubic 1 33.661 0.92988 3.394 40.94 0 0 1.3".split()
+    assert vdsr == (
+        "Set5        x2  vdsr          1  37.527  +3.865  0.92988  3.394  40.94  665,921   1.33"
+        "  1.3   60  37.53 / 0.9587"
+    )
+    assert format_rows(ROWS).splitlines()[-1].startswith("published: what papers give")
+    assert "published:" not in format_rows(ROWS[:1])
 
 
 def test_markdown():
     lines = format_rows(ROWS, "markdown").splitlines()
-    assert lines[1].replace("-", "") == "|  | : |  | : | : | : | : | : | : | : |"
+    assert lines[1].replace("-", "") == "|  | : |  |" + " : |" * 11
     assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == [
-        "Set5", "x2", "vdsr", "1", "37.527", "+3.865", "0.92988", "3.394", "40.94", "1.3",
+        "Set5", "x2", "vdsr", "1", "37.527", "+3.865", "0.92988", "3.394", "40.94", "665,921",
+        "1.33", "1.3", "60", "37.53 / 0.9587",
     ]  # fmt: skip
     assert len({len(line) for line in lines[:4]}) == 1
 
@@ -49,6 +61,10 @@ def test_csv():
     assert (first["model"], first["gain_db"], first["trained"]) == ("bicubic", "", "yes")
     assert float(second["psnr_db"]) == 37.527
     assert second["scale"] == "2"
+    assert (second["parameters"], second["mflop_per_pixel"]) == ("665921", "1.33062")
+    assert (second["published_psnr_db"], second["published_of"]) == ("37.53", "VDSR")
+    assert (second["published_read_in"], second["peak_bytes"]) == ("a table", str(60 * 2**20))
+    assert first["published_psnr_db"] == first["peak_bytes"] == ""
     assert second["protocol"] == PROTOCOL
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import counted
+from napari_vdsr.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from napari_vdsr.model.file import Model
+
+logger = logging.getLogger(__name__)
 
 
 def command(
@@ -16,7 +23,9 @@ def command(
     scale: Annotated[str, typer.Option("--scale", "-s", help="Scales, e.g. 2,3,4.")] = "2,3,4",
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Bundled name or file; repeatable. [default: vdsr]"),
+        typer.Option(
+            "--model", "-m", help="Names or files, with commas between; or all. [default: vdsr]"
+        ),
     ] = None,
     format: Annotated[  # noqa: A002
         str, typer.Option("--format", "-f", help="text, csv, markdown or json.")
@@ -43,7 +52,9 @@ def command(
     Every image is shrunk and enlarged again by the protocol of the literature, which the
     table names.
 
-    Example: vdsr evaluate Set5 Set14 --scale 2,3,4
+    Examples: vdsr evaluate Set5 Set14 --scale 2,3,4
+
+    vdsr evaluate Set5 --model all --format markdown
     """
     options.set_up_logging(0, quiet, None, debug)
     options.check_choice("--format", format, ("text", "csv", "markdown", "json"))
@@ -51,10 +62,9 @@ def command(
 
     from napari_vdsr.device import choose_device, choose_precision
     from napari_vdsr.evaluation.measure import evaluate, format_rows
-    from napari_vdsr.model.file import load_model
 
     torch_device = choose_device(device)
-    models = [load_model(name) for name in model or ["vdsr"]]
+    models = _models(model or ["vdsr"], scales)
     with counted("images", quiet=quiet) as on_progress:
         rows = evaluate(
             models,
@@ -67,3 +77,28 @@ def command(
             on_progress=on_progress,
         )
     typer.echo(format_rows(rows, format))
+
+
+def _models(texts: list[str], scales: tuple[int, ...]) -> list[Model]:
+    """Load models, or all that have a name and enlarge."""
+    from napari_vdsr.evaluation.measure import unable
+    from napari_vdsr.model.catalog import entries
+    from napari_vdsr.model.file import load_model
+
+    names = options.parse_models(texts)
+    if names != [options.ALL]:
+        return [load_model(name) for name in names]
+    found = []
+    for entry in entries():
+        reason: object = entry.problem
+        if not reason:
+            try:
+                model = load_model(entry.name)
+                reason = unable(model, scales)
+            except ModelFileError as error:
+                reason = error
+        if reason:
+            logger.warning("%s is left out: %s", entry.name, reason)
+        else:
+            found.append(model)
+    return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_vdsr.enhance import plane_change
-from napari_vdsr.errors import ImageFileError, UsageError
+from napari_vdsr.errors import ImageFileError, ScaleError, UsageError, VdsrError
+from napari_vdsr.evaluation.memory import Peak
 from napari_vdsr.evaluation.protocol import (
     Score,
     check_scales,
@@ -20,13 +23,16 @@ from napari_vdsr.evaluation.protocol import (
     shrunken,
     to_uint8,
 )
+from napari_vdsr.evaluation.published import Published, figure, is_confirmed, paper_of, usual_set
 from napari_vdsr.evaluation.tables import Row, format_rows
 from napari_vdsr.evaluation.testset import Truth, list_images, read_truth
 from napari_vdsr.execute import Executor
+from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.model.card import BICUBIC_CARD
 from napari_vdsr.model.file import Model, load_model
+from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,13 +40,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from napari_vdsr.networks import Network
-
 __all__ = ["Row", "evaluate", "format_rows"]
 
 # Where the shrunken images are saved, beside one folder for each model.
 LOW_RESOLUTION = "low-resolution"
 FIGURES = ("psnr", "ssim", "mae", "mse")
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -86,27 +91,24 @@ def evaluate(
     ImageFileError, ImageDataError
         If an image cannot be measured. All are read before the first network runs.
     ScaleError
-        If a scale is no whole number from 2.
+        If a scale is no whole number from 2, or a model reaches none of them.
     UsageError
         If two sets have the same name, or a model keeps the size.
+
+    Notes
+    -----
+    A model that reaches some of the scales has rows for these.
     """
     check_scales(scales)
-    for model in models:
-        if model.card.scales and max(model.card.scales) == 1:
-            raise UsageError(
-                f"model {model.card.name!r} keeps the size of images, and this measures "
-                "enlargement. How well it does its own task is in the report.md of its training."
-            )
-    datasets = _datasets(folders)
-    for path in (path for paths in datasets.values() for path in paths):
-        truth = read_truth(path)
-        for scale in scales:
-            truth.cropped(scale)
     named = _named(models)
+    able = _able(named, scales)
     if self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
-    runs = {
-        name: (m.network, Executor(m.network, device, precision, ensemble=name.endswith("+")))
+        able = {s: [n + "+" * (n != BICUBIC_CARD.name) for n in names] for s, names in able.items()}
+    datasets = _datasets(folders)
+    usual = {name: usual_set(name, _shapes(paths, scales)) for name, paths in datasets.items()}
+    executors = {
+        name: Executor(m.network, device, precision, ensemble=name.endswith("+"))
         for name, m in named.items()
     }
     done, total = 0, len(scales) * sum(map(len, datasets.values()))
@@ -114,16 +116,100 @@ def evaluate(
     for dataset, paths in datasets.items():
         for scale in scales:
             target = save_images / dataset / f"x{scale}" if save_images else None
-            measured: dict[str, dict[str, tuple[Score, float]]] = {name: {} for name in named}
+            trials = [_Trial(name, named[name], scale, executors[name]) for name in able[scale]]
             for path in paths:
-                truth = read_truth(path).cropped(scale)
-                for name, figures in _measure(truth, scale, runs, target).items():
-                    measured[name][path.name] = figures
+                _measure(read_truth(path).cropped(scale), scale, trials, target)
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
-            rows += _rows(named, dataset, scale, measured)
+            rows += _rows(trials, dataset, usual[dataset], scale)
     return rows
+
+
+@dataclass
+class _Trial:
+    """One model at one scale on one set of images."""
+
+    name: str
+    model: Model
+    scale: int
+    executor: Executor
+    scores: dict[str, Score] = field(default_factory=dict)
+    seconds: float = 0.0
+    pixels: int = 0
+
+    def __post_init__(self) -> None:
+        self.peak = Peak(self.executor.device)
+
+    def mean(self, figure: str) -> float:
+        return float(np.mean([getattr(score, figure) for score in self.scores.values()]))
+
+    def change(self, low: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Enlarge one image: bicubic, and what the network adds."""
+        with self.peak.measuring():
+            started = time.perf_counter()
+            made = plane_change(low, (self.scale,) * 2, self.model.network, self.executor)
+            self.seconds += time.perf_counter() - started
+        self.pixels += made[0].size
+        return made
+
+
+def _able(named: dict[str, Model], scales: Sequence[int]) -> dict[int, list[str]]:
+    """Names of the models that can be measured at each scale.
+
+    Raises
+    ------
+    UsageError
+        If a model keeps the size.
+    ScaleError
+        If one enlarges by less than all scales.
+    """
+    able: dict[int, list[str]] = {scale: [] for scale in scales}
+    for name, model in named.items():
+        reason = unable(model, scales)
+        if reason:
+            raise reason
+        for scale in scales:
+            if scale <= largest_factor(model):
+                able[scale].append(name)
+            else:
+                logger.warning(
+                    "%s enlarges by %d at most: it is not measured at x%d.",
+                    name, largest_factor(model), scale,
+                )  # fmt: skip
+    return able
+
+
+def largest_factor(model: Model) -> float:
+    """Largest scale that a model's network reaches, whatever it was trained for."""
+    network = model.network
+    return np.inf if network.reads == "enlarged" else max(network.factors)
+
+
+def unable(model: Model, scales: Sequence[int]) -> VdsrError | None:
+    """Return why a model can be measured at none of the scales; None if it can."""
+    if model.card.scales and max(model.card.scales) == 1:
+        return UsageError(
+            f"model {model.card.name!r} keeps the size of images, and this measures "
+            "enlargement. How well it does its own task is in the report.md of its training."
+        )
+    if min(scales) > largest_factor(model):
+        return ScaleError(
+            f"model {model.card.name!r} enlarges by {largest_factor(model)} at most, and is to "
+            f"be measured at {min(scales)} and above. Pass smaller scales, or leave it out."
+        )
+    return None
+
+
+def _shapes(paths: Sequence[Path], scales: Sequence[int]) -> list[tuple[int, ...]]:
+    """Rows and columns of images, all of which can be measured."""
+    shapes = []
+    for path in paths:
+        truth = read_truth(path)
+        for scale in scales:
+            truth.cropped(scale)
+        shapes.append(truth.luma.shape)
+    return shapes
 
 
 def _datasets(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
@@ -148,27 +234,18 @@ def _named(models: Sequence[Model]) -> dict[str, Model]:
     return named
 
 
-def _measure(
-    truth: Truth,
-    scale: int,
-    runs: dict[str, tuple[Network, Executor]],
-    target: Path | None,
-) -> dict[str, tuple[Score, float]]:
-    """Score and seconds of every model on one cropped image; save the pictures if asked."""
+def _measure(truth: Truth, scale: int, trials: Sequence[_Trial], target: Path | None) -> None:
+    """Let every model enlarge one cropped image; save the pictures if asked."""
     low = shrunken(truth.luma, scale)
     name = truth.path.name if truth.path.suffix == ".png" else f"{truth.path.name}.png"
     if target is not None:
         bicubic = interpolated(truth.pixels, scale)
         _save(to_uint8(shrunken(truth.pixels, scale)), target / LOW_RESOLUTION / name)
-    measured = {}
-    for model, (network, executor) in runs.items():
-        started = time.perf_counter()
-        ilr, change = plane_change(low, (scale, scale), network, executor)
-        seconds = time.perf_counter() - started
-        measured[model] = score(truth.luma, to_uint8(ilr + change), scale), seconds
+    for trial in trials:
+        ilr, change = trial.change(low)
+        trial.scores[truth.path.name] = score(truth.luma, to_uint8(ilr + change), scale)
         if target is not None:
-            _save(picture(bicubic, change), target / model / name)
-    return measured
+            _save(picture(bicubic, change), target / trial.name / name)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:
@@ -181,28 +258,40 @@ def _save(pixels: NDArray[np.uint8], path: Path) -> None:
     write_image(Image(data=pixels, axes="YXS"[: pixels.ndim]), path, overwrite=True)
 
 
-def _rows(
-    models: dict[str, Model],
-    dataset: str,
-    scale: int,
-    measured: dict[str, dict[str, tuple[Score, float]]],
-) -> list[Row]:
-    means = {
-        name: {f: float(np.mean([getattr(s, f) for s, _ in scores.values()])) for f in FIGURES}
-        for name, scores in measured.items()
-    }
-    bicubic = means[BICUBIC_CARD.name]["psnr"]
-    return [
-        Row(
-            model=name,
-            dataset=dataset,
-            scale=scale,
-            trained=not models[name].card.scales or scale in models[name].card.scales,
-            images=len(scores),
-            gain=means[name]["psnr"] - bicubic,
-            seconds=sum(seconds for _, seconds in scores.values()),
-            per_image={file: figures for file, (figures, _) in scores.items()},
-            **means[name],
+def _rows(trials: Sequence[_Trial], dataset: str, usual: str | None, scale: int) -> list[Row]:
+    bicubic = next(trial for trial in trials if trial.name == BICUBIC_CARD.name)
+    baseline = bicubic.mean("psnr")
+    if usual is not None and not is_confirmed(usual, scale, baseline, bicubic.mean("ssim")):
+        usual = None
+    rows = []
+    for trial in trials:
+        card, network = trial.model.card, trial.model.network
+        rows.append(
+            Row(
+                model=trial.name,
+                dataset=dataset,
+                scale=scale,
+                trained=not card.scales or scale in card.scales,
+                images=len(trial.scores),
+                gain=trial.mean("psnr") - baseline,
+                seconds=trial.seconds,
+                per_image=trial.scores,
+                pixels=trial.pixels,
+                parameters=parameters_at(network, scale),
+                flop=flop_per_pixel(network, scale)
+                * (len(TURNS) if trial.executor.ensemble else 1),
+                peak_bytes=trial.peak.bytes,
+                published=_published(trial, usual),
+                **{figure: trial.mean(figure) for figure in FIGURES},
+            )
         )
-        for name, scores in measured.items()
-    ]
+    return rows
+
+
+def _published(trial: _Trial, usual: str | None) -> Published | None:
+    """Return what papers give for a network on this set, run once for each image."""
+    card = trial.model.card
+    paper = paper_of(card.architecture, trial.model.network.hyperparameters)
+    if usual is None or paper is None or trial.executor.ensemble:
+        return None
+    return figure(paper, usual, trial.scale)

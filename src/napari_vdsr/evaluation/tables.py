@@ -16,13 +16,26 @@ from napari_vdsr.showing import in_markdown, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-HEADING = ("dataset", "scale", "model", "images", "PSNR", "gain", "SSIM", "MAE", "MSE", "s")
+    from napari_vdsr.evaluation.published import Published
+
+HEADING = (
+    "dataset", "scale", "model", "images", "PSNR", "gain", "SSIM", "MAE", "MSE", "params", "MFLOP",
+    "s", "MiB", "published",
+)  # fmt: skip
 NAMES = ("dataset", "model")  # to the left of their columns; figures stand to the right
-NOTE = f"Protocol {PROTOCOL}; PSNR and its gain over bicubic in dB, s: network time."
+NOTE = (
+    f"Protocol {PROTOCOL}; PSNR and its gain over bicubic in dB, params: weights in use, MFLOP: "
+    "for each pixel of the result, s: network time, MiB: peak memory of the largest image."
+)
+PAPERS = (
+    "published: what papers give for the network, as others trained it; CSV and JSON tables say "
+    "where each figure was read."
+)
 UNTRAINED = "* The model was not trained for this scale."
 CSV_HEADING = (
     "dataset", "scale", "model", "trained", "images", "psnr_db", "gain_db", "ssim", "mae", "mse",
-    "seconds", "protocol",
+    "parameters", "mflop_per_pixel", "seconds", "peak_bytes", "published_psnr_db",
+    "published_ssim", "published_of", "published_read_in", "protocol",
 )  # fmt: skip
 
 
@@ -48,6 +61,17 @@ class Row:
         That the network took for all images.
     per_image : dict of str to Score
         The figures of each file.
+    pixels : int
+        Of all results together.
+    parameters : int
+        Weights that take part at this scale.
+    flop : float
+        Of the convolutions, for each pixel of the result; a multiplication and an addition
+        count as two.
+    peak_bytes : int or None
+        The most memory that one image took; None where it cannot be measured.
+    published : Published or None
+        What papers give for the network on this set, which is certain to be the same.
     """
 
     model: str
@@ -62,6 +86,11 @@ class Row:
     gain: float
     seconds: float
     per_image: dict[str, Score]
+    pixels: int = 0
+    parameters: int = 0
+    flop: float = 0.0
+    peak_bytes: int | None = None
+    published: Published | None = None
 
 
 def format_rows(rows: Sequence[Row], form: str = "text") -> str:
@@ -108,15 +137,23 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADING)
     for row in rows:
-        trained = "yes" if row.trained else "no"
+        found = row.published
         writer.writerow(
             [
                 shown(row.dataset),
                 row.scale,
                 shown(row.model),
-                trained,
+                "yes" if row.trained else "no",
                 row.images,
-                *_figures(row),
+                *_quality(row),
+                row.parameters,
+                f"{row.flop / 1e6:.6g}",
+                f"{row.seconds:.3f}",
+                "" if row.peak_bytes is None else row.peak_bytes,
+                f"{found.psnr:.2f}" if found else "",
+                f"{found.ssim:.4f}" if found and found.ssim is not None else "",
+                found.network if found else "",
+                found.read_in if found else "",
                 PROTOCOL,
             ]
         )
@@ -137,7 +174,8 @@ def _finite(value: Any) -> Any:
 
 
 def _footnotes(rows: Sequence[Row]) -> list[str]:
-    return [] if all(row.trained for row in rows) else [UNTRAINED]
+    notes = [] if all(row.trained for row in rows) else [UNTRAINED]
+    return notes + [PAPERS] * any(row.published is not None for row in rows)
 
 
 def _padded(rows: Sequence[Row], fit: Callable[[str], str]) -> list[list[str]]:
@@ -155,15 +193,25 @@ def _padded(rows: Sequence[Row], fit: Callable[[str], str]) -> list[list[str]]:
 
 def _cells(row: Row, fit: Callable[[str], str]) -> tuple[str, ...]:
     model = fit(row.model) if row.trained else f"{fit(row.model)} *"
-    return (fit(row.dataset), f"x{row.scale}", model, str(row.images), *_figures(row))
+    memory = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.0f}"
+    return (
+        fit(row.dataset), f"x{row.scale}", model, str(row.images), *_quality(row),
+        f"{row.parameters:,}", f"{row.flop / 1e6:.3g}", f"{row.seconds:.1f}", memory,
+        _of_paper(row.published),
+    )  # fmt: skip
 
 
-def _figures(row: Row) -> tuple[str, ...]:
+def _of_paper(found: Published | None) -> str:
+    if found is None:
+        return ""
+    return f"{found.psnr:.2f}" if found.ssim is None else f"{found.psnr:.2f} / {found.ssim:.4f}"
+
+
+def _quality(row: Row) -> tuple[str, ...]:
     return (
         f"{row.psnr:.3f}",
         f"{row.gain:+.3f}" if row.model != "bicubic" else "",
         f"{row.ssim:.5f}",
         f"{row.mae:.3f}",
         f"{row.mse:.2f}",
-        f"{row.seconds:.1f}",
     )
