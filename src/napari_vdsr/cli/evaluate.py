@@ -11,8 +11,10 @@ import typer
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import counted
 from napari_vdsr.errors import ModelFileError
+from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
+    from napari_vdsr.evaluation.tables import Row
     from napari_vdsr.model.file import Model
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ def command(
     ] = "text",
     save_images: Annotated[
         Path | None, typer.Option(help="Write low-resolution and upscaled images here.")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Draw quality against speed and size, and strips of pictures, here."),
     ] = None,
     self_ensemble: Annotated[
         bool,
@@ -61,8 +67,13 @@ def command(
     scales = options.parse_scales(scale)
 
     from napari_vdsr.device import choose_device, choose_precision
-    from napari_vdsr.evaluation.measure import evaluate, format_rows
+    from napari_vdsr.drawing import check_matplotlib
+    from napari_vdsr.evaluation.charts import make_folder
+    from napari_vdsr.evaluation.measure import evaluate, format_rows, sets_of
 
+    if figures is not None:
+        check_matplotlib()
+        make_folder(figures)
     torch_device = choose_device(device)
     models = _models(model or ["vdsr"], scales)
     with counted("images", quiet=quiet) as on_progress:
@@ -77,6 +88,33 @@ def command(
             on_progress=on_progress,
         )
     typer.echo(format_rows(rows, format))
+    if figures is not None:
+        _draw(rows, models, sets_of(folders), figures, device=device, precision=precision)
+
+
+def _draw(
+    rows: list[Row],
+    models: list[Model],
+    sets: dict[str, list[Path]],
+    folder: Path,
+    *,
+    device: str,
+    precision: str,
+) -> None:
+    """Draw charts of all rows, and of each set the image that tells most."""
+    from napari_vdsr.evaluation.charts import draw_charts, most_telling
+    from napari_vdsr.evaluation.figures import compare
+    from napari_vdsr.evaluation.measure import largest_factor
+
+    made = draw_charts(rows, folder)
+    for dataset, (name, scale) in most_telling(rows).items():
+        image = next(path for path in sets[dataset] if path.name == name)
+        able = [model for model in models if scale <= largest_factor(model)]
+        strip = folder / f"{dataset}-x{scale}-{image.stem}.png"
+        compare(image, able, scale, strip, device=device, precision=precision)
+        made.append(strip)
+    for path in made:
+        typer.echo(shown(path), err=True)
 
 
 def _models(texts: list[str], scales: tuple[int, ...]) -> list[Model]:

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from napari_vdsr import __version__
-from napari_vdsr.cli import compare, doctor, evaluate, info, models, options, train, upscale
+from napari_vdsr.cli import compare, curves, doctor, evaluate, info, models, options, train, upscale
 from napari_vdsr.cli.words import say
 from napari_vdsr.errors import VdsrError, unforeseen
 from napari_vdsr.showing import shown
@@ -77,6 +77,7 @@ app.command(name="upscale")(with_exit_code(upscale.command))
 app.command(name="info")(with_exit_code(info.command, NOTHING_KEPT))
 app.command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
 app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
+app.command(name="curves")(with_exit_code(curves.command, NOTHING_KEPT))
 app.command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
 app.command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))
 models_app = typer.Typer(no_args_is_help=True, help="List, show, add and remove models.")

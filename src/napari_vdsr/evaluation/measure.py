@@ -105,7 +105,7 @@ def evaluate(
     if self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
         able = {s: [n + "+" * (n != BICUBIC_CARD.name) for n in names] for s, names in able.items()}
-    datasets = _datasets(folders)
+    datasets = sets_of(folders)
     usual = {name: usual_set(name, _shapes(paths, scales)) for name, paths in datasets.items()}
     executors = {
         name: Executor(m.network, device, precision, ensemble=name.endswith("+"))
@@ -212,7 +212,16 @@ def _shapes(paths: Sequence[Path], scales: Sequence[int]) -> list[tuple[int, ...
     return shapes
 
 
-def _datasets(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
+def sets_of(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
+    """Files of each set of images, by its name.
+
+    Raises
+    ------
+    ImageFileError
+        If a folder holds no images.
+    UsageError
+        If two sets have the same name.
+    """
     datasets: dict[str, list[Path]] = {}
     for folder in folders:
         path = Path(folder).resolve()

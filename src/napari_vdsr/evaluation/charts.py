@@ -1,0 +1,205 @@
+"""Quality against speed and against size, of the rows of a table."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from napari_vdsr.drawing import ACCENT, INK, LINE, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.evaluation.protocol import PROTOCOL
+from napari_vdsr.io.failure import system_reason
+from napari_vdsr.model.card import BICUBIC_CARD
+from napari_vdsr.showing import in_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_vdsr.evaluation.tables import Row
+
+# Inches of one panel, and of what is around all.
+PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
+# Of the axes: height of a label and width of its letters, and the room around the points.
+LABEL, LETTER, ASIDE = 0.055, 0.027, 0.03
+MARGIN, ROOM = 0.12, 0.4
+DPI = 150
+
+
+def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Draw PSNR against speed and against weights, a figure of each for every set of images.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        From ``napari_vdsr.evaluation.measure.evaluate``.
+    folder : pathlib.Path
+        Made, if it is not there; figures that are there are replaced.
+
+    Returns
+    -------
+    list of pathlib.Path
+        ``SET-speed.png`` and ``SET-size.png``; none of a set that only bicubic was measured on.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    ImageFileError
+        If the folder or a file cannot be written.
+    """
+    made = []
+    by_set: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_set[row.dataset].append(row)
+    make_folder(folder)
+    for dataset, own in by_set.items():
+        if not any(map(_is_network, own)):
+            continue
+        for name, of, label, papers in (
+            ("speed", speed, "megapixels of the result per second", False),
+            ("size", lambda row: float(row.parameters), "weights in use", True),
+        ):
+            path = folder / f"{dataset}-{name}.png"
+            _draw(own, in_figure(dataset), path, of, label, papers=papers)
+            made.append(path)
+    return made
+
+
+def most_telling(rows: Sequence[Row]) -> dict[str, tuple[str, int]]:
+    """Of each set the image that networks change most for the better, at the largest scale.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of networks and bicubic.
+
+    Returns
+    -------
+    dict of str to (str, int)
+        The image's file name, and the scale, by the name of the set.
+    """
+    found = {}
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        own = [row for row in rows if row.dataset == dataset]
+        networks = [row for row in own if _is_network(row)]
+        if not networks:
+            continue
+        scale = max(row.scale for row in networks)
+        bicubic = next(row for row in own if row.scale == scale and not _is_network(row))
+        gains = {
+            name: sum(row.per_image[name].psnr for row in networks if row.scale == scale)
+            - base.psnr * sum(row.scale == scale for row in networks)
+            for name, base in bicubic.per_image.items()
+        }
+        finite = {name: gain for name, gain in gains.items() if math.isfinite(gain)}
+        if finite:
+            found[dataset] = max(finite, key=lambda name: finite[name]), scale
+    return found
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for figures.
+
+    Raises
+    ------
+    ImageFileError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(
+            f"{folder}: cannot be made ({system_reason(error)}). Save the figures elsewhere."
+        ) from error
+
+
+def speed(row: Row) -> float:
+    """Megapixels of the result per second of network time."""
+    return row.pixels / row.seconds / 1e6 if row.seconds else 0.0
+
+
+def _is_network(row: Row) -> bool:
+    return row.model != BICUBIC_CARD.name
+
+
+def _draw(
+    rows: Sequence[Row],
+    dataset: str,
+    path: Path,
+    of: Callable[[Row], float],
+    label: str,
+    *,
+    papers: bool,
+) -> None:
+    import matplotlib
+
+    scales = list(dict.fromkeys(row.scale for row in rows))
+    figure = new_figure(PANEL * len(scales) + AROUND, HEIGHT + AROUND, layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        panels = figure.subplots(1, len(scales), squeeze=False)[0]
+        for axes, scale in zip(panels, scales, strict=True):
+            _panel(axes, [row for row in rows if row.scale == scale], of, papers=papers)
+            axes.set_title(f"{dataset}, ×{scale}")
+            axes.set_xlabel(label)
+        panels[0].set_ylabel("PSNR, dB")
+        note = f"Protocol {PROTOCOL}."
+        if papers and any(row.published for row in rows if _is_network(row)):
+            note = f"Rings: what papers give for the same network. {note}"
+        figure.supxlabel(note, size=6.5, color=PALE, x=0.01, ha="left")
+        save_figure(figure, path, title=f"{dataset}: PSNR and {label}", dpi=DPI)
+
+
+def _panel(axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers: bool) -> None:
+    networks = [row for row in rows if _is_network(row) and of(row) > 0]
+    bicubic = [row.psnr for row in rows if not _is_network(row)]
+    rings = [(of(row), row.published.psnr) for row in networks if papers and row.published]
+    axes.set_xscale("log")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=LINE, lw=0.6)
+    axes.set_axisbelow(True)
+    for x, psnr in rings:
+        axes.plot(x, psnr, "o", ms=6.5, mfc="none", mec=PALE, mew=0.9)
+    for row in networks:
+        axes.plot(of(row), row.psnr, "o", ms=5, color=ACCENT)
+    for psnr in bicubic:
+        axes.axhline(psnr, color=PALE, lw=0.8, ls=(0, (4, 3)))
+        axes.annotate(
+            "bicubic", (0, psnr), xycoords=("axes fraction", "data"), xytext=(3, 3),
+            textcoords="offset points", size=7.5, color=PALE,
+        )  # fmt: skip
+    _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
+    _label(axes, [(of(row), row.psnr, in_figure(row.model)) for row in networks])
+
+
+def _limit(
+    axes: Any, xs: Sequence[float], psnrs: Sequence[float], rings: Sequence[tuple[float, float]]
+) -> None:
+    """Leave room for labels at the right, and let one point have an axis, too."""
+    if xs:
+        wide = max(max(xs) / min(xs), 10.0)
+        axes.set_xlim(min(xs) / wide**MARGIN, max(xs) * wide**ROOM)
+    every = [*psnrs, *(psnr for _, psnr in rings)]
+    room = MARGIN * max(max(every) - min(every), 0.5)
+    axes.set_ylim(min(every) - room, max(every) + room)
+
+
+def _label(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Name points at their right; a name that would stand on another one is moved up."""
+    placed: list[tuple[float, float, float]] = []
+    inside = axes.transAxes.inverted()
+    for x, psnr, name in sorted(points, key=lambda point: point[1]):
+        across, up = inside.transform(axes.transData.transform((x, psnr)))
+        first, last = across, across + ASIDE + LETTER * len(name)
+        height = up
+        for left, right, other in sorted(placed, key=lambda one: one[2]):
+            if left < last and first < right and abs(other - height) < LABEL:
+                height = other + LABEL
+        placed.append((first, last, height))
+        moved = {"arrowprops": {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}}
+        axes.annotate(
+            name, (x, psnr), xytext=(across + ASIDE, height), textcoords="axes fraction",
+            va="center", size=8, color=INK, annotation_clip=False,
+            **(moved if height > up else {}),
+        )  # fmt: skip

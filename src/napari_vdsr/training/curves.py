@@ -1,0 +1,195 @@
+"""The curves of several runs in one figure."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_vdsr.drawing import LINE, PALE, STYLE, check_format, new_figure, save_figure
+from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.showing import in_figure, shortened
+from napari_vdsr.training.monitor import FEW, SERIES, read_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+LOG_NAME = "log.csv"
+GAIN, PSNR = "gain_", "psnr_"
+AGAINST = {"minutes": "minutes of training", "steps": "steps"}
+# dB by which the input of two runs may differ that were measured on the same images.
+SAME = 0.002
+# Inches of a panel, and of what is around all; height of a label, of the axis.
+PANEL, HEIGHT, AROUND, LABEL = 3.4, 3.2, 0.4, 0.06
+OTHERS = "The runs were measured on different images: only each curve's own course tells something."
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a run went on one task.
+
+    Attributes
+    ----------
+    name : str
+        Of the run.
+    steps, minutes, gains : list of float
+        Where it was measured, and PSNR over the input in dB.
+    baseline : float
+        PSNR of the input, in dB.
+    """
+
+    name: str
+    steps: list[float]
+    minutes: list[float]
+    gains: list[float]
+    baseline: float
+
+
+def draw_curves(
+    runs: Sequence[Path], output: Path, *, against: Literal["minutes", "steps"] = "minutes"
+) -> bool:
+    """Draw how PSNR over the input rose in several runs, a panel for each task.
+
+    Parameters
+    ----------
+    runs : sequence of pathlib.Path
+        Their folders, or their ``log.csv``; each is named by its folder.
+    output : pathlib.Path
+        PNG, PDF or SVG by its suffix; a file that is there is replaced.
+    against : {"minutes", "steps"}
+        What stands along x.
+
+    Returns
+    -------
+    bool
+        Whether all were measured on the same images, as far as their figures tell; where
+        not, the figure says so.
+
+    Raises
+    ------
+    TrainingError
+        If a folder holds no log, or one without measurements.
+    UsageError
+        If two runs have the same name, or the figure's suffix is unknown.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    check_format(output)
+    if against not in AGAINST:
+        raise UsageError(f"against {against!r} is unknown; allowed are {', '.join(AGAINST)}.")
+    courses: dict[str, list[Course]] = {}
+    names: set[str] = set()
+    for run in runs:
+        name, found = read_courses(run)
+        if name in names:
+            raise UsageError(f"two runs are named {name!r}. Rename one of their folders.")
+        names.add(name)
+        for task, course in found.items():
+            courses.setdefault(task, []).append(course)
+    same = all(
+        abs(course.baseline - own[0].baseline) <= SAME for own in courses.values() for course in own
+    )
+    colors = dict(zip(sorted(names), cycle(SERIES)))
+    _draw(courses, colors, output, against, note="" if same else OTHERS)
+    return same
+
+
+def read_courses(run: Path) -> tuple[str, dict[str, Course]]:
+    """Name of a run, and its course on each task.
+
+    Raises
+    ------
+    TrainingError
+        If it has no log, or one without measurements.
+    """
+    path = run / LOG_NAME if run.is_dir() else run
+    if not path.is_file():
+        raise TrainingError(f"{path}: there is no such log of a run.")
+    try:
+        rows = read_log(path)
+        found = {}
+        for column in rows[0] if rows else ():
+            if column.startswith(GAIN):
+                task = column.removeprefix(GAIN)
+                course = _course(path, rows, task)
+                if course.gains:
+                    found[task] = course
+    except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
+        raise TrainingError(f"{path}: is no log of a run ({shortened(str(error))}).") from error
+    if not found:
+        raise TrainingError(f"{path}: nothing was measured in this run yet.")
+    return path.resolve().parent.name, found
+
+
+def _course(path: Path, rows: list[dict[str, str]], task: str) -> Course:
+    measured = [row for row in rows if row[GAIN + task]]
+    gains = [float(row[GAIN + task]) for row in measured]
+    steps = [float(row["step"]) for row in measured]
+    minutes = [float(row["seconds"]) / 60 for row in measured]
+    if not all(map(math.isfinite, [*gains, *steps, *minutes])):
+        raise ValueError("a figure is no finite number")
+    baseline = float(measured[-1][PSNR + task]) - gains[-1] if measured else 0.0
+    return Course(path.resolve().parent.name, steps, minutes, gains, baseline)
+
+
+def _draw(
+    courses: dict[str, list[Course]],
+    colors: dict[str, str],
+    output: Path,
+    against: Literal["minutes", "steps"],
+    *,
+    note: str,
+) -> None:
+    import matplotlib
+
+    figure = new_figure(PANEL * len(courses) + AROUND, HEIGHT, layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        panels = figure.subplots(1, len(courses), squeeze=False)[0]
+        for axes, (task, own) in zip(panels, courses.items(), strict=True):
+            _panel(axes, own, colors, against)
+            axes.set_title(re.sub("^x(?=[0-9])", "×", in_figure(task)))
+            axes.set_xlabel(AGAINST[against])
+        panels[0].set_ylabel("dB over the input, validation images")
+        if note:
+            figure.supxlabel(note, size=6.5, color=PALE, x=0.01, ha="left")
+        save_figure(figure, output, title="Training curves", dpi=150)
+
+
+def _panel(
+    axes: Any,
+    courses: Sequence[Course],
+    colors: dict[str, str],
+    against: Literal["minutes", "steps"],
+) -> None:
+    axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=LINE, lw=0.6)
+    for course in courses:
+        along = course.minutes if against == "minutes" else course.steps
+        few = len(along) <= FEW
+        axes.plot(
+            along,
+            course.gains,
+            lw=1.4,
+            color=colors[course.name],
+            marker="o" if few else "",
+            ms=2.5,
+        )
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    at = -math.inf
+    for course in sorted(courses, key=lambda one: one.gains[-1]):
+        along = course.minutes if against == "minutes" else course.steps
+        at = max(course.gains[-1], at + LABEL * (high - low))
+        axes.annotate(
+            f"{in_figure(course.name)}  {course.gains[-1]:+.2f}",
+            (along[-1], course.gains[-1]), xytext=(axes.get_xlim()[1], at), textcoords="data",
+            va="center", size=8, weight="bold", color=colors[course.name], annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colors[course.name], "lw": 0.5, "alpha": 0.5},
+        )  # fmt: skip

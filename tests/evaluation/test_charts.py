@@ -1,0 +1,107 @@
+"""Charts of tables: what stands where."""
+
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.evaluation import charts
+from napari_vdsr.evaluation.charts import draw_charts, most_telling, speed
+from napari_vdsr.evaluation.protocol import Score
+from napari_vdsr.evaluation.published import figure
+from napari_vdsr.evaluation.tables import Row
+
+
+def row(model, psnr, *, scale=2, dataset="Set5", of=None, images=None, **changes):
+    values = {"seconds": 2.0, "pixels": 4_000_000, "parameters": 1000, **changes}
+    return Row(
+        model=model, dataset=dataset, scale=scale, trained=True, images=2, psnr=psnr, ssim=0.9,
+        mae=1.0, mse=1.0, gain=0.0, published=of and figure(of, dataset, scale),
+        per_image={name: Score(p, 0.9, 1.0, 1.0) for name, p in (images or {}).items()}, **values,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    seen = {}
+    save = charts.save_figure
+
+    def keep(figure, path, **options):
+        seen[path.name] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(charts, "save_figure", keep)
+    return seen
+
+
+ROWS = [
+    row("bicubic", 33.66, parameters=0, of="bicubic"),
+    row("vdsr", 37.3, parameters=665_921, of="VDSR"),
+    row("lite", 37.6, parameters=94_308, seconds=0.5),
+    row("bicubic", 30.39, scale=3, parameters=0),
+    row("vdsr", 33.4, scale=3, parameters=665_921),
+]
+
+
+def points(axes):
+    return {
+        (round(float(line.get_xdata()[0]), 6), float(line.get_ydata()[0]))
+        for line in axes.lines
+        if line.get_marker() == "o"
+    }
+
+
+def test_points_stand_where_the_figures_are(tmp_path, drawn):
+    made = draw_charts(ROWS, tmp_path / "new" / "folder")
+    assert [path.name for path in made] == ["Set5-speed.png", "Set5-size.png"]
+    for path in made:
+        with Image.open(path) as picture:
+            assert picture.width > picture.height
+    two, three = drawn["Set5-speed.png"].axes
+    assert points(two) == {(2.0, 37.3), (8.0, 37.6)}
+    assert points(three) == {(2.0, 33.4)}
+    assert points(drawn["Set5-size.png"].axes[0]) == {
+        (665_921, 37.3), (94_308, 37.6), (665_921, 37.53),
+    }  # fmt: skip
+
+
+def test_every_network_is_named_inside_the_figure_and_no_name_on_another(tmp_path, drawn):
+    near = [row(f"network-{n}", 37 + 0.01 * n, parameters=1000 + 10 * n) for n in range(6)]
+    draw_charts([row("bicubic", 33.66), *near], tmp_path)
+    figure = drawn["Set5-size.png"]
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = [
+        Text.get_window_extent(text) for text in axes.texts if text.get_text() != "bicubic"
+    ]  # without its line
+    assert len(boxes) == 6
+    for number, box in enumerate(boxes):
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_bicubic_alone_has_no_chart(tmp_path):
+    assert draw_charts([row("bicubic", 33.66)], tmp_path) == []
+
+
+def test_speed_without_time(tmp_path):
+    assert speed(row("vdsr", 37.0, seconds=0.0)) == 0
+    assert len(draw_charts([row("bicubic", 33.0), row("vdsr", 37.0, seconds=0.0)], tmp_path)) == 2
+
+
+def test_image_that_tells_most():
+    rows = [
+        row("bicubic", 30, images={"a.png": 30.0, "b.png": 28.0}),
+        row("vdsr", 33, images={"a.png": 31.0, "b.png": 32.0}),
+        row("bicubic", 28, scale=4, images={"a.png": 28.0, "b.png": 26.0}),
+        row("vdsr", 29, scale=4, images={"a.png": 29.5, "b.png": 26.5}),
+    ]
+    assert most_telling(rows) == {"Set5": ("a.png", 4)}
+    assert most_telling(rows[:2]) == {"Set5": ("b.png", 2)}
+    assert most_telling(rows[:1]) == {}
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageFileError, match="Save the figures elsewhere"):
+        draw_charts(ROWS, tmp_path / "file" / "folder")

@@ -1,0 +1,65 @@
+"""Curves of several runs in one figure."""
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from napari_vdsr.cli.main import app
+from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.training.curves import draw_curves, read_courses
+
+
+def write(folder, gains, *, bicubic=33.66, tasks=("x2", "x3")):
+    folder.mkdir()
+    columns = [f"psnr_{t}" for t in tasks] + [f"gain_{t}" for t in tasks]
+    lines = [",".join(["step", "loss", "lr", "seconds", *columns])]
+    for number, gain in enumerate(gains, 1):
+        lines.append(f"{100 * number - 50},0.1,0.001,{60 * number - 30}" + "," * len(columns))
+        figures = [f"{bicubic + gain:.4f}"] * len(tasks) + [f"{gain:.4f}"] * len(tasks)
+        lines.append(",".join([str(100 * number), "0.1", "0.001", str(60 * number), *figures]))
+    (folder / "log.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_course_of_a_run(tmp_path):
+    name, courses = read_courses(write(tmp_path / "lite", [1.0, 2.0]))
+    assert name == "lite"
+    assert list(courses) == ["x2", "x3"]
+    assert courses["x2"].steps == [100, 200]
+    assert courses["x2"].minutes == [1, 2]
+    assert courses["x2"].gains == [1, 2]
+    assert courses["x2"].baseline == pytest.approx(33.66)
+
+
+@pytest.mark.parametrize("against", ["minutes", "steps"])
+def test_figure(tmp_path, against):
+    runs = [write(tmp_path / name, [1.0, 2.0]) for name in ("a", "b")]
+    runs.append(write(tmp_path / "c", [1.0], tasks=("x4",)))
+    assert draw_curves(runs, tmp_path / "f.png", against=against)
+    with Image.open(tmp_path / "f.png") as picture:
+        assert picture.width > 3 * 3.4 * 150
+
+
+def test_other_images_are_told(tmp_path):
+    runs = [write(tmp_path / "a", [1.0]), write(tmp_path / "b", [2.0], bicubic=31.0)]
+    assert not draw_curves(runs, tmp_path / "f.png")
+    result = CliRunner().invoke(app, ["curves", *map(str, runs), "-o", str(tmp_path / "g.png")])
+    assert result.exit_code == 0
+    assert "different images" in result.stderr
+
+
+def test_refused(tmp_path):
+    with pytest.raises(TrainingError, match="no such log"):
+        draw_curves([tmp_path / "gone"], tmp_path / "f.png")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "log.csv").write_text("step,loss,lr,seconds\n50,1,1,1\n")
+    with pytest.raises(TrainingError, match="nothing was measured"):
+        draw_curves([tmp_path / "new"], tmp_path / "f.png")
+    (tmp_path / "new" / "log.csv").write_text("step,gain_x2,seconds\n50,nan,3\n")
+    with pytest.raises(TrainingError, match="is no log of a run"):
+        draw_curves([tmp_path / "new"], tmp_path / "f.png")
+    run = write(tmp_path / "a", [1.0])
+    with pytest.raises(UsageError, match="two runs are named 'a'"):
+        draw_curves([run, run], tmp_path / "f.png")
+    with pytest.raises(UsageError, match="must end in"):
+        draw_curves([run], tmp_path / "f.txt")
