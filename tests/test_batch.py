@@ -18,13 +18,13 @@ import PIL.Image
 import pytest
 import tifffile
 
+from napari_vdsr.atomic import claimed
 from napari_vdsr.batch import Settings, plan, run, running
 from napari_vdsr.batch.record import completion_record
 from napari_vdsr.cli.words import say
 from napari_vdsr.engine import products, upscale
 from napari_vdsr.errors import ImageFileError, ReportError, UsageError
 from napari_vdsr.io import read_image, read_provenance, write_image
-from napari_vdsr.io.atomic import claimed
 from napari_vdsr.model.file import load_model
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, SPREAD, Options
 
@@ -245,7 +245,7 @@ def test_output_that_is_a_file(folder):
 
 def test_report_that_cannot_be_written_does_not_stop_the_work(folder, tmp_path):
     (tmp_path / "report").mkdir()
-    with pytest.raises(ImageFileError, match=r"cannot be written \(is a directory\)"):
+    with pytest.raises(ImageFileError, match="is not a regular file"):
         run(plan([str(folder)], tmp_path / "out"), SETTINGS, report=tmp_path / "report")
     assert len(list((tmp_path / "out").iterdir())) == 2
     assert not list(tmp_path.glob(".report*"))

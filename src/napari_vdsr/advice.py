@@ -49,6 +49,7 @@ class Remedy(Enum):
     OME_TIFF = "write an OME-TIFF or a plain TIFF"
     OVERWRITE = "remove it, or allow overwriting"
     LET_EXIST = "let existing outputs be skipped or overwritten, or choose another output folder"
+    ROOM = "check disk space and permissions"
     COMPRESS = "free some space, choose another output folder, or compress the output"
 
     # A batch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.errors import MissingExtraError, UsageError
-from napari_vdsr.io.atomic import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,5 +82,4 @@ def save_figure(figure: Any, path: Path, *, title: str, dpi: int) -> None:
     content = io.BytesIO()
     form = path.suffix[1:].lower()
     figure.savefig(content, format=form, dpi=dpi, metadata={"Title": title})
-    with whole_file(path, overwrite=True) as partial:
-        partial.write_bytes(content.getvalue())
+    write_whole(path, content.getvalue())

@@ -77,6 +77,10 @@ class ImageFileError(VdsrError, OSError):
     """A file that cannot be read or written as an image; the message names it."""
 
 
+class WriteError(ImageFileError):
+    """A file that the disk, or its rights, do not let us write."""
+
+
 class ReportError(ImageFileError):
     """A report that cannot be written, when all that it was to tell of is done."""
 

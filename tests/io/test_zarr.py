@@ -364,7 +364,7 @@ class TestWriting:
         path = tmp_path / "a.zarr"
         path.mkdir()
         (path / "thesis.txt").write_text("mine")
-        with pytest.raises(ImageFileError, match="not a Zarr folder"):
+        with pytest.raises(ImageFileError, match="not a folder that may be replaced"):
             write_image(Image(data=np.ones((8, 9)), axes="YX"), path, overwrite=True)
         assert (path / "thesis.txt").read_text() == "mine"
 

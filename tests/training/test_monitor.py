@@ -46,6 +46,16 @@ class TestLog:
         assert [row["step"] for row in read_log(tmp_path / "log.csv")] == ["10", "20", "30"]
         assert [int(row["step"]) for row in again.rows] == [10, 20, 30]
 
+    def test_a_row_that_was_cut_off_is_none(self, tmp_path):
+        log = Log(tmp_path / "log.csv", (), 0)
+        log.add(progress(10))
+        log.add(progress(20))
+        content = log.path.read_bytes()
+        log.path.write_bytes(content[:-4])
+        assert [row["step"] for row in read_log(log.path)] == ["10"]
+        Log(log.path, (), 20).add(progress(30))
+        assert [row["step"] for row in read_log(log.path)] == ["10", "30"]
+
     def test_a_new_run_starts_empty(self, tmp_path):
         Log(tmp_path / "log.csv", (), 0).add(progress(10))
         Log(tmp_path / "log.csv", (), 0)

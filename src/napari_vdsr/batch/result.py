@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_vdsr import __version__
-from napari_vdsr.errors import unforeseen
+from napari_vdsr.atomic import write_whole
+from napari_vdsr.errors import WriteError, unforeseen
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
@@ -79,14 +78,14 @@ class Report:
 
     Attributes
     ----------
-    failure : OSError or None
+    failure : WriteError or None
         What kept the report from being written last.
     """
 
     def __init__(self, path: Path, total: int, settings: Settings) -> None:
         self._path, self._total, self._settings = path, total, settings
         self._due = 0.0
-        self.failure: OSError | None = None
+        self.failure: WriteError | None = None
 
     def update(self, results: Sequence[Result]) -> None:
         """Write it, unless it was written just now: it grows with every file."""
@@ -114,13 +113,8 @@ class Report:
         }
         # Names that are no text hold surrogates, which UTF-8 has not but JSON's escapes have.
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        # Its own name may be as long as names can be.
-        partial = self._path.with_name(f".vdsr-report-{os.getpid()}.part")
         self.failure = None
         try:
-            partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-            partial.replace(self._path)
-        except OSError as error:
+            write_whole(self._path, text.encode("utf-8", "backslashreplace"))
+        except WriteError as error:
             self.failure = error
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
+from napari_vdsr.atomic import claimed
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
 from napari_vdsr.engine import output_shape
 from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
 from napari_vdsr.io import Output, read_image, write_images
-from napari_vdsr.io.atomic import claimed
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.options import CONSISTENCY, RESULT
 from napari_vdsr.selection import selected
@@ -101,10 +101,7 @@ def run(
         if written is not None:
             written.write(results)
     if written is not None and written.failure is not None:
-        reason = system_reason(written.failure)
-        raise ReportError(
-            f"{report}: the report cannot be written ({reason}); the images are not concerned."
-        )
+        raise ReportError(f"{written.failure} That is the report; the images are not concerned.")
     return results
 
 

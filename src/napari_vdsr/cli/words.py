@@ -23,6 +23,7 @@ WORDS = {
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
     Remedy.OVERWRITE: "remove it, or pass --if-exists overwrite",
     Remedy.LET_EXIST: "pass --if-exists skip or overwrite, or another output folder",
+    Remedy.ROOM: "check disk space and permissions",
     Remedy.COMPRESS: ("free some space, choose another output folder, or pass --compression zlib"),
     Remedy.RECURSIVE: "name files, folders or patterns; subfolders are entered with --recursive",
     Remedy.TEMPLATE: "give them different names, e.g. --name-template '{template}'",

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
+from napari_vdsr.atomic import unwritable, whole_file, whole_folder
 from napari_vdsr.chunks import Chunks
-from napari_vdsr.io.atomic import unwritable, whole_file, whole_folder
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 from napari_vdsr.regions import Part, Region, in_order
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ class Writer:
 
     def temporary(self) -> AbstractContextManager[Path]:
         """Give a place to write to, which becomes the target when the block ends well."""
-        whole = whole_folder if self.kind == "ome-zarr" else whole_file
-        return whole(self.target, overwrite=self.overwrite)
+        if self.kind == "ome-zarr":
+            return whole_folder(self.target, overwrite=self.overwrite, ours=is_zarr_folder)
+        return whole_file(self.target, overwrite=self.overwrite)
 
     def write_alone(self) -> None:
         """Have the pixels computed and write them."""

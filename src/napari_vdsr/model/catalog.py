@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from napari_vdsr.atomic import whole_file
 from napari_vdsr.errors import ImageFileError, ModelFileError, UsageError
-from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.model import card as cards
 from napari_vdsr.model.card import BICUBIC_CARD, NAMES, SUFFIX, ModelCard, read_card
 from napari_vdsr.showing import got

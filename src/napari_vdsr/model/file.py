@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch.overrides import TorchFunctionMode
 
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.errors import ModelFileError
 from napari_vdsr.model.card import (
     BICUBIC_CARD,
@@ -68,6 +68,11 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
     ModelCard
         `card` with what is written of the network: its hyper-parameters, what it reads and
         how far it sees, and the hash of its weights.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
     """
     path = Path(path)
     tensors = _on_cpu(network)
@@ -76,12 +81,7 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
         "hyperparameters": network.hyperparameters,
         "sha256": weights_sha256(tensors),
     }
-    partial = path.with_name(f".{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(save(tensors, metadata={CARD_KEY: json.dumps(written)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, save(tensors, metadata={CARD_KEY: json.dumps(written)}))
     return card_from(written, path)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from napari_vdsr.atomic import whole_folder
 from napari_vdsr.image import Image
-from napari_vdsr.io import read_levels
-from napari_vdsr.io.atomic import whole_folder
+from napari_vdsr.io import is_zarr_folder, read_levels
 from napari_vdsr.io.formats import arranged
 from napari_vdsr.io.provenance import software_tag
 from napari_vdsr.io.zarr.pyramid import fill, level_shapes, shrinking
@@ -155,7 +155,7 @@ def storage_for(request: Request, result: Image) -> Iterator[Storage]:
         yield Storage(request, result)
         return
     ready = _for_zarr(result)
-    with whole_folder(request.path, overwrite=True) as folder:
+    with whole_folder(request.path, overwrite=True, ours=is_zarr_folder) as folder:
         yield ZarrStorage(request, ready, folder)
 
 

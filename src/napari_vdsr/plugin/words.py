@@ -31,6 +31,7 @@ WORDS = {
     Remedy.OME_TIFF: "save it as OME-TIFF, .ome.tif, or OME-Zarr, .ome.zarr",
     Remedy.OVERWRITE: "remove it, or choose another name",
     Remedy.LET_EXIST: "choose another folder",
+    Remedy.ROOM: "check the disk's space and permissions, or choose another folder",
     Remedy.COMPRESS: "free some space, or choose a folder on another disk",
     Remedy.RECURSIVE: "choose a folder of images",
     Remedy.TEMPLATE: "choose different names",

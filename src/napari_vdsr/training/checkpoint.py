@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_vdsr.advice import Remedy
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.model.card import LARGEST_SCALE
 from napari_vdsr.model.file import misfit, without_numbers
@@ -123,7 +123,13 @@ class Checkpoint:
     name: str = ""
 
     def save(self, path: Path) -> None:
-        """Write to `path`, whole or not at all."""
+        """Write to `path`, whole or not at all.
+
+        Raises
+        ------
+        WriteError
+            If the disk or its rights do not allow it.
+        """
         tensors = {}
         for part in ("network", "ema", "optimizer"):
             for name, tensor in getattr(self, part).items():
@@ -141,12 +147,7 @@ class Checkpoint:
             "name",
         )
         header = {name: getattr(self, name) for name in numbers}
-        partial = path.with_name(f".{path.name}.part")
-        with partial.open("wb") as file:
-            file.write(save(tensors, metadata={KEY: json.dumps(header)}))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from napari_vdsr.advice import Remedy
-from napari_vdsr.errors import TrainingError, UsageError, VdsrError
+from napari_vdsr.atomic import held
+from napari_vdsr.errors import TrainingError, UsageError, VdsrError, WriteError
 from napari_vdsr.model.card import NAMES
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-logger = logging.getLogger(__name__)
 # Of a name: it leaves room for suffixes.
 LONGEST, MODEL_SUFFIX = 100, ".safetensors"
 LOCK_NAME = ".lock"
@@ -36,31 +33,23 @@ def claimed(folder: Path) -> Iterator[None]:
     TrainingError
         If another run trains in it now, or the disk refuses something.
     """
-    with _disk_errors(folder), contextlib.ExitStack() as stack:
+    with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME)
-        try:
-            stack.enter_context(lock.acquire(timeout=0))
-            stack.callback(_remove, folder / LOCK_NAME)
-        except Timeout as error:
-            raise TrainingError(
-                f"{folder}: another run trains in it now. Wait until it ends, or name another "
-                "folder."
-            ) from error
-        except NotImplementedError:
-            logger.info("%s is on a file system without locks.", folder)
-        yield
-
-
-def _remove(lock: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows keeps what is open
-        lock.unlink()
+        with held(folder / LOCK_NAME) as mine:
+            if not mine:
+                raise TrainingError(
+                    f"{folder}: another run trains in it now. Wait until it ends, or name another "
+                    "folder."
+                )
+            yield
 
 
 @contextlib.contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
+    except WriteError as error:
+        raise TrainingError(error.told.statement, Remedy.GO_ON_LATER) from error
     except OSError as error:
         if isinstance(error, VdsrError):
             raise

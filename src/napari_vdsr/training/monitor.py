@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.advice import Remedy
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
 from napari_vdsr.showing import shortened
@@ -89,10 +91,11 @@ class Log:
         self.columns = ["step", "loss", "lr", "seconds"]
         self.columns += [f"psnr_{t}" for t in tasks] + [f"gain_{t}" for t in tasks]
         self.rows = _rows_until(path, step) if step else []
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(path, text.getvalue().encode())
 
     def add(self, progress: Progress) -> None:
         """Append one row; the file is whole after every call."""
@@ -126,11 +129,15 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """Rows of a ``log.csv``; empty if there is none."""
+    """Rows of a ``log.csv``; empty if there is none.
+
+    One that was cut off, such as by a full disk, is left out.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        text = file.read()
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:

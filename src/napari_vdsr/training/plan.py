@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.atomic import whole_file
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.showing import got
 from napari_vdsr.training.config import (
     OF_A_RUN,

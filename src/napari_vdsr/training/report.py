@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr import __version__
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
 from napari_vdsr.errors import ModelFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL, Score, to_uint8
-from napari_vdsr.io.atomic import whole_file
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.showing import in_figure, in_markdown
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
@@ -192,8 +192,7 @@ def write_report(
     if nothing_lost:
         text.write(f"\n{nothing_lost} cases lose nothing of 8 bits, and are not measured.\n")
     path = model.with_name(REPORT_NAME)
-    with whole_file(path, overwrite=True) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    write_whole(path, text.getvalue().encode())
     return path
 
 

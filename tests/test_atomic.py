@@ -6,17 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
 import pytest
+from doors import DOORS
 
-from napari_vdsr.errors import ImageFileError, OutputExistsError
+from napari_vdsr import atomic as atomic_module
+from napari_vdsr.atomic import held, whole_file, whole_folder
+from napari_vdsr.errors import ImageFileError, OutputExistsError, WriteError
 from napari_vdsr.image import Image
-from napari_vdsr.io import atomic as atomic_module
 from napari_vdsr.io import read_image, write_image
-from napari_vdsr.io.atomic import whole_file
 
 ROOT = os.name == "posix" and os.geteuid() == 0
 IMAGE = Image(data=np.arange(60_000, dtype="u2").reshape(200, 300), axes="YX")
@@ -250,3 +254,193 @@ def test_the_file_shows_up_only_at_the_end(tmp_path):
 
 def _assert_absent(path):
     assert not path.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from doors import DOORS
+for kind, (write, name) in DOORS.items():
+    process = os.fork()
+    if not process:
+        os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        write(Path(sys.argv[2], kind, name), 2)
+    assert os.waitpid(process, 0)[1] == signal.SIGKILL
+"""
+
+
+@pytest.fixture(params=DOORS)
+def door(request, tmp_path):
+    """What writes a kind of file, and one that it wrote."""
+    write, name = DOORS[request.param]
+    write(tmp_path / name, 1)
+    return SimpleNamespace(kind=request.param, write=write, path=tmp_path / name)
+
+
+class TestEveryDoor:
+    """A model, a checkpoint, a report and a figure are as whole as an image."""
+
+    def test_a_full_disk_leaves_the_old_one(self, door, tmp_path):
+        before = door.path.read_bytes()
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+        try:
+            with pytest.raises(WriteError, match=r"cannot be written \(file too large\)"):
+                door.write(door.path, 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert door.path.read_bytes() == before
+        assert left(tmp_path) == [door.path.name]
+
+    def test_no_space_at_the_very_end(self, door, tmp_path, monkeypatch):
+        def full(descriptor):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        before = door.path.read_bytes()
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(WriteError, match="no space left on device") as caught:
+            door.write(door.path, 2)
+        assert str(caught.value).startswith(f"{door.path}: ")
+        assert door.path.read_bytes() == before
+        assert left(tmp_path) == [door.path.name]
+
+    def test_a_folder_that_cannot_be_written(self, door, tmp_path, monkeypatch):
+        def denied(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        before = door.path.read_bytes()
+        monkeypatch.setattr(os, "open", denied)
+        with pytest.raises(WriteError, match="permission denied"):
+            door.write(door.path, 2)
+        monkeypatch.undo()
+        assert door.path.read_bytes() == before
+        assert left(tmp_path) == [door.path.name]
+
+    def test_a_link_keeps_pointing_and_rights_are_kept(self, door, tmp_path):
+        before = door.path.read_bytes()
+        door.path.chmod(0o640)
+        link = tmp_path / f"link{door.path.suffix}"
+        link.symlink_to(door.path.name)
+        door.write(link, 2)
+        assert link.is_symlink()
+        assert door.path.read_bytes() != before
+        assert door.path.stat().st_mode & 0o777 == 0o640
+
+    def test_what_is_no_file_stays(self, door, tmp_path):
+        folder = tmp_path / f"folder{door.path.suffix}"
+        folder.mkdir()
+        with pytest.raises(ImageFileError, match="not a"):
+            door.write(folder, 2)
+        assert folder.is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_process_that_is_killed_at_any_door(tmp_path):
+    paths = {kind: tmp_path / kind / name for kind, (_, name) in DOORS.items()}
+    before = {}
+    for kind, path in paths.items():
+        path.parent.mkdir()
+        DOORS[kind][0](path, 1)
+        before[kind] = path.read_bytes()
+    subprocess.run([sys.executable, "-c", KILLED, os.path.dirname(__file__), tmp_path], check=True)
+    for kind, path in paths.items():
+        assert path.read_bytes() == before[kind]
+        assert len(left(path.parent)) == 3  # the new one, as far as it was, and its lock
+        DOORS[kind][0](path, 3)
+        assert path.read_bytes() != before[kind]
+        assert left(path.parent) == [path.name]
+
+
+def is_ours(path):
+    return (path / "ours").exists()
+
+
+def fill(target, number):
+    with whole_folder(target, overwrite=True, ours=is_ours) as folder:
+        (folder / "ours").write_text(str(number))
+
+
+def test_a_folder_that_was_being_replaced_is_put_back(tmp_path):
+    target = tmp_path / "a.zarr"
+    fill(target, 1)
+    target.rename(tmp_path / ".a.zarr.1-0.old")  # where a process was killed
+    (tmp_path / ".a.zarr.1-0.part").mkdir()
+    (tmp_path / ".a.zarr.1-0.lock").touch()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        whole_folder(target, overwrite=True, ours=is_ours) as folder,
+    ):
+        assert (target / "ours").read_text() == "1"
+        (folder / "ours").touch()
+        raise KeyboardInterrupt
+    assert (target / "ours").read_text() == "1"
+    assert left(tmp_path) == ["a.zarr"]
+    fill(target, 2)
+    assert (target / "ours").read_text() == "2"
+    assert left(tmp_path) == ["a.zarr"]
+
+
+class TestHeld:
+    def test_one_at_a_time(self, tmp_path):
+        with held(tmp_path / ".lock") as first, held(tmp_path / ".lock") as second:
+            assert (first, second) == (True, False)
+        assert left(tmp_path) == []
+
+    def test_one_of_many_threads_at_a_time(self, tmp_path):
+        inside, most, lock = 0, [], threading.Lock()
+
+        def contend(_):
+            nonlocal inside
+            for _ in range(40):
+                with held(tmp_path / ".lock") as mine:
+                    if mine:
+                        with lock:
+                            inside += 1
+                            most.append(inside)
+                        time.sleep(0)
+                        with lock:
+                            inside -= 1
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(contend, range(4)))
+        assert set(most) == {1}
+        assert left(tmp_path) == []
+
+    def test_a_dead_owner(self, tmp_path):
+        code = (
+            "import os, signal, sys; from pathlib import Path\n"
+            "from napari_vdsr.atomic import held\n"
+            "with held(Path(sys.argv[1])) as mine:\n"
+            "    assert mine\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        path = tmp_path / ".lock"
+        done = subprocess.run([sys.executable, "-c", code, path])
+        assert done.returncode == -signal.SIGKILL
+        assert left(tmp_path) == [".lock"]
+        with held(path) as mine:
+            assert mine
+        assert left(tmp_path) == []
+
+    def test_where_there_are_no_locks(self, tmp_path, monkeypatch):
+        fcntl = pytest.importorskip("fcntl")
+
+        def none(*_):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", none)
+        with held(tmp_path / ".lock") as first, held(tmp_path / ".lock") as second:
+            assert (first, second) == (True, True)
+        (tmp_path / ".a.tif.1-0.part").touch()  # it may be another process's
+        write_image(IMAGE, tmp_path / "a.tif")
+        np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif").data), IMAGE.data)
+        assert left(tmp_path) == [".a.tif.1-0.part", "a.tif"]
+
+    @pytest.mark.parametrize("folder", ["none", "file"])
+    def test_where_no_lock_can_be(self, tmp_path, folder):
+        (tmp_path / "file").touch()
+        with held(tmp_path / folder / ".lock") as mine:
+            assert mine
