@@ -12,12 +12,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.model.file import Model, load_model, save_model
+from napari_vdsr.options import Options
 
 ROOT = Path(__file__).parents[1]
 EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
@@ -94,22 +93,22 @@ def measure(model: Model, sets: list[Path]) -> dict[str, Any]:
     """Measure at all trained scales in float32, and what bf16 costs where it is at hand."""
     scales = [int(scale) for scale in model.card.scales]
     found: dict[str, Any] = {"protocol": PROTOCOL, "psnr_db": {}, "ssim": {}}
-    exact = results(model, sets, scales, torch.float32)
+    exact = results(model, sets, scales, "float32")
     for (dataset, scale), row in exact.items():
         found["psnr_db"].setdefault(dataset, {})[str(scale)] = round(row.psnr, 3)
         found["ssim"].setdefault(dataset, {})[str(scale)] = round(row.ssim, 5)
     if cpu_has_bf16():
         found["bf16_loss_db"] = {}
-        for (dataset, scale), row in results(model, sets, scales, torch.bfloat16).items():
+        for (dataset, scale), row in results(model, sets, scales, "bf16").items():
             loss = exact[dataset, scale].psnr - row.psnr
             found["bf16_loss_db"].setdefault(dataset, {})[str(scale)] = round(loss, 4)
     return found
 
 
 def results(
-    model: Model, sets: list[Path], scales: list[int], precision: torch.dtype
+    model: Model, sets: list[Path], scales: list[int], precision: str
 ) -> dict[tuple[str, int], Any]:
-    rows = evaluate([model], sets, scales, device=torch.device("cpu"), precision=precision)
+    rows = evaluate([model], sets, scales, Options(device="cpu", precision=precision))
     return {(row.dataset, row.scale): row for row in rows if row.model == model.name}
 
 

@@ -6,7 +6,7 @@ Light to import: the command line and the widget know by it what there is to cho
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageDataError, UsageError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 RESULT, RESIDUAL, CONSISTENCY, SPREAD = "result", "residual", "consistency", "spread"
 # What there is beside the result.
 PRODUCTS = (RESIDUAL, CONSISTENCY, SPREAD)
+
+# What is free where models are measured: the protocol fixes intensities, and whole images.
+MEASURING = ("device", "precision", "self_ensemble")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,15 @@ class Options:
             found["nodata"] = "none" if self.nodata is None else written(self.nodata)
         return found
 
+    def check_measuring(self) -> None:
+        """Raise ``UsageError`` if options are set that are fixed where models are measured."""
+        for field in fields(self):
+            if field.name not in MEASURING and getattr(self, field.name) != field.default:
+                raise UsageError(
+                    f"{field.name} is fixed for figures of the protocol; what can be set is "
+                    f"{', '.join(MEASURING)}."
+                )
+
     def check_image(self, image: Image) -> None:
         """Raise ``ImageDataError`` if products are asked for of labels."""
         if image.labels and self.products:
@@ -129,3 +141,6 @@ def checked_products(names: Sequence[str]) -> tuple[str, ...]:
 
 def _pair(tile: int | tuple[int, int]) -> tuple[int, int]:
     return (tile, tile) if isinstance(tile, int) else tile
+
+
+DEFAULTS = Options()

@@ -16,6 +16,9 @@ from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import VDSR
+from napari_vdsr.options import Options
+
+CPU = Options(device="cpu")
 
 
 def vdsr(name="tiny", seed=0):
@@ -47,10 +50,21 @@ def texts_of(axes):
 
 
 class TestContent:
+    def test_self_ensemble_is_told(self, pictures, tmp_path, drawn):
+        options = Options(device="cpu", self_ensemble=True)
+        compare(pictures / "grey-0.png", [vdsr()], 2, tmp_path / "f.png", options)
+        rows = evaluate([vdsr()], [pictures / "grey-0.png"], [2], options)
+        captions = [texts_of(axes) for axes in drawn[0].axes]
+        for row, caption in zip(rows, captions[2:], strict=True):
+            assert caption == [row.model, f"{row.psnr:.2f} dB / {row.ssim:.4f}"]
+        assert [row.model for row in rows] == ["bicubic", "tiny+"]
+        with pytest.raises(UsageError, match="tile is fixed"):
+            compare(pictures / "grey-0.png", [vdsr()], 2, tmp_path / "f.png", Options(tile=64))
+
     def test_whole_image_and_parts(self, pictures, tmp_path, drawn):
         model = vdsr()
         compare(pictures / "colour.png", [model], 2, tmp_path / "f.png", crop=(10, 20, 16, 24),
-                device="cpu")  # fmt: skip
+                options=CPU)  # fmt: skip
         whole, truth, bicubic, tiny = pictures_of(drawn[0])
         pixels = np.asarray(Image.open(pictures / "colour.png"))[:74, :66]
         np.testing.assert_array_equal(whole, pixels)
@@ -60,9 +74,8 @@ class TestContent:
 
     def test_figures_are_those_of_the_evaluation(self, pictures, tmp_path, drawn):
         model = vdsr()
-        compare(pictures / "grey-0.png", [model], 2, tmp_path / "f.png", device="cpu")
-        rows = evaluate([model], [pictures / "grey-0.png"], [2], device=torch.device("cpu"),
-                        precision=torch.float32)  # fmt: skip
+        compare(pictures / "grey-0.png", [model], 2, tmp_path / "f.png", options=CPU)
+        rows = evaluate([model], [pictures / "grey-0.png"], [2], CPU)
         captions = [texts_of(axes) for axes in drawn[0].axes]
         assert captions[0] == ["grey-0.png, ×2", "whole image"]
         assert captions[1] == ["truth", "PSNR / SSIM"]
@@ -81,7 +94,7 @@ class TestContent:
         assert frame.get_bbox().bounds == (19.5, 9.5, 40, 30)
 
     def test_best_is_bold(self, pictures, tmp_path, drawn):
-        compare(pictures / "grey-0.png", [vdsr()], 2, tmp_path / "f.png", device="cpu")
+        compare(pictures / "grey-0.png", [vdsr()], 2, tmp_path / "f.png", options=CPU)
         bold = [axes.texts[1].get_weight() for axes in drawn[0].axes]
         values = [float(texts_of(axes)[1].split()[0]) for axes in drawn[0].axes[2:]]
         assert bold[:2] == ["normal", "normal"]
@@ -100,7 +113,7 @@ class TestLayout:
     def test_nothing_overlaps_or_leaves_the_figure(self, tmp_path, drawn, models, shape):
         path = save_png(tmp_path / "a.png", texture(*shape))
         networks = [vdsr(f"model-{seed}", seed) for seed in range(models)]
-        compare(path, networks, 2, tmp_path / "f.png", device="cpu")
+        compare(path, networks, 2, tmp_path / "f.png", options=CPU)
         figure = drawn[0]
         figure.canvas.draw()
         assert figure.get_figwidth() <= WIDTH + 1e-9
@@ -114,7 +127,7 @@ class TestLayout:
             assert shown.width / shown.height == pytest.approx(pixels.shape[1] / pixels.shape[0])
 
     def test_long_names_are_shortened(self, pictures, tmp_path, drawn):
-        compare(pictures / "grey-0.png", [vdsr("x" * 200)], 2, tmp_path / "f.png", device="cpu")
+        compare(pictures / "grey-0.png", [vdsr("x" * 200)], 2, tmp_path / "f.png", options=CPU)
         assert texts_of(drawn[0].axes[-1])[0].endswith("x…")
 
 
@@ -174,7 +187,7 @@ class TestFile:
 
     def test_what_made_it_is_in_the_file(self, pictures, tmp_path):
         model = vdsr(seed=7)
-        compare(pictures / "grey-0.png", [model], 2, tmp_path / "f.png", device="cpu")
+        compare(pictures / "grey-0.png", [model], 2, tmp_path / "f.png", options=CPU)
         with Image.open(tmp_path / "f.png") as image:
             title = image.text["Title"]
         for part in ("grey-0.png x2", f"tiny {model.identity[:12]}", "protocol B", "napari-vdsr"):
@@ -182,7 +195,7 @@ class TestFile:
 
     def test_same_pixels_every_time(self, pictures, tmp_path):
         for name in ("a.png", "b.png"):
-            compare(pictures / "colour.png", [vdsr()], 3, tmp_path / name, device="cpu")
+            compare(pictures / "colour.png", [vdsr()], 3, tmp_path / name, options=CPU)
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
     def test_suffix(self, pictures, tmp_path):

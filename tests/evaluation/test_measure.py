@@ -18,6 +18,7 @@ from napari_vdsr.evaluation.protocol import interpolated, modcrop, score, shrunk
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import ESPCN, VDSR
+from napari_vdsr.options import Options
 
 
 def vdsr(name="tiny", seed=0, scales=(2.0,), sha256="a" * 64):
@@ -26,9 +27,9 @@ def vdsr(name="tiny", seed=0, scales=(2.0,), sha256="a" * 64):
     return Model(VDSR(depth=3, width=4, last_init=0.2).eval(), card)
 
 
-def measure(models, folders, scales=(2,), **options):
-    cpu = torch.device("cpu")
-    return evaluate(models, folders, scales, device=cpu, precision=torch.float32, **options)
+def measure(models, folders, scales=(2,), self_ensemble=False, **more):
+    options = Options(device="cpu", self_ensemble=self_ensemble)
+    return evaluate(models, folders, scales, options, **more)
 
 
 def open_png(path):
@@ -267,3 +268,9 @@ def test_bundled_weights_read_as_their_card_says(shared):
     for row in rows[1::2]:
         psnr = bundled.card.measured["psnr_db"]["Set5"][str(row.scale)]
         assert row.psnr == pytest.approx(psnr, abs=0.002)
+
+
+def test_options_that_the_protocol_fixes_are_refused(pictures):
+    for fixed in ({"normalize": "minmax"}, {"tile": 64}, {"nodata": 0}, {"fill": 0.0}):
+        with pytest.raises(UsageError, match=rf"{next(iter(fixed))} is fixed for figures"):
+            evaluate([vdsr()], [pictures], [2], Options(**fixed))

@@ -29,6 +29,7 @@ from napari_vdsr.errors import (
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.model.file import load_model
 from napari_vdsr.networks import VDSR
+from napari_vdsr.options import Options
 from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
@@ -755,9 +756,7 @@ class TestReport:
         path = run(settings, images, tmp_path / "run", validation=held_out, name="mine")
         text = (tmp_path / "run" / "report.md").read_text("utf-8")
         model, start = load_model(path), load_model(settings.start_from)
-        rows = evaluate(
-            [model, start], [held_out], [2, 3], device=torch.device("cpu"), precision=torch.float32
-        )
+        rows = evaluate([model, start], [held_out], [2, 3], Options(device="cpu"))
         figures_of = {"bicubic": "input", "mine": "model", "vdsr": "start"}
         for row in rows:
             recorded = model.card.measured["held_out"][f"x{row.scale}"]

@@ -10,6 +10,7 @@ from napari_vdsr.errors import TrainingError
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.image import Image
 from napari_vdsr.model.file import load_model
+from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
 from napari_vdsr.training import loop, measuring, report
 from napari_vdsr.training.config import load_config
@@ -91,8 +92,7 @@ def test_killed_and_resumed_to_the_same_weights_that_enlarge(folders, tmp_path, 
         assert asked == {key: model.network.hyperparameters[key] for key in asked}
     assert "parametrizations" not in " ".join(model.network.state_dict())
 
-    device, precision = torch.device("cpu"), torch.float32
-    rows = evaluate([model], [folders[1]], [2, 3], device=device, precision=precision)
+    rows = evaluate([model], [folders[1]], [2, 3], Options(device="cpu"))
     assert [r.model for r in rows] == ["bicubic", "vdsr"] * 2
     assert all(np.isfinite(r.psnr) for r in rows)
     sharp = texture(24, 27)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.device import choose_device, choose_precision
-from napari_vdsr.engine import check_model_scale
+from napari_vdsr.engine import check_model_scale, executor_for
 from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.options import Options
 from napari_vdsr.selection import Selection
@@ -93,11 +92,10 @@ class Settings:
             shared_scale = str(self.scale)
         else:
             shared_scale = list(check_model_scale(self.scale, self.model))
-        device = choose_device(self.options.device)
         return {
             "model": self.model_identity or self.model.name,
             "scale": shared_scale,
-            "precision": str(choose_precision(self.options.precision, device)),
+            "precision": str(executor_for(self.model, self.options).precision),
             **self.options.decisive(),
             **({"labels": True} if self.labels else {}),
             "axes": self.axes,

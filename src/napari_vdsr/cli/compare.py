@@ -23,6 +23,7 @@ def command(
     crop: Annotated[
         str | None, typer.Option(help="Y,X,HEIGHT,WIDTH of the zoomed part; chosen if left out.")
     ] = None,
+    self_ensemble: options.SelfEnsemble = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     debug: options.Debug = False,
@@ -34,10 +35,12 @@ def command(
     options.set_up_logging(0, False, None, debug)
     from napari_vdsr.evaluation.figures import compare
     from napari_vdsr.model.file import load_model
+    from napari_vdsr.options import Options
 
     models = [load_model(name) for name in options.parse_models(model or ["vdsr"])]
     part = _parse_crop(crop) if crop else None
-    compare(image, models, scale, output, crop=part, device=device, precision=precision)
+    chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
+    compare(image, models, scale, output, chosen, crop=part)
     typer.echo(shown(output))
 
 

@@ -16,6 +16,7 @@ from napari_vdsr.showing import shown
 if TYPE_CHECKING:
     from napari_vdsr.evaluation.tables import Row
     from napari_vdsr.model.file import Model
+    from napari_vdsr.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,7 @@ def command(
         Path | None,
         typer.Option(help="Draw quality against speed and size, and strips of pictures, here."),
     ] = None,
-    self_ensemble: Annotated[
-        bool,
-        typer.Option(
-            "--self-ensemble",
-            help="Mean over 8 flips and rotations; rows are named MODEL+, as usual.",
-        ),
-    ] = False,
+    self_ensemble: options.SelfEnsemble = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     quiet: Annotated[
@@ -66,30 +61,28 @@ def command(
     options.check_choice("--format", format, ("text", "csv", "markdown", "json"))
     scales = options.parse_scales(scale)
 
-    from napari_vdsr.device import choose_device, choose_precision
     from napari_vdsr.drawing import check_matplotlib
     from napari_vdsr.evaluation.charts import make_folder
     from napari_vdsr.evaluation.measure import evaluate, format_rows, sets_of
+    from napari_vdsr.options import Options
 
     if figures is not None:
         check_matplotlib()
         make_folder(figures)
-    torch_device = choose_device(device)
+    chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
     models = _models(model or ["vdsr"], scales)
     with counted("images", quiet=quiet) as on_progress:
         rows = evaluate(
             models,
             folders,
             scales,
-            device=torch_device,
-            precision=choose_precision(precision, torch_device),
-            self_ensemble=self_ensemble,
+            chosen,
             save_images=save_images,
             on_progress=on_progress,
         )
     typer.echo(format_rows(rows, format))
     if figures is not None:
-        _draw(rows, models, sets_of(folders), figures, device=device, precision=precision)
+        _draw(rows, models, sets_of(folders), figures, chosen)
 
 
 def _draw(
@@ -97,9 +90,7 @@ def _draw(
     models: list[Model],
     sets: dict[str, list[Path]],
     folder: Path,
-    *,
-    device: str,
-    precision: str,
+    chosen: Options,
 ) -> None:
     """Draw charts of all rows, and of each set the image that tells most."""
     from napari_vdsr.evaluation.charts import draw_charts, most_telling
@@ -111,7 +102,7 @@ def _draw(
         image = next(path for path in sets[dataset] if path.name == name)
         able = [model for model in models if scale <= largest_factor(model)]
         strip = folder / f"{dataset}-x{scale}-{image.stem}.png"
-        compare(image, able, scale, strip, device=device, precision=precision)
+        compare(image, able, scale, strip, chosen)
         made.append(strip)
     for path in made:
         typer.echo(shown(path), err=True)

@@ -29,6 +29,13 @@ Precision = Annotated[
         help="auto, float32, bf16 (recent CPUs) or fp16 (GPUs).", rich_help_panel="Computing"
     ),
 ]
+SelfEnsemble = Annotated[
+    bool,
+    typer.Option(
+        "--self-ensemble",
+        help="Mean over 8 flips and rotations; the model is named MODEL+, as usual.",
+    ),
+]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel="Messages")
 ]

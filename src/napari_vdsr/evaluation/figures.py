@@ -10,7 +10,6 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from napari_vdsr import __version__, showing
-from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.drawing import (
     ACCENT,
     PALE,
@@ -20,6 +19,7 @@ from napari_vdsr.drawing import (
     new_figure,
     save_figure,
 )
+from napari_vdsr.engine import executor_for
 from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import UsageError
 from napari_vdsr.evaluation.protocol import (
@@ -33,9 +33,9 @@ from napari_vdsr.evaluation.protocol import (
     to_uint8,
 )
 from napari_vdsr.evaluation.testset import Truth, read_truth
-from napari_vdsr.execute import Executor
 from napari_vdsr.model.card import BICUBIC_CARD
 from napari_vdsr.model.file import Model, load_model
+from napari_vdsr.options import DEFAULTS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,10 +81,9 @@ def compare(
     models: Sequence[Model],
     scale: int,
     output_png: str | Path,
+    options: Options = DEFAULTS,
     *,
     crop: Crop | None = None,
-    device: str = "auto",
-    precision: str = "auto",
 ) -> Crop:
     """Draw a figure of one image: the whole, and a part of it by every model, enlarged.
 
@@ -98,11 +97,11 @@ def compare(
         From 2.
     output_png : str or pathlib.Path
         The figure: PNG, or PDF or SVG by its suffix; a file of this name is replaced.
+    options : Options
+        Device, precision and self-ensemble; all else is the protocol's.
     crop : (int, int, int, int), optional
         Top, left, height and width of the part, in pixels; by default where the models
         change the bicubic image most.
-    device, precision : str
-        What the networks run on.
 
     Returns
     -------
@@ -117,7 +116,7 @@ def compare(
         If matplotlib is not installed.
     UsageError
         If `crop` does not lie in the image, the figure's suffix is unknown, or its file
-        is the image's.
+        is the image's, or another option is set.
 
     Notes
     -----
@@ -129,10 +128,11 @@ def compare(
     if output.exists() and Path(image_path).exists() and output.samefile(image_path):
         raise UsageError(f"{output}: is the image itself; give the figure another name.")
     check_scales([scale])
+    options.check_measuring()
     truth = read_truth(image_path).cropped(scale)
     if crop is not None:
         _check_crop(crop, truth)
-    panels = _panels(truth, models, scale, device, precision)
+    panels = _panels(truth, models, scale, options)
     crop = crop or choose_crop(truth.luma, panels, scale)
     figure = _draw(panels, f"{showing.in_figure(truth.path.name)}, ×{scale}", crop)
     hashes = "".join(f", {m.name} {m.identity[:12]}" for m in models)
@@ -142,20 +142,17 @@ def compare(
     return crop
 
 
-def _panels(
-    truth: Truth, models: Sequence[Model], scale: int, device: str, precision: str
-) -> list[Panel]:
-    torch_device = choose_device(device)
-    dtype = choose_precision(precision, torch_device)
+def _panels(truth: Truth, models: Sequence[Model], scale: int, options: Options) -> list[Panel]:
     low = shrunken(truth.luma, scale)
     bicubic = interpolated(truth.pixels, scale)
     panels = [Panel("truth", truth.pixels, None, np.zeros(truth.luma.shape))]
     others = [model for model in models if model.card != BICUBIC_CARD]
     for model in [load_model(BICUBIC_CARD.name), *others]:
-        executor = Executor(model.network, torch_device, dtype)
+        executor = executor_for(model, options)
         ilr, change = plane_change(low, (scale, scale), model.network, executor)
         figures = score(truth.luma, to_uint8(ilr + change), scale)
-        panels.append(Panel(model.name, picture(bicubic, change), figures, change))
+        name = model.name + "+" * (options.self_ensemble and model in others)
+        panels.append(Panel(name, picture(bicubic, change), figures, change))
     return panels
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdsr.engine import executor_for
 from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import ImageFileError, ScaleError, UsageError, VdsrError
 from napari_vdsr.evaluation.memory import Peak
@@ -26,19 +27,20 @@ from napari_vdsr.evaluation.protocol import (
 from napari_vdsr.evaluation.published import Published, figure, is_confirmed, paper_of, usual_set
 from napari_vdsr.evaluation.tables import Row, format_rows
 from napari_vdsr.evaluation.testset import Truth, list_images, read_truth
-from napari_vdsr.execute import Executor
 from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.model.card import BICUBIC_CARD
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
+from napari_vdsr.options import DEFAULTS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
     from numpy.typing import NDArray
+
+    from napari_vdsr.execute import Executor
 
 __all__ = ["Row", "evaluate", "format_rows"]
 
@@ -52,10 +54,8 @@ def evaluate(
     models: Sequence[Model],
     folders: Sequence[str | Path],
     scales: Sequence[int],
+    options: Options = DEFAULTS,
     *,
-    device: torch.device,
-    precision: torch.dtype,
-    self_ensemble: bool = False,
     save_images: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -69,12 +69,9 @@ def evaluate(
         Folders of 8-bit images, or single ones; each is one set.
     scales : sequence of int
         Whole numbers from 2.
-    device : torch.device
-        Where the networks run.
-    precision : torch.dtype
-        Of their inner layers.
-    self_ensemble : bool
-        Mean over all flips and rotations; the names of the rows end in "+".
+    options : Options
+        Device, precision and self-ensemble; with the last the names of the rows end in "+".
+        All else is the protocol's.
     save_images : pathlib.Path, optional
         Folder for PNG files ``SET/xSCALE/MODEL/IMAGE.png`` and the shrunken images;
         files that are there already are replaced.
@@ -93,24 +90,24 @@ def evaluate(
     ScaleError
         If a scale is no whole number from 2, or a model reaches none of them.
     UsageError
-        If two sets have the same name, or a model keeps the size.
+        If two sets have the same name, a model keeps the size, or another option is set.
+    DeviceError
+        If the device or precision cannot be used here.
 
     Notes
     -----
     A model that reaches some of the scales has rows for these.
     """
     check_scales(scales)
+    options.check_measuring()
     named = _named(models)
     able = _able(named, scales)
-    if self_ensemble:
+    if options.self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
         able = {s: [n + "+" * (n != BICUBIC_CARD.name) for n in names] for s, names in able.items()}
     datasets = sets_of(folders)
     usual = {name: usual_set(name, _shapes(paths, scales)) for name, paths in datasets.items()}
-    executors = {
-        name: Executor(m.network, device, precision, ensemble=name.endswith("+"))
-        for name, m in named.items()
-    }
+    executors = {name: executor_for(m, options) for name, m in named.items()}
     done, total = 0, len(scales) * sum(map(len, datasets.values()))
     rows = []
     for dataset, paths in datasets.items():
