@@ -16,7 +16,7 @@ from napari_vdsr.device import choose_device, choose_precision
 from napari_vdsr.enhance import Reading
 from napari_vdsr.errors import UsageError
 from napari_vdsr.execute import Executor
-from napari_vdsr.model.card import check_card_scale
+from napari_vdsr.model.card import INVENTED, check_card_scale
 from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
@@ -178,6 +178,8 @@ def run(
     if image.labels:
         options.check_image(image)
         image = image.noted("labels, enlarged by nearest neighbour")
+    elif model.card.invents:
+        image = image.noted(INVENTED)
     plan = Plan(
         model=model,
         scale=(scale_y, scale_x),

@@ -13,6 +13,7 @@ from napari_vdsr.color import luma
 from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
 from napari_vdsr.enhance import Reading, tile_axis, within
 from napari_vdsr.errors import UsageError
+from napari_vdsr.model.card import about
 from napari_vdsr.networks.cost import step_flop, steps_at
 from napari_vdsr.networks.layers import steps_of
 from napari_vdsr.networks.receptive import fields_of
@@ -91,7 +92,7 @@ def describe(model: Model) -> str:
     """Layers, shapes, parameters, receptive field and cost of a model, as text."""
     network = model.network
     layers = layers_of(network)
-    lines = [f"{model.name}: {model.card.description or model.card.architecture}"]
+    lines = [f"{model.name}: {about(model.card) or model.card.architecture}"]
     if not layers:
         return "\n".join([*lines, "no layers, no parameters"])
     lines += ["", f"{'layer':>5}  {'weights':>17}  {'parameters':>10}  {'field':>9}  activation"]

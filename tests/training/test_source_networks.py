@@ -1,22 +1,29 @@
 """Every network, from training to the upscaled image."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from made_up import save_png, texture
+from safetensors.torch import load_file, save_file
 
 from napari_vdsr.engine import upscale
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.image import Image
+from napari_vdsr.model.card import INVENTED, about
 from napari_vdsr.model.file import load_model
+from napari_vdsr.networks.srgan import Discriminator
 from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
-from napari_vdsr.training import loop, measuring, report
+from napari_vdsr.training import adversary, loop, measuring, report
+from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.dataset import Sources
 from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.loop import train
+from napari_vdsr.training.perceptual import load_features
 
 SETTINGS = {
     "depth": 4, "width": 6, "batch_size": 4, "patch_size": 8, "warmup": 4, "ema": 0.9,
@@ -110,3 +117,158 @@ def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
             folders, tmp_path,
             settings={"architecture": "lite", "mode": "jpeg", "jpeg_quality": (10, 90)},
         )  # fmt: skip
+
+
+GAN = {
+    "network": {"architecture": "srgan", "depth": 1, "width": 4}, "loss": "gan", "pretrain": 10,
+    "scales": (2,), "patch_size": 8, "steps": 24, "validate_every": 24, "lr": 1e-3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def small_discriminator(monkeypatch):
+    """In place of the paper's, of five million weights."""
+    own = partial(Discriminator, width=2, dense=4)
+    monkeypatch.setattr(adversary, "Discriminator", own)
+
+
+class TestAdversary:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("at", [4, 10, 17])
+    def test_killed_and_resumed_to_the_same_weights(
+        self, folders, tmp_path, small_discriminator, monkeypatch, at
+    ):
+        whole = run(folders, tmp_path / "whole", settings=GAN)
+        monkeypatch.setattr(loop, "REPORT_EVERY", 1)
+
+        def kill(progress):
+            if progress.step == at:
+                raise Killed
+
+        # Nothing is written when it ends: the last checkpoint is that of step `at` - 1, or so.
+        with pytest.raises(Killed):
+            run(folders, tmp_path / "cut", settings=GAN, on_progress=kill, checkpoint_minutes=0)
+        monkeypatch.setattr(loop, "REPORT_EVERY", 10)
+        resumed = run(folders, tmp_path / "cut", settings=GAN, resume=True)
+        assert load_model(whole).identity == load_model(resumed).identity
+        mine, theirs = (Checkpoint.load(tmp_path / name / NAME) for name in ("whole", "cut"))
+        assert mine.adversary.keys() == theirs.adversary.keys()
+        for part in ("adversary", "adversary_optimizer", "network", "optimizer"):
+            for name, tensor in getattr(mine, part).items():
+                assert torch.equal(tensor, getattr(theirs, part)[name]), name
+
+    def test_generator_is_the_model_and_tells_that_it_invents(
+        self, folders, tmp_path, small_discriminator
+    ):
+        model = load_model(run(folders, tmp_path / "whole", settings=GAN))
+        assert model.card.architecture == "srgan"
+        assert model.card.invents
+        assert model.card.training["config"]["keep"] == "last"
+        assert not any("classifier" in name for name in model.network.state_dict())
+        image = Image(data=texture(20, 20), axes="YX")
+        assert INVENTED in upscale(image, model, 2, device="cpu").notes
+        assert "invents details" in about(model.card)
+        assert load_model(export_checkpoint(tmp_path / "whole")).card.invents
+
+    def test_steps_before_it_are_those_of_l1(self, folders, tmp_path, small_discriminator):
+        early = {**GAN, "pretrain": 23}
+        run(folders, tmp_path / "gan", settings=early)
+        plain = {**GAN, "network": {**GAN["network"], "architecture": "srresnet"}}
+        plain |= {"loss": "l1", "pretrain": 0, "keep": "last"}
+        run(folders, tmp_path / "l1", settings=plain)
+        log = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("gan", "l1")]
+        assert log[0][1].split(",")[:2] == log[1][1].split(",")[:2]
+        assert log[0][2].split(",")[:2] == log[1][2].split(",")[:2]
+
+    def test_perceptual_term(self, folders, tmp_path, small_discriminator):
+        path = vgg(tmp_path / "vgg.safetensors")
+        settings = {**GAN, "perceptual": str(path)}
+        model = load_model(run(folders, tmp_path / "run", settings=settings))
+        assert model.card.training["config"]["perceptual"] == "vgg.safetensors"
+        without = load_model(run(folders, tmp_path / "without", settings=GAN))
+        assert model.identity != without.identity
+        vgg(path, seed=1)
+        with pytest.raises(TrainingError, match="weights of the perceptual term have changed"):
+            run(folders, tmp_path / "run", settings=settings, resume=True)
+
+    def test_damaged_checkpoint(self, folders, tmp_path, small_discriminator):
+        run(folders, tmp_path / "run", settings=GAN)
+        saved = Checkpoint.load(tmp_path / "run" / NAME)
+        good = saved.adversary
+        longer = {**GAN, "steps": 40}
+        for bad in (
+            {},
+            good | {"more": torch.zeros(1)},
+            good | {name: tensor * torch.nan for name, tensor in list(good.items())[:1]},
+        ):
+            saved.adversary = bad
+            saved.save(tmp_path / "run" / NAME)
+            saved.save(tmp_path / "run" / STABLE_NAME)
+            with pytest.raises(TrainingError, match="not a readable checkpoint"):
+                run(folders, tmp_path / "run", settings=longer, resume=True)
+
+
+class Killed(BaseException):
+    """As if the process had ended."""
+
+
+def vgg(path, seed=0):
+    """Convolutions as VGG has them: two, a pooling, one."""
+    torch.manual_seed(seed)
+    tensors = {}
+    for number, inputs, outputs in ((0, 3, 4), (2, 4, 4), (5, 4, 6)):
+        tensors[f"features.{number}.weight"] = torch.randn(outputs, inputs, 3, 3)
+        tensors[f"features.{number}.bias"] = torch.randn(outputs)
+    save_file({**tensors, "classifier.0.weight": torch.zeros(3, 3)}, path)
+    return path
+
+
+def test_features_are_those_of_the_layers(tmp_path):
+    features = load_features(vgg(tmp_path / "vgg.safetensors"))
+    names = [type(layer).__name__ for layer in features.layers]
+    assert names == ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU"]
+    x = torch.rand(2, 1, 16, 16)
+    maps = (x.expand(-1, 3, -1, -1) - features.mean) / features.spread
+    for layer in features.layers:
+        maps = layer(maps)
+    assert torch.equal(features(x), maps)
+    assert maps.shape == (2, 6, 8, 8)
+    assert features.distance(x, x) == 0
+    assert features.distance(x, 1 - x) > 0
+    assert not any(parameter.requires_grad for parameter in features.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"features.2.weight": torch.zeros(4, 3, 3, 3)}, "features.2 is .* reads 4 maps"),
+        ({"features.2.weight": torch.zeros(4, 4, 3, 3).half()}, "32-bit"),
+        ({"features.2.bias": None}, "lacks its weight or its bias"),
+        ({"features.2.weight": torch.full((4, 4, 3, 3), torch.nan)}, "no finite"),
+        ({"features.0.weight": None, "features.0.bias": None}, "features.0 is missing"),
+        ({"features.9.weight": torch.zeros(6, 6, 3, 3), "features.9.bias": torch.zeros(6)}, "more"),
+    ],
+)
+def test_other_weights_are_refused(tmp_path, change, says):
+    path = vgg(tmp_path / "vgg.safetensors")
+    tensors = {k: v for k, v in {**load_file(path), **change}.items() if v is not None}
+    save_file(tensors, path)
+    with pytest.raises(UsageError, match=says):
+        load_features(path)
+    with pytest.raises(UsageError, match="no weights of a VGG network"):
+        load_features(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"loss": "l1"}, 'is trained with loss = "gan"'),
+        ({"patience": 3}, "does not tell when to stop"),
+        ({"pretrain": 24}, "nothing would be left"),
+        ({"patch_size": 7}, "at least 16 rows"),
+        ({"network": {"architecture": "edsr"}, "loss": "l1"}, "pretrain is set"),
+    ],
+)
+def test_settings_that_do_not_fit(settings, says):
+    with pytest.raises(UsageError, match=says):
+        load_config("fast", **{**SETTINGS, **GAN, **settings})

@@ -14,6 +14,7 @@ from napari_vdsr.showing import shown
 
 def list_command() -> None:
     """List the models that have a name: the bundled ones, and those in your own folder."""
+    from napari_vdsr.model.card import about as described
     from napari_vdsr.model.catalog import entries, models_folder
 
     own = False
@@ -26,7 +27,7 @@ def list_command() -> None:
             typer.echo(shown(f"{entry.name:12}  cannot be picked: {entry.problem}"))
             continue
         scales = ", ".join(f"x{scale:g}" for scale in card.scales) or "any scale"
-        about = card.description or card.architecture
+        about = described(card) or card.architecture
         noted = "" if entry.bundled or entry.noted else " (no checksum is noted)"
         typer.echo(shown(f"{entry.name:12}  {scales:14}  {about}{noted}"))
 

@@ -240,6 +240,7 @@ def command(
         return
     changes: dict[str, Any] = {
         "network": {"architecture": network} if network else None,
+        "loss": "gan" if network == "srgan" else None,
         "mode": mode,
         "scales": options.parse_scales(scale) if scale else None,
         "allow_shift": allow_shift,

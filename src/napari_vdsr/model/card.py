@@ -66,6 +66,8 @@ class ModelCard:
         Enlargements that one has which reads the source; empty for one that does not.
     radius : int or None
         Of its receptive field, in pixels of what it reads.
+    invents : bool
+        Whether it was trained adversarially, so that details of its results are invented.
     description, licence : str
         For people.
     training : dict
@@ -86,12 +88,22 @@ class ModelCard:
     channels: Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)] | None = None
     factors: Annotated[tuple[Factor, ...], Meta(max_length=LARGEST_SCALE)] | None = None
     radius: Annotated[int, Meta(ge=0, le=LARGEST_NUMBER)] | None = None
+    invents: bool = False
     description: str = ""
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     version: int = CARD_VERSION
+
+
+INVENTED = "the model was trained adversarially: it invents details, which are not for measurement"
+
+
+def about(card: ModelCard) -> str:
+    """Say what a model is, and whether it invents."""
+    told = (card.description, INVENTED[:1].upper() + INVENTED[1:] + "." if card.invents else "")
+    return " ".join(filter(None, told))
 
 
 BICUBIC_CARD = ModelCard(

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors.torch import save
@@ -34,6 +34,7 @@ from napari_vdsr.tensorfile import TensorFile, open_tensors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+Built = TypeVar("Built", bound=torch.nn.Module)
 # Whole numbers of a card up to here are believed; larger ones are sizes, or counts of layers.
 SMALL = 64
 
@@ -185,7 +186,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def without_numbers(kind: Callable[..., Network], hyperparameters: Mapping[str, Any]) -> Network:
+def without_numbers(kind: Callable[..., Built], hyperparameters: Mapping[str, Any]) -> Built:
     """Build a network that takes no memory: its weights have a shape and lie nowhere."""
     with torch.device("meta"), _Unfilled():
         return kind(**hyperparameters)

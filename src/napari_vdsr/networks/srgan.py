@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from napari_vdsr.networks.residual import Normalisation
 from napari_vdsr.networks.srresnet import SRResNet
 
 
@@ -53,7 +54,7 @@ class Discriminator(nn.Module):
             first = number == 0
             layers.append(nn.Conv2d(fan_in, fan_out, 3, 1 + number % 2, 1, bias=first))
             if not first:
-                layers.append(nn.BatchNorm2d(fan_out))
+                layers.append(Normalisation(fan_out))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             fan_in = fan_out
         self.features = nn.Sequential(*layers)

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.errors import VdsrError
-from napari_vdsr.model.card import SUFFIX, read_card
+from napari_vdsr.model.card import SUFFIX, about, read_card
 from napari_vdsr.model.catalog import list_models
 from napari_vdsr.plugin.form import narrow, wrap
 from napari_vdsr.plugin.temporary import is_image, is_output
@@ -200,6 +200,6 @@ def _description(model: str | None) -> str:
         return ""
     cards = {card.name: card for card in list_models()}
     try:
-        return (cards.get(model) or read_card(Path(model))).description
+        return about(cards.get(model) or read_card(Path(model)))
     except VdsrError as error:
         return say(error)

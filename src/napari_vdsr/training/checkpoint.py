@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -34,9 +34,12 @@ KEY = "napari_vdsr.checkpoint"
 NAME = "checkpoint.safetensors"
 # Kept from the step at which a "stable-decay" learning rate began to fall.
 STABLE_NAME = "checkpoint-stable.safetensors"
+# Of a checkpoint: what its tensors belong to.
+PARTS = ("network", "ema", "optimizer", "adversary", "adversary_optimizer")
 # What a run is fed beside its images, and what to say where it is another.
 FED = {
     "held_out_sha256": "the images to measure on have changed",
+    "perceptual_sha256": "the weights of the perceptual term have changed",
     "tasks": "the degradations (a point-spread function, or a stack to fit noise to) have changed",
 }
 # Settings that do not touch the weights, and may differ when a run goes on.
@@ -71,6 +74,7 @@ class Header(Struct, forbid_unknown_fields=True):
     config: dict[str, Any]
     data: dict[str, Any]
     groups: Annotated[list[dict[str, Any]], Meta(max_length=64)]
+    adversary_groups: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
     loss_sum: float = 0.0
     loss_count: Annotated[int, Meta(ge=0, le=10**12)] = 0
     best: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
@@ -106,6 +110,8 @@ class Checkpoint:
         When it was measured.
     name : str
         Of the model.
+    adversary, adversary_optimizer, adversary_groups
+        The same of the discriminator, with ``loss = "gan"``.
     """
 
     step: int
@@ -121,6 +127,9 @@ class Checkpoint:
     best: float | None = None
     best_step: int = 0
     name: str = ""
+    adversary: dict[str, Tensor] = field(default_factory=dict)
+    adversary_optimizer: dict[str, Tensor] = field(default_factory=dict)
+    adversary_groups: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all.
@@ -131,7 +140,7 @@ class Checkpoint:
             If the disk or its rights do not allow it.
         """
         tensors = {}
-        for part in ("network", "ema", "optimizer"):
+        for part in PARTS:
             for name, tensor in getattr(self, part).items():
                 tensors[f"{part}/{name}"] = tensor.detach().cpu().contiguous()
         numbers = (
@@ -140,6 +149,7 @@ class Checkpoint:
             "config",
             "data",
             "groups",
+            "adversary_groups",
             "loss_sum",
             "loss_count",
             "best",
@@ -160,7 +170,7 @@ class Checkpoint:
         """
         if not path.is_file():
             raise TrainingError(f"{path}: no checkpoint to resume from.", Remedy.NEW_RUN)
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
         try:
             with open_tensors(path, "pt") as file:
                 header = checked(file.header(KEY), Header)
@@ -172,12 +182,7 @@ class Checkpoint:
                     if part not in parts:
                         raise Damaged(f"{got(key)} is no part of a run")
                     parts[part][name] = file.tensor(key)
-            return cls(
-                **values,
-                network=parts["network"],
-                ema=parts["ema"],
-                optimizer=parts["optimizer"],
-            )
+            return cls(**(values | parts))
         except (Damaged, UsageError) as error:
             raise unreadable(path, str(error)) from error
 
@@ -204,12 +209,20 @@ def check_weights(saved: Checkpoint, config: TrainConfig, path: Path) -> None:
         reason = misfit(network, {name: tuple(w.shape) for name, w in weights.items()})
         if reason is not None:
             raise unreadable(path, reason)
-        for name, tensor in weights.items():
-            if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-                raise unreadable(path, f"{name} has values that are no finite 32-bit numbers")
+        try:
+            check_finite(weights)
+        except Damaged as error:
+            raise unreadable(path, str(error)) from error
     count = saved.ema.get("n_averaged", torch.tensor(0))
     if config.ema and (not saved.ema or count.shape != () or count.is_floating_point()):
         raise unreadable(path, "the running mean of the weights is missing")
+
+
+def check_finite(weights: dict[str, Tensor]) -> None:
+    """Raise ``Damaged`` unless weights are finite 32-bit numbers."""
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise Damaged(f"{name} has values that are no finite 32-bit numbers")
 
 
 def flatten_optimizer(

@@ -22,16 +22,19 @@ from napari_vdsr.training.degrade.physics import DOWNSAMPLINGS
 from napari_vdsr.training.objective import LOSSES
 
 PRESETS = Path(__file__).parent / "presets"
+# The objective of a network that is trained against another one, and what belongs to it alone.
+GAN = "gan"
+OF_GAN = ("pretrain", "adversarial", "perceptual")
+SMALLEST_JUDGED = 16  # rows and columns of the patches that a discriminator takes
 CHOICES = {
     "downsampling": tuple(DOWNSAMPLINGS),
-    # SRGAN is what SRResNet is called under another objective.
-    "architecture": tuple(name for name in NETWORKS if name not in ("bicubic", "srgan")),
-    "loss": tuple(LOSSES),
+    "architecture": tuple(name for name in NETWORKS if name != "bicubic"),
+    "loss": (*LOSSES, GAN),
 }
 # What a run's file says beside its recipe; see `plan`.
 OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
 # Settings that name files.
-FILES = ("start_from", "psf", "noise_from")
+FILES = ("start_from", "psf", "noise_from", "perceptual")
 NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
 LARGEST_SEED = 2**63 - 1
 # Beyond it a run needs hundreds of gigabytes, and no published network comes near.
@@ -103,6 +106,9 @@ class TrainConfig:
     flat_threshold: Amount = 1e-4
     redraws: Count = 4
     loss: str = "l2"
+    pretrain: Count = 0
+    adversarial: Amount = 1e-3
+    perceptual: str = ""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Meta(gt=0, le=1e6)] = 7e-4
     betas: tuple[Momentum, Momentum] = (0.9, 0.99)
@@ -152,8 +158,43 @@ class TrainConfig:
                 raise UsageError(
                     f'{name} is set, but mode = "{self.mode}" makes no use of it. Leave it out.'
                 )
+        self._check_objective()
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+
+    def _check_objective(self) -> None:
+        if self.loss != GAN:
+            if self.architecture == "srgan":
+                raise UsageError(
+                    f'architecture = "srgan" is trained with loss = "{GAN}"; its network alone is '
+                    '"srresnet".'
+                )
+            for name in OF_GAN:
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    raise UsageError(
+                        f'{name} is set, but loss = "{self.loss}" makes no use of it. Leave it out.'
+                    )
+            return
+        # Of such a network PSNR falls: the best weights would be those from before.
+        object.__setattr__(self, "keep", "last")
+        if self.patience:
+            raise UsageError(
+                f'patience is set, but with loss = "{GAN}" PSNR does not tell when to stop. Leave '
+                "it out."
+            )
+        if self.pretrain >= self.steps and not self.minutes:
+            raise UsageError(
+                f"pretrain is {self.pretrain} of {self.steps} steps: nothing would be left for the "
+                "discriminator. Pass fewer."
+            )
+        smallest = 1
+        if NETWORKS[self.architecture].reads == "source":
+            smallest = min(self.scales, default=1)
+        if self.patch_size * smallest < SMALLEST_JUDGED:
+            raise UsageError(
+                f'patch_size is {self.patch_size}; with loss = "{GAN}" high-resolution patches '
+                f"have at least {SMALLEST_JUDGED} rows and columns. Pass a larger one."
+            )
 
     def _check_network(self) -> None:
         """Check the table of a network's own settings, if there is one."""

@@ -10,7 +10,7 @@ from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights
 from napari_vdsr.training.config import config_from
 from napari_vdsr.training.network import build_network, scales_of
-from napari_vdsr.training.run import without_folders
+from napari_vdsr.training.run import invents, without_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,7 @@ def export_checkpoint(output: Path) -> Path:
             "step": saved.step,
             "seconds": round(saved.seconds),
         },
+        invents=invents(config, saved.step),
     )
     save_model(path, plain(network.eval()), card)
     return path

@@ -21,6 +21,7 @@ from napari_vdsr.training.checkpoint import (
     Checkpoint,
     checkpoint_to_resume,
 )
+from napari_vdsr.training.config import GAN
 from napari_vdsr.training.data.dataset import Sources, load_dataset
 from napari_vdsr.training.data.sources import list_files
 from napari_vdsr.training.folder import (
@@ -153,6 +154,10 @@ def train(
     if config.batch_size % fabric.world_size:
         raise TrainingError(
             f"batch_size {config.batch_size} does not divide among {fabric.world_size} devices."
+        )
+    if config.loss == GAN and fabric.world_size > 1:
+        raise TrainingError(
+            f'loss = "{GAN}" trains on one device, and {fabric.world_size} are asked for.'
         )
     check_launched(fabric, nodes)
     fabric.launch()
@@ -367,7 +372,7 @@ def take_step(run: Run) -> tuple[Batch, Tensor]:
     result = run.forward(batch.read, batch.factor)
     if run.network.residual:
         result = batch.bicubic + result.to(batch.bicubic.dtype)
-    loss = LOSSES[config.loss](result, batch.target)
+    loss = loss_of(run, result, batch.target)
     optimizer.zero_grad()
     run.fabric.backward(loss)
     if config.clip in ("norm", "value"):
@@ -380,6 +385,15 @@ def take_step(run: Run) -> tuple[Batch, Tensor]:
     run.step += 1
     run.add_loss(loss.detach())
     return batch, result.detach()
+
+
+def loss_of(run: Run, result: Tensor, target: Tensor) -> Tensor:
+    """Loss of a step; with a discriminator, that learns from the step, too."""
+    if run.adversary is None:
+        return LOSSES[run.config.loss](result, target)
+    if run.step < run.config.pretrain:
+        return LOSSES["l1"](result, target)
+    return run.adversary.loss(result, target, run.step)
 
 
 def rms(values: Tensor) -> float:

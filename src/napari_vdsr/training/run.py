@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import ModelFileError, TrainingError
 from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.schema import Damaged
+from napari_vdsr.training.adversary import Adversary
 from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import (
     NAME,
@@ -24,7 +26,7 @@ from napari_vdsr.training.checkpoint import (
     restore_optimizer,
     unreadable,
 )
-from napari_vdsr.training.config import FILES
+from napari_vdsr.training.config import FILES, GAN
 from napari_vdsr.training.data.patches import Patches
 from napari_vdsr.training.network import build_network
 from napari_vdsr.training.optim import build_optimizer, warmed_ema
@@ -93,6 +95,8 @@ class Run:
         self.sources, self.tasks = sources, dataset.tasks
         torch.manual_seed(config.seed)
         self.data = dataset.describe(sources)
+        if config.perceptual:
+            self.data["perceptual_sha256"] = perceptual_sha256(config.perceptual)
         if saved is not None:
             check_same_run(saved, config, self.data)
             start = saved.data.get("start_from_sha256")
@@ -133,11 +137,14 @@ class Run:
             if self.ema is not None:
                 self.ema.load_state_dict(saved.ema)
         self.forward, self.optimizer = fabric.setup(self.network, self.plain_optimizer)
-        if saved is not None:  # now that the weights are on their device: the state follows them
-            try:
+        self.adversary: Adversary | None = None
+        try:
+            if saved is not None:  # now that the weights are on their device: the state follows
                 restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
-            except Damaged as error:
-                raise unreadable(self.output / NAME, str(error)) from error
+            if config.loss == GAN:
+                self.adversary = Adversary(fabric, config, self.patches.smallest, saved)
+        except Damaged as error:
+            raise unreadable(self.output / NAME, str(error)) from error
 
     @property
     def result(self) -> Network:
@@ -192,6 +199,7 @@ class Run:
             best=self.best,
             best_step=self.best_step,
             name=self.name,
+            **(self.adversary.state() if self.adversary is not None else {}),
         ).save(self.output / file_name)
 
     def save_model(self, path: Path) -> None:
@@ -214,8 +222,28 @@ class Run:
             architecture=self.config.architecture,
             scales=tuple(sorted({float(task.scale) for task in self.tasks})),
             training=training,
+            invents=invents(self.config, self.step),
         )
         save_model(path, self.result, card)
+
+
+def perceptual_sha256(path: str) -> str:
+    """Hash of the file of a perceptual term.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read.
+    """
+    try:
+        return file_sha256(Path(path))
+    except ModelFileError as error:
+        raise TrainingError(f"perceptual is {error}") from error
+
+
+def invents(config: TrainConfig, step: int) -> bool:
+    """Whether a network was trained against a discriminator by this step."""
+    return config.loss == GAN and step > config.pretrain
 
 
 def without_folders(config: TrainConfig) -> dict[str, Any]:

@@ -183,6 +183,11 @@ class Patches:
             self.fields = [replace(field, pixels=None, pair=None) for field in self.fields]
 
     @property
+    def smallest(self) -> int:
+        """Rows and columns of the smallest high-resolution patches."""
+        return min(self._sizes.values())
+
+    @property
     def positions(self) -> int:
         """Distinct patches in memory, over all fields, positions and tasks."""
         return int(sum(grid.cumulative[-1] for grid in self._pool.grids))
