@@ -5,9 +5,11 @@ import io
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ from napari_vdsr.cli import progress, train_view
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io import read_image
+from napari_vdsr.image import Image
+from napari_vdsr.io import read_image, write_image
 from napari_vdsr.training.monitor import Progress
 
 
@@ -425,3 +428,56 @@ def test_a_part_of_an_image(vdsr, tmp_path):
     assert wrong.exit_code == 1
     assert "no axis T to select from; it has Z (4), Y (30), X (40)" in wrong.output
     assert vdsr(*arguments, "--crop", "1:2").exit_code == 2
+
+
+@pytest.fixture
+def zarr_image(tmp_path):
+    data = np.random.default_rng(0).integers(0, 999, (600, 700)).astype(np.uint16)
+    write_image(Image(data=data, axes="YX"), tmp_path / "big.ome.zarr")
+    return tmp_path / "big.ome.zarr"
+
+
+def test_parts_are_made_and_finished(vdsr, zarr_image, tmp_path, monkeypatch):
+    arguments = ["upscale", zarr_image, "-o", tmp_path / "out", "-m", "bicubic", "--tile", 512]
+    monkeypatch.setattr(sys, "argv", ["/bin/vdsr", *map(str, arguments), "--part", "1/2"])
+    first = vdsr(*arguments, "--part", "1/2")
+    assert first.exit_code == 0, first.output
+    assert "part done: " in first.stdout
+    assert "part 1 of 2: 4 regions of 9" not in first.stdout
+    assert "(part 1 of 2: 4 of 9 regions)" in first.stdout
+    unready = vdsr("finish", tmp_path / "out")
+    assert unready.exit_code == 1
+    assert "part 2 of 2 is missing (5 of 9 regions); make it" in unready.stdout
+    command = f"vdsr upscale {zarr_image} -o {tmp_path / 'out'} -m bicubic --tile 512 --part 2/2"
+    assert command in unready.stdout
+    assert vdsr(*arguments, "--part", "2/2").exit_code == 0
+    done = vdsr("finish", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "done: " in done.stdout
+    assert "Y600 X700 -> Y1200 X1400 uint16" in done.stdout
+    assert "nothing is unfinished" in vdsr("finish", tmp_path / "out").stdout
+    assert vdsr("finish", tmp_path / "nowhere").exit_code == 2
+    for wrong in ("3", "3/2", "0/2", "a/b", "1/2/3"):
+        assert vdsr(*arguments, "--part", wrong).exit_code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Slurm runs where bash does")
+def test_a_script_of_a_job_array_makes_the_image(vdsr, zarr_image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = ("--", "big.ome.zarr", "-o", "my out", "-m", "bicubic", "--tile", "512")
+    made = vdsr("slurm", "--parts", 3, "--gpus", 1, "--partition", "long", *wanted)
+    assert made.exit_code == 0, made.output
+    for line in ("--array=1-3", "--gpus-per-task=1", "--partition=long", "--cpus-per-task=4"):
+        assert f"#SBATCH {line}\n" in made.stdout
+    assert "/my out'" in made.stdout
+    main = "from napari_vdsr.cli import main; main()"
+    program = shlex.join([sys.executable, "-c", main])
+    script = made.stdout.replace(str(Path(sys.executable).with_name("vdsr")), program)
+    (tmp_path / "vdsr.sh").write_text(script)
+    for task in ("2", "3", "1"):
+        environment = {**os.environ, "SLURM_ARRAY_TASK_ID": task}
+        subprocess.run(["bash", "vdsr.sh"], check=True, env=environment, cwd=tmp_path)
+    assert vdsr("finish", "my out").exit_code == 0
+    assert read_image(tmp_path / "my out/big.ome.zarr").shape == (1200, 1400)
+    for wrong in (("--part", "1/2"), ("--nonsense",), ("--scale", "big")):
+        assert vdsr("slurm", *wanted, *wrong).exit_code == 2

@@ -109,9 +109,7 @@ def whole_folder(
     with _beside(target, Path.mkdir) as temporary:
         yield temporary
         with _writing(target):
-            for path in temporary.rglob("*"):
-                if path.is_file():
-                    _sync(path, os.O_RDWR)
+            synced_tree(temporary)
             _publish_folder(temporary, target, overwrite=overwrite)
 
 
@@ -351,3 +349,19 @@ def _sync(path: Path, access: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fresh_name() -> str:
+    """Return a name that no other process of this machine, nor this one, has given."""
+    return f"{os.getpid()}-{next(_counter)}"
+
+
+def synced_tree(folder: Path) -> None:
+    """Have the system write all files of a folder to the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path, os.O_RDWR)
+
+
+# For outputs that several processes make together.
+writing, publish_folder = _writing, _publish_folder

@@ -7,8 +7,10 @@ is never taken for done.
 """
 
 from napari_vdsr.batch.finding import Remark, summarised
+from napari_vdsr.batch.parts import Part, find_unfinished, finish
 from napari_vdsr.batch.planning import Job, Plan, plan
 from napari_vdsr.batch.result import Result
+from napari_vdsr.batch.roster import Roster, find_rosters
 from napari_vdsr.batch.running import OnProgress, run
 from napari_vdsr.batch.settings import IF_EXISTS, Settings
 
@@ -16,10 +18,15 @@ __all__ = [
     "IF_EXISTS",
     "Job",
     "OnProgress",
+    "Part",
     "Plan",
     "Remark",
     "Result",
+    "Roster",
     "Settings",
+    "find_rosters",
+    "find_unfinished",
+    "finish",
     "plan",
     "run",
     "summarised",

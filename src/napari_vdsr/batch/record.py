@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
@@ -28,18 +28,56 @@ def completion_record(job: Job, image: Image, settings: Settings) -> dict[str, s
 
     Every file counts that it is read from: all files of a set.
     """
-    own = {
+    return {
+        "input": job.source.name,
+        "input_sha256": files_sha256(files_of(job, image)),
+        "parameters_sha256": parameters_sha256(image, settings),
+    }
+
+
+def own_parameters(image: Image, settings: Settings) -> dict[str, Any]:
+    """What decides the pixels and form of an image's output."""
+    return {
         **settings.parameters(),
         "scale": list(settings.scale_of(image)),
         "series": image.metadata.get("series", 0),
     }
-    parameters = json.dumps(own, sort_keys=True)
-    files = [Path(file) for file in image.files] or [job.source]
-    return {
-        "input": job.source.name,
-        "input_sha256": content_sha256(files[0]) if len(files) == 1 else set_sha256(files),
-        "parameters_sha256": hashlib.sha256(parameters.encode()).hexdigest(),
-    }
+
+
+def parameters_sha256(image: Image, settings: Settings) -> str:
+    """Hash of what decides the pixels and form of an image's output."""
+    parameters = json.dumps(own_parameters(image, settings), sort_keys=True)
+    return hashlib.sha256(parameters.encode()).hexdigest()
+
+
+def files_of(job: Job, image: Image) -> list[Path]:
+    """Files that an image is read from."""
+    return [Path(file) for file in image.files] or [job.source]
+
+
+def files_sha256(files: Sequence[Path]) -> str:
+    """Hash of the contents of an image's files."""
+    return content_sha256(files[0]) if len(files) == 1 else set_sha256(files)
+
+
+def state_of(files: Sequence[Path]) -> str:
+    """Hash of the names, sizes and times of files, which tells whether they changed meanwhile.
+
+    Unlike `files_sha256` it reads none of them.
+
+    Raises
+    ------
+    ImageFileError
+        If a file is not there.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        with reading(file):
+            for path in sorted(_inside(file)) if file.is_dir() else [file]:
+                status = path.stat()
+                name = os.fsencode(path.relative_to(file.parent))
+                digest.update(b"%b\0%d %d\n" % (name, status.st_size, status.st_mtime_ns))
+    return digest.hexdigest()
 
 
 def content_sha256(path: Path) -> str:

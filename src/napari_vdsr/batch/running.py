@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
-from napari_vdsr.atomic import claimed
+from napari_vdsr.atomic import claimed, exists
+from napari_vdsr.batch.parts import Part, check_in_parts, kind_of, opened, publish
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
+from napari_vdsr.batch.roster import keep
 from napari_vdsr.engine import output_shape
 from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
-from napari_vdsr.io import Output, read_image, write_images
+from napari_vdsr.io import Output, write_images
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.options import CONSISTENCY, RESULT
-from napari_vdsr.selection import selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ def run(
     report: Path | None = None,
     dry_run: bool = False,
     fail_fast: bool = False,
+    part: Part | None = None,
     on_progress: OnProgress | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
@@ -65,6 +67,8 @@ def run(
         Only look at the inputs and say what would be done.
     fail_fast : bool
         Stop after the first failure.
+    part : Part, optional
+        Do a part of the work only: of one image some regions, of several images some.
     on_progress, on_result : callable, optional
         Called while a file is written, and after each file.
 
@@ -87,9 +91,10 @@ def run(
     """
     settings.parameters()  # a wrong device, precision or scale shall fail before any work
     results: list[Result] = []
-    written = Report(report, len(jobs), settings) if report is not None else None
+    total = len(jobs) if part is None or len(jobs) == 1 else len(part.of_several(jobs))
+    written = Report(report, total, settings) if report is not None else None
     try:
-        for result in _results(jobs, settings, dry_run, on_progress):
+        for result in _results(jobs, settings, dry_run, on_progress, part):
             results.append(result)
             if written is not None:
                 written.update(results)
@@ -106,14 +111,21 @@ def run(
 
 
 def _results(
-    jobs: Sequence[Job], settings: Settings, dry_run: bool, on_progress: OnProgress | None
+    jobs: Sequence[Job],
+    settings: Settings,
+    dry_run: bool,
+    on_progress: OnProgress | None,
+    part: Part | None,
 ) -> Iterator[Result]:
     """Do what no other process is at; then wait for the rest, to see what became of it."""
+    if part is not None and len(jobs) > 1:
+        keep(jobs, part)
+        jobs, part = part.of_several(jobs), None
     others: list[Job] = []
     made: dict[tuple[int, int], Job] = {}
     for planned in jobs:
         job = _unlike(planned, made)
-        result = _run_one(job, settings, dry_run, on_progress)
+        result = _run_one(job, settings, dry_run, on_progress, part=part)
         if result is None:
             others.append(job)
             continue
@@ -156,6 +168,7 @@ def _run_one(
     dry_run: bool,
     on_progress: OnProgress | None,
     waited: bool = False,
+    part: Part | None = None,
 ) -> Result | None:
     """Return what became of a file; None if another process is making its output."""
     result = Result(str(job.source), str(job.target), series=settings.of(job))
@@ -164,15 +177,7 @@ def _run_one(
         try:
             if job.refused:
                 raise UsageError(job.refused)
-            image = read_image(
-                job.source,
-                axes=settings.axes,
-                series=settings.of(job),
-                partial=settings.partial,
-                nodata=settings.options.nodata,
-                labels=settings.labels or None,
-            )
-            image = selected(image, settings.selection)
+            image = settings.read(job)
             if image.labels and job.products:
                 made = f"no {' or '.join(job.products)}"
                 image = image.noted(f"{made}: no network enlarges labels")
@@ -180,6 +185,9 @@ def _run_one(
             _describe(result, job, image, settings)
             if dry_run:
                 result.status = "planned"
+            elif part is not None:
+                _make_folder(job.target.parent)
+                _make_part(job, image, settings, result, on_progress, part)
             else:
                 _make_folder(job.target.parent)
                 if not all(stack.enter_context(claimed(t)) for t in job.outputs.values()):
@@ -244,6 +252,9 @@ def _upscale_file(
         )
     if settings.compression is None:
         check_space(job.target, _bytes(result, image, todo))
+    if todo == [RESULT] and kind_of(job, image, settings) == "ome-zarr":
+        _write_regions(job, image, settings, record, result, on_progress)
+        return
     options = replace(settings.options, nodata="auto", products=_further(todo))
     made = engine.run(image, settings.model, settings.scale_of(image), options)
     outputs = [
@@ -271,6 +282,64 @@ def _upscale_file(
     told = (clause for clauses in losses for clause in clauses)
     result.notes = list(dict.fromkeys((*_notes(made[RESULT], settings), *told)))
     result.status = "done"
+
+
+def _write_regions(
+    job: Job,
+    image: Image,
+    settings: Settings,
+    record: dict[str, str],
+    result: Result,
+    on_progress: OnProgress | None,
+) -> None:
+    """Write an OME-Zarr region by region; where a run was killed, the next one goes on."""
+    advance = (lambda done, of: on_progress(job, done, of)) if on_progress else None
+    work = opened(job, image, settings)
+    try:
+        work.write_all(range(work.unfinished.count), settings.workers, advance)
+        result.status = publish(work.unfinished, record, workers=settings.workers)
+        result.reason = BY_ANOTHER if result.status == "already done" else ""
+    except Exception as error:
+        work.give_up()
+        if not job.target.exists() or settings.if_exists == "overwrite":
+            raise
+        if _not_done(job, record):  # it was not there before
+            raise exists(job.target) from error
+        result.status, result.reason = "already done", BY_ANOTHER
+    result.notes = list(dict.fromkeys((*_notes(work.image, settings), *work.told)))
+
+
+def _make_part(
+    job: Job,
+    image: Image,
+    settings: Settings,
+    result: Result,
+    on_progress: OnProgress | None,
+    part: Part,
+) -> None:
+    """Make some regions of an image, unless it is there."""
+    check_in_parts(job, image, settings)
+    if job.target.exists() and settings.if_exists != "overwrite":
+        if not _not_done(job, completion_record(job, image, settings)):
+            result.status = "already done"
+            return
+        if settings.if_exists == "skip":
+            result.status, result.reason = "skipped", "output exists"
+            return
+        raise OutputExistsError(
+            f"{job.target}: exists, and was not made from this input with these parameters.",
+            Remedy.LET_EXIST,
+        )
+    check_space(job.target, _bytes(result, image, [RESULT]) // part.of)
+    advance = (lambda done, of: on_progress(job, done, of)) if on_progress else None
+    work = opened(job, image, settings, part.command)
+    work.unfinished.cut(part.of)
+    regions = work.unfinished.part(part.number, part.of)
+    there = work.write_all(regions, settings.workers, advance)
+    result.status = "part done"
+    result.reason = f"{part}: {len(regions)} of {work.unfinished.count} regions"
+    result.reason += f", {there} of them were there" if there else ""
+    result.notes = list(dict.fromkeys((*_notes(work.image, settings), *work.told)))
 
 
 def _not_done(job: Job, record: dict[str, str]) -> list[str]:

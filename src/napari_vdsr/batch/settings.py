@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.engine import check_model_scale, executor_for
 from napari_vdsr.goal import Goal, scale_of
+from napari_vdsr.io import read_image
 from napari_vdsr.options import Options
-from napari_vdsr.selection import Selection
+from napari_vdsr.selection import Selection, selected
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
@@ -73,6 +74,24 @@ class Settings:
             If the model cannot do it, or the image does not tell what decides it.
         """
         return check_model_scale(scale_of(self.scale, image), self.model)
+
+    def read(self, job: Job) -> Image:
+        """Image of a job, or the part of it that is wanted, lazily.
+
+        Raises
+        ------
+        VdsrError
+            If it cannot be read, or has no such part.
+        """
+        image = read_image(
+            job.source,
+            axes=self.axes,
+            series=self.of(job),
+            partial=self.partial,
+            nodata=self.options.nodata,
+            labels=self.labels or None,
+        )
+        return selected(image, self.selection)
 
     def of(self, job: Job) -> int | None:
         """Number of the image of a job; None for the main one."""

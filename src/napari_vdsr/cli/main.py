@@ -12,7 +12,19 @@ from typing import Any
 import typer
 
 from napari_vdsr import __version__
-from napari_vdsr.cli import compare, curves, doctor, evaluate, info, models, options, train, upscale
+from napari_vdsr.cli import (
+    compare,
+    curves,
+    doctor,
+    evaluate,
+    finish,
+    info,
+    models,
+    options,
+    slurm,
+    train,
+    upscale,
+)
 from napari_vdsr.cli.words import say
 from napari_vdsr.errors import VdsrError, unforeseen
 from napari_vdsr.showing import shown
@@ -74,6 +86,8 @@ def with_exit_code(
 
 
 app.command(name="upscale")(with_exit_code(upscale.command))
+app.command(name="finish")(with_exit_code(finish.command))
+app.command(name="slurm")(with_exit_code(slurm.command, NOTHING_KEPT))
 app.command(name="info")(with_exit_code(info.command, NOTHING_KEPT))
 app.command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
 app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))

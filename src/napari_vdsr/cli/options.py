@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -19,6 +19,9 @@ from napari_vdsr.showing import shown
 
 LENGTH = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(.*)")
 ALL = "all"  # models
+
+if TYPE_CHECKING:
+    from napari_vdsr.batch import Part
 
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
@@ -147,6 +150,29 @@ def parse_nodata(text: str | None) -> float | Literal["auto"] | None:
         return float(text)
     except ValueError as error:
         raise UsageError(f"--nodata {text} must be a number, nan or none.") from error
+
+
+def parse_part(text: str | None) -> Part | None:
+    """``"3/40"``, or nothing for all of the work."""
+    if text is None:
+        return None
+    from napari_vdsr.batch import Part
+
+    number, _, of = text.partition("/")
+    if not (number.isascii() and number.isdigit() and of.isascii() and of.isdigit()):
+        raise UsageError(f"--part {text} is not understood; write e.g. 3/40.")
+    return Part(int(number), int(of), command_without("--part"))
+
+
+def command_without(option: str) -> tuple[str, ...]:
+    """Words of the command that runs, without an option and its value."""
+    words, skip = [Path(sys.argv[0]).name], False
+    for word in sys.argv[1:]:
+        if skip or word == option:
+            skip = not skip
+        elif not word.startswith(f"{option}="):
+            words.append(word)
+    return tuple(words)
 
 
 def parse_bytes(text: str) -> int:

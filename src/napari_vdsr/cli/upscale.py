@@ -205,6 +205,15 @@ def command(
     workers: Annotated[
         int, typer.Option(min=1, help="Tiles at work at once.", rich_help_panel=COMPUTING)
     ] = 2,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Do one of several parts, e.g. 3/40: of one image some regions, written as "
+            "OME-Zarr; of several files some. Then: vdsr finish.",
+            metavar="K/N",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, rich_help_panel=MESSAGES)
     ] = 0,
@@ -238,7 +247,7 @@ def command(
     products = options.parse_products(also)
     from napari_vdsr.selection import parse_selection  # dask takes a while to import
 
-    part = parse_selection(select, crop)
+    selection = parse_selection(select, crop)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
@@ -271,7 +280,7 @@ def command(
         if_exists=if_exists,
         labels=labels,
         workers=workers,
-        selection=part,
+        selection=selection,
         options=Options(
             device=device,
             precision=precision,
@@ -304,6 +313,7 @@ def command(
                 report=report,
                 dry_run=dry_run,
                 fail_fast=fail_fast,
+                part=options.parse_part(part),
                 on_progress=advance,
                 on_result=show,
             )

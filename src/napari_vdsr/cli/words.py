@@ -21,6 +21,7 @@ WORDS = {
     Remedy.PLAIN_TIFF: "pass --format tiff",
     Remedy.FEWER_AXES: "pass --format tiff",
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
+    Remedy.OME_ZARR: "pass --format ome-zarr",
     Remedy.OVERWRITE: "remove it, or pass --if-exists overwrite",
     Remedy.LET_EXIST: "pass --if-exists skip or overwrite, or another output folder",
     Remedy.ROOM: "check disk space and permissions",

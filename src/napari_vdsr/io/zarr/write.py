@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.5"
 CHUNK = 512
+PROVENANCE = "provenance"
 TEXTS = ("description", "acquired", "datetime")
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 RGBA = (("red", 0xFF0000), ("green", 0x00FF00), ("blue", 0x0000FF), ("alpha", 0xFFFFFF))
@@ -109,9 +110,7 @@ def create_zarr(
     software : str
         What creates the file.
     """
-    stored = image.axes.replace("S", "C")
-    axes = "".join(a for a in "TCZYX" if a in stored)
-    order = tuple(stored.index(a) for a in axes)
+    axes, order = stored_axes(image)
     shape = [image.shape[i] for i in order]
     group = zarr.create_group(folder, zarr_format=3)
     arrays = []
@@ -128,7 +127,7 @@ def create_zarr(
         )
     own: dict[str, Any] = {"software": software}
     if provenance:
-        own["provenance"] = plain_values(provenance)
+        own[PROVENANCE] = plain_values(provenance)
     if image.is_rgb:
         own["rgb"] = True
         if image.size("S") == 4 and image.alpha != "straight":
@@ -142,6 +141,28 @@ def create_zarr(
             own[key] = str(image.metadata[key])
     group.attrs.update({"ome": _ome(image, axes, len(arrays)), KEY: own})
     return ZarrLevels(arrays, axes, order, shrinking(image))
+
+
+def set_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Replace the record in a folder that `create_zarr` made with one."""
+    group = zarr.open_group(folder, mode="r+")
+    own = dict(group.attrs[KEY])
+    own[PROVENANCE] = plain_values(provenance)
+    group.attrs.update({KEY: own})
+
+
+def steps_of(image: Image) -> list[int]:
+    """Pixels that a file holds along each axis of the arrays that `create_zarr` makes."""
+    axes, order = stored_axes(image)
+    lengths = [image.shape[i] for i in order]
+    return [min(n, CHUNK) if a in "YX" else 1 for n, a in zip(lengths, axes, strict=True)]
+
+
+def stored_axes(image: Image) -> tuple[str, tuple[int, ...]]:
+    """Axes of the arrays on disk, and for each the dimension of the image's own array."""
+    stored = image.axes.replace("S", "C")
+    axes = "".join(a for a in "TCZYX" if a in stored)
+    return axes, tuple(stored.index(a) for a in axes)
 
 
 def _fill_value(image: Image) -> Any:

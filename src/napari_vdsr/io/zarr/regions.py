@@ -1,0 +1,171 @@
+"""Regions of an image that fill whole files of an OME-Zarr array, and levels made of others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from napari_vdsr.chunks import Chunks
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io.zarr.checks import stored_chunks
+from napari_vdsr.io.zarr.pyramid import shrinking
+from napari_vdsr.io.zarr.write import stored_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari_vdsr.image import Image
+
+LARGEST_REGION = 2**30
+
+
+@dataclass(frozen=True)
+class Group:
+    """Chunks side by side along one axis, and the pixels that they are."""
+
+    chunks: range
+    start: int
+    stop: int
+
+
+class ImageRegions:
+    """The regions of a lazy image; each is computed whole, in whatever order.
+
+    Parameters
+    ----------
+    image : Image
+        As it is stored: axes among T, C, Z, Y, X and S, with a dask array.
+    steps : sequence of int
+        Pixels along each axis of the stored arrays that a file holds.
+
+    Attributes
+    ----------
+    groups : list of list of Group
+        Along each axis of the stored arrays.
+
+    Raises
+    ------
+    UsageError
+        If chunks and files fit only in regions too large to be held.
+    """
+
+    def __init__(self, image: Image, steps: Sequence[int]) -> None:
+        self._data = cast("Any", image.data)
+        self._axes, self._order = stored_axes(image)
+        sizes = [self._data.chunks[i] for i in self._order]
+        self.groups = [_grouped(list(each), step) for each, step in zip(sizes, steps, strict=True)]
+        largest = math.prod(max(g.stop - g.start for g in groups) for groups in self.groups)
+        if largest * image.dtype.itemsize > LARGEST_REGION:
+            tile = [max(size) for size in sizes[-2:]]
+            raise UsageError(
+                f"tiles of {tile[0]} x {tile[1]} pixels and pieces of {steps[-2]} x {steps[-1]} "
+                "on disk meet only in regions too large for memory; take a multiple of the "
+                "pieces for the tiles, or a power of two for both."
+            )
+
+    @cached_property
+    def _chunks(self) -> Chunks:
+        return Chunks(self._data)
+
+    @property
+    def tiles(self) -> list[int]:
+        """Length of the chunks along each axis of the image, the longest ones."""
+        return [max(sizes) for sizes in self._data.chunks]
+
+    @property
+    def grid(self) -> list[list[list[int]]]:
+        """Start and stop of the regions along each axis of the stored arrays."""
+        return [[[group.start, group.stop] for group in groups] for groups in self.groups]
+
+    def compute(self, region: int) -> np.ndarray:
+        """Compute a region, by its number in C order; axes are those of the stored arrays."""
+        places = np.unravel_index(region, [len(groups) for groups in self.groups])
+        groups = [each[int(at)] for each, at in zip(self.groups, places, strict=True)]
+        made: np.ndarray | None = None
+        for number in product(*(group.chunks for group in groups)):
+            own = [0] * len(number)
+            for axis, at in zip(self._order, number, strict=True):
+                own[axis] = at
+            spans = [self._chunks.spans[axis][own[axis]] for axis in self._order]
+            block = self._chunks.compute(tuple(own)).transpose(self._order)
+            if made is None:
+                made = np.empty([g.stop - g.start for g in groups], block.dtype)
+            place = tuple(
+                slice(span.start - group.start, span.stop - group.start)
+                for span, group in zip(spans, groups, strict=True)
+            )
+            made[place] = block
+        assert made is not None
+        return made
+
+
+def _grouped(sizes: Sequence[int], step: int) -> list[Group]:
+    """Group chunks so that groups begin at multiples of a step."""
+    groups: list[Group] = []
+    first = start = stop = 0
+    for number, size in enumerate(sizes):
+        stop += size
+        if stop % step == 0 or number == len(sizes) - 1:
+            groups.append(Group(range(first, number + 1), start, stop))
+            first, start = number + 1, stop
+    return groups
+
+
+@dataclass(frozen=True)
+class Level:
+    """One of the smaller copies of an image, made of the next larger one.
+
+    Attributes
+    ----------
+    arrays : sequence of zarr.Array
+        All levels.
+    number : int
+        Which of them this is, from 1.
+    axes : str
+        Of the arrays.
+    shrink : callable
+        Halves a block.
+    together : str
+        Axes of which a block has all: C, where its indices are colours.
+    """
+
+    arrays: Sequence[Any]
+    number: int
+    axes: str
+    shrink: Callable[[np.ndarray, str], np.ndarray]
+    together: str = ""
+
+    @classmethod
+    def of(cls, image: Image, arrays: Sequence[Any], number: int) -> Level:
+        """Level of an image that was read from the store."""
+        axes, _ = stored_axes(image)
+        together = "C" if "S" in image.axes else ""
+        return cls(arrays, number, axes, shrinking(image), together)
+
+    def places(self) -> Iterator[tuple[slice, ...]]:
+        """Yield the parts of the level that fill whole files, each to be made by itself."""
+        array = self.arrays[self.number]
+        steps = [
+            n if a in self.together else step
+            for n, step, a in zip(array.shape, stored_chunks(array), self.axes, strict=True)
+        ]
+        starts = (range(0, n, step) for n, step in zip(array.shape, steps, strict=True))
+        for start in product(*starts):
+            yield tuple(
+                slice(at, min(at + step, n))
+                for at, step, n in zip(start, steps, array.shape, strict=True)
+            )
+
+    def make(self, place: tuple[slice, ...]) -> None:
+        """Make one of them."""
+        larger = self.arrays[self.number - 1]
+        source = tuple(
+            slice(span.start * 2, min(span.stop * 2, n)) if a in "YX" else span
+            for span, n, a in zip(place, larger.shape, self.axes, strict=True)
+        )
+        self.arrays[self.number][place] = self.shrink(np.asarray(larger[source]), self.axes)
