@@ -44,7 +44,7 @@ def test_what_is_known_is_said(stack):
     assert table["time step"] == "2.5 s"
     assert table["channels"].startswith("0: DAPI, #0000FF")
     assert table["intensities"] == "-7 to 2992, 593 to 3592"
-    formats = [line[14:] for line in lines[-5:]]
+    formats = [line[14:] for line in lines[-7:]]
     assert formats[0] == "ome-tiff: holds all of it"
     assert "imagej: no, ImageJ TIFF holds" in formats[1]
     assert "png: no, PNG holds uint8 and uint16, not int16" in formats[3]

@@ -45,6 +45,7 @@ class Remedy(Enum):
 
     # Writing
     PLAIN_TIFF = "write a plain TIFF"
+    PNG = "write a PNG"
     FEWER_AXES = "write a plain TIFF, which takes any axes"
     OME_TIFF = "write an OME-TIFF or a plain TIFF"
     OME_ZARR = "write an OME-Zarr"

@@ -16,12 +16,15 @@ SUFFIX_OF = {
     "imagej": ".tif",
     "tiff": ".tif",
     "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
     "ome-zarr": ".ome.zarr",
 }
 LONGEST_NAME = 255
 FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
 # Formats of microscopes and slide scanners, whose axes and sizes OME-TIFF alone holds.
 MICROSCOPES = (".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex")
+PICTURES = (".png", ".jpg", ".webp")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
 
 
@@ -98,10 +101,10 @@ class Naming:
 def beside(target: Path, product: str) -> Path:
     """Name of a product beside its result: that of the result, and the product's.
 
-    It holds floats, which PNG does not.
+    It holds floats, which pictures do not.
     """
     stem, suffix = split_suffix(target.name)
-    suffix = ".tif" if suffix.lower() == ".png" else suffix
+    suffix = ".tif" if suffix.lower() in PICTURES else suffix
     return target.with_name(f"{stem}_{product}{suffix}")
 
 

@@ -23,6 +23,7 @@ from napari_vdsr.engine import output_shape
 from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
 from napari_vdsr.io import Output, write_images
 from napari_vdsr.io.failure import system_reason
+from napari_vdsr.io.losses import PICTURES
 from napari_vdsr.options import CONSISTENCY, RESULT
 
 if TYPE_CHECKING:
@@ -261,10 +262,11 @@ def _upscale_file(
         Output(
             made[product],
             job.outputs[product],
-            "tiff" if settings.format == "png" and product != RESULT else settings.format,
+            "tiff" if settings.format in PICTURES and product != RESULT else settings.format,
             settings.compression,
             {**made[product].metadata["provenance"], **of_product(record, product)},
             overwrite,
+            settings.quality if product == RESULT else None,
         )
         for product in todo
     ]

@@ -45,6 +45,8 @@ class Settings:
         The part of each image that is upscaled; see ``napari_vdsr.select``.
     format : str or None
         Of the outputs; None keeps each input's own where it can be written, else TIFF.
+    quality : int or None
+        1 to 100, of JPEG and WebP; see ``io.write_image``.
     if_exists : str
         "error", "skip" or "overwrite", for outputs that this run would not have made.
     workers : int
@@ -60,6 +62,7 @@ class Settings:
     partial: bool = False
     format: Format | None = None
     compression: Compression | None = None
+    quality: int | None = None
     if_exists: str = "error"
     labels: bool = False
     workers: int = 2
@@ -123,4 +126,5 @@ class Settings:
             **({"selection": str(self.selection)} if self.selection else {}),
             "format": self.format,
             "compression": self.compression,
+            **({} if self.quality is None else {"quality": self.quality}),
         }

@@ -10,12 +10,13 @@ import typer
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import BatchProgress
 from napari_vdsr.cli.words import say
-from napari_vdsr.errors import ReportError
+from napari_vdsr.errors import ReportError, UsageError
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Plan, Result
     from napari_vdsr.io.formats import Compression, Format
 
+FORMATS = ("ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr")
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
 
 
@@ -160,12 +161,22 @@ def command(
     format: Annotated[  # noqa: A002
         str | None,
         typer.Option(
-            help="ome-tiff, imagej, tiff, png or ome-zarr; by default as the input.",
+            help="ome-tiff, imagej, tiff, png, jpeg, webp or ome-zarr; by default as the input.",
             rich_help_panel=FILES,
         ),
     ] = None,
     compression: Annotated[
         str | None, typer.Option(help="zlib or zstd, for TIFF.", rich_help_panel=FILES)
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of JPEG and WebP.",
+            show_default="95 for JPEG, no loss for WebP",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     name_template: Annotated[
         str,
@@ -235,9 +246,9 @@ def command(
     options.check_file("--log-file", log_file)
     options.check_file("--report", report)
     options.set_up_logging(verbose, quiet, log_file, debug)
-    options.check_choice(
-        "--format", format, (None, "ome-tiff", "imagej", "tiff", "png", "ome-zarr")
-    )
+    options.check_choice("--format", format, (None, *FORMATS))
+    if quality is not None and format not in ("jpeg", "webp"):
+        raise UsageError("--quality goes with --format jpeg or webp.")
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
     factor = options.parse_goal(scale, pixel_size, width, height)
@@ -277,6 +288,7 @@ def command(
         partial=partial,
         format=cast("Format | None", format),
         compression=cast("Compression | None", compression),
+        quality=quality,
         if_exists=if_exists,
         labels=labels,
         workers=workers,

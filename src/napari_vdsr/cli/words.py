@@ -19,6 +19,7 @@ WORDS = {
     Remedy.FLOAT32: "pass --precision float32",
     Remedy.PLAIN_SCALE: "pass --scale, or state the pixel size in the file",
     Remedy.PLAIN_TIFF: "pass --format tiff",
+    Remedy.PNG: "pass --format png",
     Remedy.FEWER_AXES: "pass --format tiff",
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
     Remedy.OME_ZARR: "pass --format ome-zarr",

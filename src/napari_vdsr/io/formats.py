@@ -13,20 +13,23 @@ from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.axes import ordered, plane_last
 from napari_vdsr.io.failure import failure
-from napari_vdsr.io.losses import losses
+from napari_vdsr.io.losses import NAMES, PICTURES, losses
+from napari_vdsr.io.pictures.photo import LONGEST, QUALITY
 from napari_vdsr.io.tiff.imagej import AXES, imagej_refusal
 from napari_vdsr.io.tiff.ome_write import ome_refusal
 
 if TYPE_CHECKING:
     from napari_vdsr.image import Image
 
-Format = Literal["ome-tiff", "imagej", "tiff", "png", "ome-zarr"]
+Format = Literal["ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr"]
 Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
 LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
 SUFFIXES: dict[tuple[str, ...], Format] = {
     (".ome.tif", ".ome.tiff"): "ome-tiff",
     (".png",): "png",
+    (".jpg", ".jpeg"): "jpeg",
+    (".webp",): "webp",
     (".zarr",): "ome-zarr",
 }
 
@@ -73,7 +76,7 @@ def format_of(target: Path, image: Image, compression: str | None) -> tuple[Form
         return _tiff_format(image, compression)
     raise UsageError(
         f"{target}: no image format is written under the suffix {target.suffix!r}. "
-        "Use .ome.tif, .tif, .png or .ome.zarr, or say which format."
+        "Use .ome.tif, .tif, .png, .jpg, .webp or .ome.zarr, or say which format."
     )
 
 
@@ -105,6 +108,18 @@ def check_compression(kind: str, compression: str | None) -> None:
         raise UsageError("OME-Zarr is always compressed, by zstd. Leave the compression out.")
 
 
+def check_quality(kind: str, quality: int | None) -> None:
+    """Raise ``UsageError`` unless a format can be written in a quality."""
+    if quality is None:
+        return
+    if kind not in ("jpeg", "webp"):
+        raise UsageError(
+            f"{NAMES[kind]} is written without loss: leave the quality out, or choose JPEG or WebP."
+        )
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality is {quality}; it must be 1 to 100.")
+
+
 def arranged(target: Path, image: Image, kind: str) -> Image:
     """Return the image with its axes, lazily, named and ordered as a format can hold them.
 
@@ -133,7 +148,7 @@ def arranged(target: Path, image: Image, kind: str) -> Image:
     data: Any = image.data
     data = ordered(data, axes, order)
     _check_holds(target, image, kind, order)
-    if kind == "png" and image.has_alpha and image.alpha == "premultiplied":
+    if kind in PICTURES and image.has_alpha and image.alpha == "premultiplied":
         full = full_opacity(image.dtype, image.bits)
         data = _lazy(data).map_blocks(divided, full, dtype=image.dtype)
     if image.has_alpha and image.metadata.get("grey") and kind in ("png", "tiff"):
@@ -145,14 +160,17 @@ def _lazy(data: Any) -> da.Array:
     return data if isinstance(data, da.Array) else da.from_array(data)
 
 
-def value_losses(image: Image, kind: str) -> tuple[str, ...]:
-    """Say what a format cannot tell about the meaning of pixels."""
-    losses = []
-    if image.nodata is not None and kind == "png":
-        losses.append(f"PNG does not say that {image.nodata:g} stands for nodata")
-    if image.bits and kind in ("png", "imagej"):
-        name = "PNG" if kind == "png" else "ImageJ TIFF"
+def value_losses(image: Image, kind: str, quality: int | None = None) -> tuple[str, ...]:
+    """Say what a format cannot tell about the meaning of pixels, or changes in them."""
+    name, losses = NAMES[kind], []
+    if image.nodata is not None and kind in PICTURES:
+        losses.append(f"{name} does not say that {image.nodata:g} stands for nodata")
+    if image.bits and kind in PICTURES | {"imagej"}:
         losses.append(f"{name} does not say that {image.bits} bits are significant")
+    if kind == "jpeg" or quality is not None:
+        losses.append(f"{name} of quality {quality or QUALITY} changes pixels: not for measuring")
+    if kind == "webp" and not image.is_rgb:
+        losses.append("WebP holds grey as three equal colours")
     return tuple(losses)
 
 
@@ -190,12 +208,30 @@ def _check_holds(target: Path, image: Image, kind: str, order: str) -> None:
     remedy = Remedy.PLAIN_TIFF if ome_refusal(image) else Remedy.OME_TIFF
     if refusal:
         raise failure(target, refusal, remedy)
-    if kind == "png" and name not in ("uint8", "uint16"):
-        raise failure(target, f"PNG holds uint8 and uint16, not {name}", remedy)
-    if kind == "png" and image.size("S") == 4 and image.is_rgb and not image.has_alpha:
-        raise failure(target, "PNG holds opacity, and no other fourth band", remedy)
+    if kind in PICTURES:
+        _check_picture(target, image, kind, remedy)
+
+
+def _check_picture(target: Path, image: Image, kind: str, remedy: Remedy) -> None:
+    """Raise ``ImageFileError`` unless a format of pictures can hold an image."""
+    dtype, name, samples = image.dtype.name, NAMES[kind], image.size("S") if image.is_rgb else 1
+    depths = ("uint8", "uint16") if kind == "png" else ("uint8",)
+    if dtype not in depths:
+        raise failure(target, f"{name} holds {' and '.join(depths)}, not {dtype}", remedy)
+    if samples == 4 and not image.has_alpha:
+        raise failure(target, f"{name} holds opacity, and no other fourth band", remedy)
+    if samples == 4 and kind == "jpeg":
+        raise failure(target, "JPEG holds no opacity", Remedy.PNG)
+    if image.labels and kind == "jpeg":
+        raise failure(target, "JPEG changes pixels, and these are numbers of objects", Remedy.PNG)
     planes = int(np.prod(image.shape)) // (image.size("Y") * image.size("X") * image.size("S"))
-    if kind == "png" and planes != 1:
+    if planes != 1:
         raise failure(
-            target, f"PNG holds one plane, not the {planes} of axes {order}", Remedy.OME_TIFF
+            target,
+            f"{name} holds one plane, not the {planes} of axes {image.axes}",
+            Remedy.OME_TIFF,
         )
+    longest = max(image.size("Y"), image.size("X"))
+    if longest > LONGEST.get(kind, longest):
+        told = f"{name} holds {LONGEST[kind]} rows and columns at most, not {longest}"
+        raise failure(target, told, remedy)

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 NAMES = {
     "ome-tiff": "OME-TIFF", "imagej": "ImageJ TIFF", "tiff": "plain TIFF", "png": "PNG",
-    "ome-zarr": "OME-Zarr",
+    "jpeg": "JPEG", "webp": "WebP", "ome-zarr": "OME-Zarr",
 }  # fmt: skip
 TIFFS = frozenset({"ome-tiff", "imagej", "tiff"})
 PLACED = TIFFS | {"ome-zarr"}
+# Of JPEG, whose segments have 64 KiB; what is written besides is short.
+LONGEST_EXIF = 64_000
 # Tags of Exif that TIFF files have, too: texts, date, size, resolution, orientation.
 IN_TIFF = {*TEXTS, 256, 257, 270, 274, 282, 283, 296, 305, 306, 531}
-ALL = PLACED | {"png"}
+PICTURES = frozenset({"png", "jpeg", "webp"})
+ALL = PLACED | PICTURES
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,21 @@ def _exif(image: Image) -> str:
     return "Exif data" if set(found) - IN_TIFF else ""
 
 
+def _long_exif(image: Image) -> str:
+    return "so long Exif data" if len(image.metadata.get("exif") or b"") > LONGEST_EXIF else ""
+
+
+def _odd_description(image: Image) -> str:
+    """Exif's texts are 7-bit; WebP has no others."""
+    found = str(image.metadata.get("description") or "")
+    return "" if found.isascii() else "letters beyond ASCII in the description"
+
+
+def _grey_profile(image: Image) -> str:
+    """WebP has colours only."""
+    return "the colour profile of grey" if "S" not in image.axes and _profile(image) else ""
+
+
 def _texts(image: Image) -> str:
     texts = image.metadata.get("texts") or {}
     return f"the texts {', '.join(map(repr, texts))}" if texts else ""
@@ -230,17 +248,20 @@ PARTS = (
     Part(frozenset({"imagej"}), _regions),
     Part(frozenset({"imagej"}), _plane_labels),
     Part(frozenset({"imagej"}), _properties),
-    Part(TIFFS | {"png"}, _profile),
+    Part(TIFFS | PICTURES, _profile),
     Part(frozenset({"ome-zarr"}), _wrong_profile),
     Part(frozenset({"png"}), _gamma),
-    Part(TIFFS | {"png"}, _named("dots per inch", "dpi")),
+    Part(TIFFS | PICTURES, _named("dots per inch", "dpi")),
     Part(TIFFS, _named("the georeference", "geotiff")),
     Part(ALL - {"imagej"}, _named("the date of acquisition", "acquired")),
-    Part(ALL - {"ome-tiff"}, _odd_acquired),
+    Part(ALL - {"ome-tiff", "jpeg", "webp"}, _odd_acquired),
     Part(ALL - TIFFS, _odd_datetime),
     Part(frozenset({"ome-tiff"}), _ome),
     Part(ALL - {"ome-tiff"}, _unfit_ome),
-    Part(frozenset({"png"}), _exif),
+    Part(PICTURES, _exif),
+    Part(ALL - {"jpeg"}, _long_exif),
+    Part(ALL - {"webp"}, _odd_description),
+    Part(ALL - {"webp"}, _grey_profile),
     Part(frozenset({"png"}), _texts),
     Part(TIFFS, _tag_texts),
 )

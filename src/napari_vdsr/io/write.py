@@ -16,11 +16,13 @@ from napari_vdsr.io.formats import (
     FORMATS,
     arranged,
     check_compression,
+    check_quality,
     format_of,
     renamed_axes,
     value_losses,
 )
-from napari_vdsr.io.losses import losses
+from napari_vdsr.io.losses import PICTURES, losses
+from napari_vdsr.io.pictures.photo import encode_photo
 from napari_vdsr.io.pictures.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
 from napari_vdsr.io.tiff.imagej import AXES, imagej_metadata, imagej_refusal
@@ -44,6 +46,7 @@ def write_image(
     compression: Compression | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    quality: int | None = None,
     workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, ...]:
@@ -52,9 +55,9 @@ def write_image(
     Each dask chunk is computed exactly once, `workers` of them at a time, and in any order
     where the format allows it. Compressed or tiled TIFF wants rows one after the other: a
     row of chunks, 255 rows besides and as many chunks as there are workers may be in memory
-    then. (A PNG is in memory whole. Compressed or tiled output of chunks that span several
-    planes goes through a temporary file in the same folder.) Pixels and dtype are never
-    changed.
+    then. (A PNG, JPEG or WebP is in memory whole. Compressed or tiled output of chunks that
+    span several planes goes through a temporary file in the same folder.) Pixels and dtype
+    are never changed, but by JPEG and by a WebP whose quality is given.
 
     Parameters
     ----------
@@ -62,11 +65,12 @@ def write_image(
         What to write.
     path : str or Path
         The file, or for OME-Zarr the folder.
-    format : {"ome-tiff", "imagej", "tiff", "png", "ome-zarr"}, optional
+    format : {"ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr"}, optional
         By default the suffix decides: ``.ome.tif`` and ``.ome.tiff`` are OME-TIFF,
-        ``.png`` is PNG, ``.zarr`` is OME-Zarr; ``.tif`` and ``.tiff`` are what the source
-        was: ImageJ TIFF (never compressed), OME-TIFF (for files of microscopes, too) or plain
-        TIFF. What ImageJ cannot hold becomes OME-TIFF; the losses say either.
+        ``.png`` is PNG, ``.jpg`` JPEG, ``.webp`` WebP, ``.zarr`` OME-Zarr; ``.tif`` and
+        ``.tiff`` are what the source was: ImageJ TIFF (never compressed), OME-TIFF (for
+        files of microscopes, too) or plain TIFF. What ImageJ cannot hold becomes OME-TIFF;
+        the losses say either.
     compression : {"zlib", "zstd"}, optional
         For OME-TIFF and plain TIFF, lossless.
     provenance : mapping, optional
@@ -74,6 +78,8 @@ def write_image(
         the Software tag, too.
     overwrite : bool
         Whether an existing file is replaced.
+    quality : int, optional
+        1 to 100, of JPEG (95 by default) and WebP (without loss by default).
     workers : int
         Chunks of a lazy image that are computed at the same time, in threads.
     on_progress : callable, optional
@@ -103,7 +109,7 @@ def write_image(
     256 x 256, TIFF files beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one
     uncompressed block.
     """
-    output = Output(image, path, format, compression, provenance, overwrite)
+    output = Output(image, path, format, compression, provenance, overwrite, quality)
     return write_images([output], workers=workers, on_progress=on_progress)[0]
 
 
@@ -117,6 +123,7 @@ class Output:
     compression: Compression | None = None
     provenance: Mapping[str, Any] | None = None
     overwrite: bool = False
+    quality: int | None = None
 
 
 def write_images(
@@ -156,7 +163,7 @@ def write_images(
     for other in others:
         named_tiff = _is_plain_name(Path(os.fspath(other.path)).name.lower())
         if other.format is None and named_tiff:
-            other = _in_format(other, "tiff" if kind == "png" else cast("Format", kind))
+            other = _in_format(other, "tiff" if kind in PICTURES else cast("Format", kind))
         writers.append(_writer_of(other))
     same = [writer for writer in writers if writer.goes_with(writers[0])]
     for writer in writers:
@@ -196,6 +203,7 @@ def _writer_of(output: Output) -> Writer:
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
     check_compression(kind, compression)
+    check_quality(kind, output.quality)
     ready = arranged(target, image, kind)
     provenance = plain_values(output.provenance)
     software = software_tag(provenance)
@@ -203,7 +211,17 @@ def _writer_of(output: Output) -> Writer:
     write: Callable[[Path], None]
     if kind == "png":
         chunks = png_chunks(ready, provenance, software)
-        write = partial(_write_png, bands=bands, chunks=chunks)
+        write = partial(_write_picture, bands=bands, encode=partial(encode_png, chunks=chunks))
+    elif kind in PICTURES:
+        encode = partial(
+            encode_photo,
+            kind=kind,
+            image=ready,
+            provenance=provenance,
+            software=software,
+            quality=output.quality,
+        )
+        write = partial(_write_picture, bands=bands, encode=encode)
     elif kind == "ome-zarr":
         from napari_vdsr.io.zarr.write import write_zarr  # zarr takes a while to import
 
@@ -224,7 +242,7 @@ def _writer_of(output: Output) -> Writer:
         losses=(
             *([told] if told else ()),
             *losses(image, kind),
-            *value_losses(image, kind),
+            *value_losses(image, kind, output.quality),
             *renamed_axes(image, ready),
         ),
     )
@@ -249,7 +267,7 @@ def _tiff_form(
     return TiffForm({**tags, "description": text, "metadata": None}, writer={"shaped": False})
 
 
-def _write_png(path: Path, bands: Bands, chunks: bytes) -> None:
+def _write_picture(path: Path, bands: Bands, encode: Callable[[np.ndarray], bytes]) -> None:
     pixels = np.concatenate([band.pixels for band in bands])
     with open(path, "r+b") as file:
-        file.write(encode_png(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), chunks))
+        file.write(encode(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)))

@@ -26,6 +26,7 @@ WORDS = {
     Remedy.AUTO_DEVICE: "choose 'auto' as Device",
     Remedy.FLOAT32: "choose 'float32' as Precision, under Advanced",
     Remedy.PLAIN_SCALE: "choose a scale",
+    Remedy.PNG: "save it as PNG",
     Remedy.PLAIN_TIFF: "save it as OME-Zarr, .ome.zarr",
     Remedy.FEWER_AXES: ("split the layer first (Layers > Data > Split Stack), and save the parts"),
     Remedy.OME_TIFF: "save it as OME-TIFF, .ome.tif, or OME-Zarr, .ome.zarr",

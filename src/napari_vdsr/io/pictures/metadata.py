@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL.ExifTags import IFD
 
 from napari_vdsr.io.pictures.png import colour_chunks
+from napari_vdsr.io.pictures.xmp import xmp_record
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.tiff.tags import TEXTS
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 HEAD_BYTES = 2**22
 # The first entry of Exif is how the picture is turned, which its pixels no longer are; the
 # others count its pixels.
-TURNED, DESCRIPTION, DATETIME, ORIGINAL = 274, 270, 306, 36867
+TURNED, DESCRIPTION, SOFTWARE, DATETIME, ORIGINAL = 274, 270, 305, 306, 36867
 OUTDATED = (40962, 40963)
+# Dots along X and Y, and per what; known by themselves, and other ones once it is enlarged.
+RESOLUTION = (282, 283, 296)
+PER_CENTIMETRE, CENTIMETRES = 3, 2.54
 DATE = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 # Texts that are said elsewhere, or no texts.
 NO_TEXTS = ("Description", "Software", "XML:com.adobe.xmp", "Creation Time", KEY)
@@ -41,7 +45,9 @@ def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(info.get("icc_profile"), bytes) and info["icc_profile"]:
         found["icc_profile"] = info["icc_profile"]
-    dpi = _dpi(info.get("dpi"))
+    # Pillow makes up 72 for a JPEG that states none.
+    own = picture.format != "JPEG" or info.get("jfif_unit") in (1, 2)
+    dpi = (_dpi(info.get("dpi")) if own else None) or _exif_dpi(picture)
     if dpi is not None:
         found["dpi"] = dpi
     if picture.format == "PNG":
@@ -51,7 +57,7 @@ def picture_facts(stamp: Stamp, picture: PIL.Image.Image) -> dict[str, Any]:
             found["png"] = chunks
     found |= _texts(picture)
     found |= _exif(picture)
-    if "xmp" in info or "XML:com.adobe.xmp" in info:
+    if ("xmp" in info and xmp_record(info["xmp"]) is None) or "XML:com.adobe.xmp" in info:
         found["left_out"] = ("XMP",)
     return found
 
@@ -62,6 +68,17 @@ def _dpi(value: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (x, y) if 0 < min(x, y) and max(x, y) < math.inf else None
+
+
+def _exif_dpi(picture: PIL.Image.Image) -> tuple[float, float] | None:
+    """Return the resolution that Exif states, of formats that state none themselves."""
+    try:
+        exif = picture.getexif()
+        per = CENTIMETRES if exif.get(RESOLUTION[-1]) == PER_CENTIMETRE else 1.0
+        found = [float(exif[code]) * per for code in RESOLUTION[:2]]
+    except Exception:  # Exif is anything that cameras write
+        return None
+    return _dpi(found)
 
 
 def _texts(picture: PIL.Image.Image) -> dict[str, Any]:
@@ -95,7 +112,8 @@ def _exif(picture: PIL.Image.Image) -> dict[str, Any]:
         inner = exif.get_ifd(IFD.Exif)
         date, original = exif.get(DATETIME), inner.get(ORIGINAL)
         own = {code: exif[code] for code in (*TEXTS, DESCRIPTION) if code in exif}
-        exif.pop(TURNED, None)
+        for code in (TURNED, *RESOLUTION):
+            exif.pop(code, None)
         for code in OUTDATED:
             inner.pop(code, None)
         content = exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else b""

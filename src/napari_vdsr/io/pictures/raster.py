@@ -20,6 +20,7 @@ from napari_vdsr.io.axes import TURNED, name_axes, ordered, override_axes, plane
 from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pictures.metadata import picture_facts
+from napari_vdsr.io.pictures.xmp import xmp_record
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.quiet import caught
 from napari_vdsr.io.tiff.pages import Stamp
@@ -231,9 +232,11 @@ def read_picture(path: str, *, axes: str | None, name: str, labels: bool = False
 
 
 def picture_provenance(path: str) -> dict[str, Any] | None:
-    """Return what `write_image` recorded in a PNG; None if it is not ours."""
+    """Return what `write_image` recorded in a picture; None if it is not ours."""
     with reading(path), opened(Stamp.of(path)) as picture:
-        text = picture.info.get(KEY)
+        text, packet = picture.info.get(KEY), picture.info.get("xmp")
+    if packet is not None:
+        return xmp_record(packet)
     try:
         found = parse_json(text) if isinstance(text, str) else None
     except ValueError:
