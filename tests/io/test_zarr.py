@@ -20,7 +20,7 @@ from napari_vdsr.errors import (
 )
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import is_zarr_folder, read_image, read_levels, read_provenance, write_image
-from napari_vdsr.io.zarr.pyramid import fill, halve, level_shapes
+from napari_vdsr.io.pyramid import fill, halve, level_shapes
 
 
 def write_group(path, attributes, arrays, zarr_format=2, **options):

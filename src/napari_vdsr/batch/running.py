@@ -267,6 +267,7 @@ def _upscale_file(
             {**made[product].metadata["provenance"], **of_product(record, product)},
             overwrite,
             settings.quality if product == RESULT else None,
+            settings.pyramid,
         )
         for product in todo
     ]

@@ -47,6 +47,8 @@ class Settings:
         Of the outputs; None keeps each input's own where it can be written, else TIFF.
     quality : int or None
         1 to 100, of JPEG and WebP; see ``io.write_image``.
+    pyramid : bool
+        Whether TIFFs hold smaller copies, too; see ``io.write_image``.
     if_exists : str
         "error", "skip" or "overwrite", for outputs that this run would not have made.
     workers : int
@@ -63,6 +65,7 @@ class Settings:
     format: Format | None = None
     compression: Compression | None = None
     quality: int | None = None
+    pyramid: bool = False
     if_exists: str = "error"
     labels: bool = False
     workers: int = 2
@@ -126,5 +129,6 @@ class Settings:
             **({"selection": str(self.selection)} if self.selection else {}),
             "format": self.format,
             "compression": self.compression,
+            **({"pyramid": True} if self.pyramid else {}),
             **({} if self.quality is None else {"quality": self.quality}),
         }

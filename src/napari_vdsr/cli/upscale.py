@@ -168,6 +168,14 @@ def command(
     compression: Annotated[
         str | None, typer.Option(help="zlib or zstd, for TIFF.", rich_help_panel=FILES)
     ] = None,
+    pyramid: Annotated[
+        bool,
+        typer.Option(
+            "--pyramid",
+            help="Smaller copies in TIFFs, too, for viewers; OME-Zarr always has them.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     quality: Annotated[
         int | None,
         typer.Option(
@@ -247,6 +255,8 @@ def command(
     options.check_file("--report", report)
     options.set_up_logging(verbose, quiet, log_file, debug)
     options.check_choice("--format", format, (None, *FORMATS))
+    if pyramid and format in ("imagej", "png", "jpeg", "webp"):
+        raise UsageError("--pyramid goes with --format ome-tiff, tiff or ome-zarr.")
     if quality is not None and format not in ("jpeg", "webp"):
         raise UsageError("--quality goes with --format jpeg or webp.")
     options.check_choice("--compression", compression, (None, "zlib", "zstd"))
@@ -289,6 +299,7 @@ def command(
         format=cast("Format | None", format),
         compression=cast("Compression | None", compression),
         quality=quality,
+        pyramid=pyramid,
         if_exists=if_exists,
         labels=labels,
         workers=workers,

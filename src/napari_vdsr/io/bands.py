@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -140,14 +140,7 @@ class Bands:
             for band in self:
                 file.seek((band.plane * rows + band.row) * row_bytes)
                 file.write(np.ascontiguousarray(band.pixels).data)
-            step = max(1, CHUNK_BYTES // row_bytes)
-            file.seek(0)
-            for plane in range(math.prod(self.lead_shape)):
-                for start in range(0, rows, step):
-                    shape = (min(step, rows - start), *self.plane_shape[1:])
-                    pixels = np.empty(shape, self.data.dtype)
-                    file.readinto(pixels.data)
-                    yield Band(plane, start, pixels)
+            yield from stored(file, self.data.shape, self.plane_ndim, self.data.dtype)
 
     def _regions(self) -> Iterator[Region]:
         chunks = Chunks(self.data) if isinstance(self.data, da.Array) else None
@@ -180,6 +173,20 @@ class Bands:
         except BaseException as error:
             self.failures.append(error)
             raise
+
+
+def stored(
+    file: IO[bytes], shape: Sequence[int], plane_ndim: int, dtype: np.dtype[Any]
+) -> Iterator[Band]:
+    """Yield the bands of pixels that lie in a file as in memory, in C order."""
+    rows, *rest = shape[-plane_ndim:]
+    step = max(1, CHUNK_BYTES // (math.prod(rest) * dtype.itemsize))
+    file.seek(0)
+    for plane in range(math.prod(shape[:-plane_ndim])):
+        for start in range(0, rows, step):
+            pixels = np.empty((min(step, rows - start), *rest), dtype)
+            file.readinto(pixels.data)  # type: ignore[attr-defined]
+            yield Band(plane, start, pixels)
 
 
 def _joined(blocks: list[np.ndarray], across: Sequence[int]) -> np.ndarray:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr"]
 Compression = Literal["zlib", "zstd"]
 FORMATS = get_args(Format)
+PYRAMIDS = ("ome-tiff", "tiff", "ome-zarr")
 LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
 SUFFIXES: dict[tuple[str, ...], Format] = {
     (".ome.tif", ".ome.tiff"): "ome-tiff",
@@ -66,21 +67,23 @@ def held_by(image: Image) -> dict[Format, tuple[bool, tuple[str, ...]]]:
     return found
 
 
-def format_of(target: Path, image: Image, compression: str | None) -> tuple[Format, str]:
+def format_of(
+    target: Path, image: Image, compression: str | None, *, pyramid: bool = False
+) -> tuple[Format, str]:
     """Return the format that a name and an image ask for, and what is to be told of it."""
     name = target.name.lower()
     for suffixes, kind in SUFFIXES.items():
         if name.endswith(suffixes):
-            return kind, ""
+            return kind, _no_pyramid(kind) if pyramid and kind not in PYRAMIDS else ""
     if name.endswith((".tif", ".tiff")):
-        return _tiff_format(image, compression)
+        return _tiff_format(image, compression, pyramid)
     raise UsageError(
         f"{target}: no image format is written under the suffix {target.suffix!r}. "
         "Use .ome.tif, .tif, .png, .jpg, .webp or .ome.zarr, or say which format."
     )
 
 
-def _tiff_format(image: Image, compression: str | None) -> tuple[Format, str]:
+def _tiff_format(image: Image, compression: str | None, pyramid: bool) -> tuple[Format, str]:
     """Return the TIFF format of an image's source, or else the next that can hold it."""
     content = image.metadata.get("format", "imagej" if "imagej" in image.metadata else "tiff")
     told = ""
@@ -88,7 +91,9 @@ def _tiff_format(image: Image, compression: str | None) -> tuple[Format, str]:
         refusal = imagej_refusal(image)
         if refusal is None:
             # What ImageJ alone holds, such as regions, is worth more than space.
-            return "imagej", "not compressed, as ImageJ TIFF never is" if compression else ""
+            lacks = ["not compressed, as ImageJ TIFF never is"] if compression else []
+            lacks += [_no_pyramid("imagej")] if pyramid else []
+            return "imagej", "; ".join(lacks)
         told = f"written as OME-TIFF: {refusal}"
     if content in ("imagej", "ome-tiff"):
         refusal = ome_refusal(image)
@@ -106,6 +111,19 @@ def check_compression(kind: str, compression: str | None) -> None:
         raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
     if compression and kind == "ome-zarr":
         raise UsageError("OME-Zarr is always compressed, by zstd. Leave the compression out.")
+
+
+def _no_pyramid(kind: str) -> str:
+    return f"without smaller copies, which {NAMES[kind]} does not hold"
+
+
+def check_pyramid(kind: str, pyramid: bool) -> None:
+    """Raise ``UsageError`` unless a format can hold smaller copies of an image, if asked for."""
+    if pyramid and kind not in PYRAMIDS:
+        raise UsageError(
+            f"{NAMES[kind]} holds no smaller copies of an image. Use OME-TIFF, plain TIFF or "
+            "OME-Zarr, or leave them out."
+        )
 
 
 def check_quality(kind: str, quality: int | None) -> None:

@@ -14,8 +14,10 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.formats import (
     FORMATS,
+    PYRAMIDS,
     arranged,
     check_compression,
+    check_pyramid,
     check_quality,
     format_of,
     renamed_axes,
@@ -25,6 +27,7 @@ from napari_vdsr.io.losses import PICTURES, losses
 from napari_vdsr.io.pictures.photo import encode_photo
 from napari_vdsr.io.pictures.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
+from napari_vdsr.io.pyramid import shrinking
 from napari_vdsr.io.tiff.imagej import AXES, imagej_metadata, imagej_refusal
 from napari_vdsr.io.tiff.ome_write import ome_refusal, ome_xml
 from napari_vdsr.io.tiff.shaped import shaped_description
@@ -47,6 +50,7 @@ def write_image(
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     quality: int | None = None,
+    pyramid: bool = False,
     workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, ...]:
@@ -80,6 +84,9 @@ def write_image(
         Whether an existing file is replaced.
     quality : int, optional
         1 to 100, of JPEG (95 by default) and WebP (without loss by default).
+    pyramid : bool
+        Whether smaller copies go along, each half of the one before, for viewers: in OME-TIFF
+        and plain TIFF as SubIFDs. OME-Zarr always has them.
     workers : int
         Chunks of a lazy image that are computed at the same time, in threads.
     on_progress : callable, optional
@@ -109,7 +116,7 @@ def write_image(
     256 x 256, TIFF files beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one
     uncompressed block.
     """
-    output = Output(image, path, format, compression, provenance, overwrite, quality)
+    output = Output(image, path, format, compression, provenance, overwrite, quality, pyramid)
     return write_images([output], workers=workers, on_progress=on_progress)[0]
 
 
@@ -124,6 +131,7 @@ class Output:
     provenance: Mapping[str, Any] | None = None
     overwrite: bool = False
     quality: int | None = None
+    pyramid: bool = False
 
 
 def write_images(
@@ -187,23 +195,26 @@ def _in_format(output: Output, kind: Format) -> Output:
     """Output in a format, or in the next that can hold it."""
     if kind == "imagej" and imagej_refusal(output.image):
         kind = "tiff" if ome_refusal(output.image) else "ome-tiff"
-    compression = None if kind == "imagej" else output.compression
-    return replace(output, format=kind, compression=compression)
+    if kind == "imagej":
+        return replace(output, format=kind, compression=None, pyramid=False)
+    return replace(output, format=kind)
 
 
 def _writer_of(output: Output) -> Writer:
     """Return what writes an image in the format that is asked for."""
-    image, compression = output.image, output.compression
+    image, compression, pyramid = output.image, output.compression, output.pyramid
     target = Path(os.fspath(output.path))
     told = ""
     kind: str | None = output.format
     if kind is None:
-        kind, told = format_of(target, image, compression)
+        kind, told = format_of(target, image, compression, pyramid=pyramid)
         compression = None if kind == "imagej" else compression
+        pyramid = pyramid and kind in PYRAMIDS
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
     check_compression(kind, compression)
     check_quality(kind, output.quality)
+    check_pyramid(kind, pyramid)
     ready = arranged(target, image, kind)
     provenance = plain_values(output.provenance)
     software = software_tag(provenance)
@@ -231,6 +242,7 @@ def _writer_of(output: Output) -> Writer:
     else:
         form = _tiff_form(target, ready, kind, provenance, software)
         form.compression = compression
+        form.halve = shrinking(ready) if pyramid else None
         write = partial(write_tiff, bands=bands, form=form)
     return Writer(
         target=target,

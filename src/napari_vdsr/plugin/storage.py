@@ -14,7 +14,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.io import is_zarr_folder, read_levels
 from napari_vdsr.io.formats import arranged
 from napari_vdsr.io.provenance import software_tag
-from napari_vdsr.io.zarr.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
 from napari_vdsr.options import CONSISTENCY, RESULT
 from napari_vdsr.plugin.request import MEMORY, Request, is_wide
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import tempfile
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -13,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tifffile import TiffWriter
 
-from napari_vdsr.io.bands import regroup
+from napari_vdsr.io.bands import regroup, stored
 from napari_vdsr.io.palette import full_map
+from napari_vdsr.io.pyramid import level_shapes
 from napari_vdsr.io.tiff.resolution import holds_resolution
 from napari_vdsr.io.tiff.tags import write_tags
 from napari_vdsr.nodata import written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import IO, BinaryIO
 
     from napari_vdsr.image import Image
     from napari_vdsr.io.bands import Bands
@@ -34,6 +36,7 @@ UNTILED_BYTES = 2**20
 DIRECTORY_BYTES = 512
 CLASSIC_BYTES = 3_900_000_000
 GDAL_NODATA = 42113
+REDUCED = 1  # of NewSubfileType
 ALPHA_TAGS = {"straight": 2, "premultiplied": 1, "none": 0}
 DATETIME = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 # What is done about warnings is the whole process's, and files may be written side by side.
@@ -57,6 +60,8 @@ class TiffForm:
         Of the pixels as tifffile is to take it, if not as the bands have it.
     writer : dict
         Arguments for ``tifffile.TiffWriter``.
+    halve : callable or None
+        What halves a block of given axes, if smaller copies are written, too.
     """
 
     tags: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +69,7 @@ class TiffForm:
     contiguous: bool = False
     shape: tuple[int, ...] | None = None
     writer: dict[str, Any] = field(default_factory=dict)
+    halve: Callable[[np.ndarray, str], np.ndarray] | None = None
 
 
 def write_tiff(path: Path, bands: Bands, form: TiffForm) -> None:
@@ -84,13 +90,19 @@ def write_tiff(path: Path, bands: Bands, form: TiffForm) -> None:
     if not form.compression:
         tiled = tiled and min(rows, columns) >= TILE
     padded = -(-rows // TILE) * -(-columns // TILE) * TILE**2 if tiled else rows * columns
+    levels = level_shapes((rows, columns), "YX") if form.halve else [(rows, columns)]
     page = padded * (plane // (rows * columns)) + (16 * padded // TILE**2 if tiled else 0)
     size = (page + DIRECTORY_BYTES) * math.prod(bands.lead_shape)
+    size = size * 4 // 3 if len(levels) > 1 else size
     big = size > CLASSIC_BYTES and not form.contiguous
     with _writer(path, bigtiff=big, **form.writer) as tif:
+        if len(levels) > 1:
+            _write_pyramid(tif, bands, form, levels, path.parent)
+            return
         if tiled or form.compression:
             ordered = bands.in_order(path.parent)
-            source = _tiles(ordered, rows, columns) if tiled else regroup(ordered, rows, rows)
+            source = regroup(ordered, rows, TILE if tiled else rows)
+            source = _tiles(source, columns) if tiled else source
             _write_sequential(tif, bands, form, source, tiled=tiled)
             return
         order = tif.tiff.byteorder
@@ -123,19 +135,75 @@ def _writer(path: Path, **kwargs: Any) -> Iterator[TiffWriter]:
 def _write_sequential(
     tif: TiffWriter, bands: Bands, form: TiffForm, source: Iterator[np.ndarray], *, tiled: bool
 ) -> None:
-    dtype = bands.data.dtype
+    options = _layout(form, bands.data.dtype, tiled=tiled)
+    if not tiled:
+        options["rowsperstrip"] = bands.plane_shape[0]
+    tif.write(source, shape=bands.data.shape, dtype=bands.data.dtype, **options, **form.tags)
+
+
+def _write_pyramid(
+    tif: TiffWriter, bands: Bands, form: TiffForm, levels: Sequence[tuple[int, ...]], folder: Path
+) -> None:
+    """Write an image, and smaller copies of its pages as their SubIFDs.
+
+    Pages of one size lie together in the file, so what is halved on the way waits in unnamed
+    temporary files, of a third of the pixels at most.
+    """
+    assert form.halve is not None
+    dtype, samples = bands.data.dtype, bands.plane_shape[2:]
+    ordered = bands.in_order(folder)
+    with contextlib.ExitStack() as stack:
+        for number, (rows, columns) in enumerate(levels):
+            shape = (*bands.lead_shape, rows, columns, *samples)
+            source = regroup(ordered, rows, TILE)
+            if number + 1 < len(levels):
+                file = stack.enter_context(
+                    tempfile.TemporaryFile(dir=folder, prefix=".vdsr-", suffix=".part")
+                )
+                source = _halved_into(file, source, form.halve, "YXS"[: bands.plane_ndim])
+            tags = form.tags if number == 0 else _smaller_tags(form.tags, levels[0], levels[number])
+            more = {"subifds": len(levels) - 1} if number == 0 else {"subfiletype": REDUCED}
+            options = _layout(form, dtype, tiled=True)
+            tif.write(_tiles(source, columns), shape=shape, dtype=dtype, **options, **more, **tags)
+            if number + 1 < len(levels):
+                smaller = (*bands.lead_shape, *levels[number + 1], *samples)
+                ordered = stored(file, smaller, bands.plane_ndim, dtype)
+
+
+def _layout(form: TiffForm, dtype: np.dtype[Any], *, tiled: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"tile": (TILE, TILE)} if tiled else {}
     if form.compression:
         options["compression"] = COMPRESSIONS[form.compression]
         options["predictor"] = dtype.kind in "iu" and dtype.itemsize <= 4
         options["buffersize"] = 2**24
-    if not tiled:
-        options["rowsperstrip"] = bands.plane_shape[0]
-    tif.write(source, shape=bands.data.shape, dtype=dtype, **options, **form.tags)
+    return options
 
 
-def _tiles(bands: Iterator[Any], rows: int, columns: int) -> Iterator[np.ndarray]:
-    for band in regroup(bands, rows, TILE):
+def _smaller_tags(
+    tags: Mapping[str, Any], whole: Sequence[int], level: Sequence[int]
+) -> dict[str, Any]:
+    """Return the tags of a smaller copy: what its pixels mean, and none of the texts."""
+    found = {key: tags[key] for key in tags if key not in ("description", "software", "datetime")}
+    if "resolution" in tags:
+        x, y = tags["resolution"]
+        found["resolution"] = (x * level[1] / whole[1], y * level[0] / whole[0])
+    return {**found, "software": False}
+
+
+def _halved_into(
+    file: IO[bytes],
+    bands: Iterator[np.ndarray],
+    halve: Callable[[np.ndarray, str], np.ndarray],
+    axes: str,
+) -> Iterator[np.ndarray]:
+    """Yield bands, and append half of each to a file."""
+    for band in bands:
+        file.write(np.ascontiguousarray(halve(band, axes)).data)
+        yield band
+
+
+def _tiles(bands: Iterator[np.ndarray], columns: int) -> Iterator[np.ndarray]:
+    for band in bands:
         pixels = band if band.ndim == 3 else band[..., None]
         for start in range(0, columns, TILE):
             yield pixels[:, start : start + TILE]

@@ -15,7 +15,7 @@ import zarr
 
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.provenance import KEY, plain_values
-from napari_vdsr.io.zarr.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
 from napari_vdsr.nodata import can_hold
 
 if TYPE_CHECKING:
