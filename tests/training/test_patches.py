@@ -7,7 +7,7 @@ import pytest
 import torch
 from made_up import texture
 
-from napari_vdsr.errors import TrainingError
+from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.resize import resize
 from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.data import patches as module
@@ -58,7 +58,8 @@ def locate(patch, images):
     for turn, candidate in enumerate(turned(patch)):
         for index, image in enumerate(images):
             for y, x in np.argwhere(image == candidate[0, 0]):
-                if np.array_equal(image[y : y + SIZE, x : x + SIZE], candidate):
+                side = len(candidate)
+                if np.array_equal(image[y : y + side, x : x + side], candidate):
                     return index, int(y), int(x), turn
     raise AssertionError("a patch that is in no image")
 
@@ -248,3 +249,58 @@ def test_measured_sources_lie_below_their_targets():
         np.testing.assert_array_equal(
             turned(small)[turn], low[y // 2 : y // 2 + 5, x // 2 : x // 2 + 5]
         )
+
+
+class TestGrowth:
+    def test_sizes_and_counts(self):
+        settings = config(grow=(12, 14), grow_every=10, batch_size=64)
+        patches = Patches(numbered_images(), settings, CPU)
+        for step, size, count in ((0, 9, 64), (9, 9, 64), (10, 12, 36), (20, 14, 26), (99, 14, 26)):
+            worse, hr = patches.batch(step)
+            assert worse.shape == hr.shape == (count, 1, size, size)
+
+    def test_patches_are_those_of_the_images(self):
+        images = numbered_images()
+        patches = Patches(images, config(grow=(15,), grow_every=1, scales=(2,)), CPU)
+        _, hr = patches.batch(5)
+        found = {locate(patch[0], images)[0] for patch in hr.numpy()}
+        # The second image has 14 rows: it gives patches of the first size alone.
+        assert found <= {0, 2} and len(found) == 2
+        _, hr = patches.batch(0)
+        assert {locate(patch[0], images)[0] for patch in hr.numpy()} == {0, 1, 2}
+
+    def test_a_step_is_the_same_however_it_is_reached(self):
+        settings = config(grow=(12,), grow_every=3, flat_threshold=1e-3, redraws=2)
+        first = Patches(numbered_images(), settings, CPU)
+        for step in range(6):
+            expected = first.batch(step)
+        again = Patches(numbered_images(), settings, CPU).batch(5)
+        assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
+
+    def test_sides_of_networks_that_read_the_source(self):
+        settings = config(patch_size=4, grow=(8,), grow_every=2, scales=(2, 3))
+        fields = [field_of(image) for image in numbered_images()]
+        patches = module.Patches(fields, settings, tasks_of(settings), CPU, source=True)
+        for step in range(6):
+            batch = patches.batch(step)
+            size = 4 if step < 2 else 8
+            assert batch.read.shape[-1] == size
+            assert batch.target.shape[-1] == size * batch.factor
+        assert patches.smallest == 8
+
+    def test_images_that_are_too_small_for_all_but_the_first(self):
+        with pytest.raises(TrainingError, match="at least 40 pixels"):
+            Patches(numbered_images(), config(grow=(40,), grow_every=5, scales=(2,)), CPU)
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ({"grow": (9,), "grow_every": 5}, "larger than the one before"),
+            ({"grow": (20, 12), "grow_every": 5}, "larger than the one before"),
+            ({"grow": (20,)}, "belong together"),
+            ({"grow_every": 5}, "belong together"),
+        ],
+    )
+    def test_settings(self, settings, says):
+        with pytest.raises(UsageError, match=says):
+            config(**settings)

@@ -102,6 +102,8 @@ class TrainConfig:
     allow_shift: bool = False
     memory: Amount = 4.0
     patch_size: Positive = 41
+    grow: tuple[Positive, ...] = ()
+    grow_every: Count = 0
     batch_size: Positive = 32
     flat_threshold: Amount = 1e-4
     redraws: Count = 4
@@ -224,12 +226,40 @@ class TrainConfig:
                 f"training settings depth {self.depth} and width {self.width} make some "
                 f"{weights:.0e} weights; allowed are {MOST_WEIGHTS:.0e}."
             )
-        pixels = self.batch_size * self.patch_size**2
+        self._check_growth()
+        pixels = max(count * size**2 for size, count in self.stages)
         if pixels > MOST_PIXELS:
             raise UsageError(
                 f"training settings batch_size {self.batch_size} and patch_size {self.patch_size} "
                 f"make {pixels:.0e} pixels at once; allowed are {MOST_PIXELS:.0e}."
             )
+
+    def _check_growth(self) -> None:
+        sizes = (self.patch_size, *self.grow)
+        if sorted(set(sizes)) != list(sizes):
+            raise UsageError(
+                f"training setting grow is {list(self.grow)}, and patch_size {self.patch_size}; "
+                "each is to be larger than the one before."
+            )
+        if bool(self.grow) != bool(self.grow_every):
+            raise UsageError(
+                "grow and grow_every belong together: the sizes, and the steps after which the "
+                "next one is taken. Set both, or neither."
+            )
+
+    @property
+    def stages(self) -> list[tuple[int, int]]:
+        """Size and number of the patches of a step, in every stage of `grow`.
+
+        As patches grow there are fewer, so that a step has about as many pixels as in the
+        first stage.
+        """
+        pixels = self.batch_size * self.patch_size**2
+        return [(size, max(1, pixels // size**2)) for size in (self.patch_size, *self.grow)]
+
+    def stage_at(self, step: int) -> int:
+        """Stage of `grow` in which a step is taken, from 0."""
+        return min(step // self.grow_every, len(self.grow)) if self.grow else 0
 
     def _check_degradations(self) -> None:
         for name in ("blur", "noise_gain", "noise_read", "jpeg_quality"):

@@ -60,13 +60,14 @@ def measure(run: Run, loss: float, held_out: Validation | None) -> Progress:
         psnr = held_out.psnr(run.result) if run.fabric.is_global_zero else psnr
         psnr = run.fabric.broadcast(psnr)
     bicubic = held_out.bicubic if held_out else {}
+    config = run.config
     return Progress(
         step=run.step,
         steps=run.config.steps,
         loss=loss,
         lr=run.optimizer.param_groups[0]["lr"],
         seconds=run.seconds,
-        patches_per_second=run.config.batch_size / run.seconds_per_step,
+        patches_per_second=config.stages[config.stage_at(run.step - 1)][1] / run.seconds_per_step,
         seconds_per_step=run.seconds_per_step,
         gains={task: value - bicubic[task] for task, value in psnr.items()},
         psnr=psnr,

@@ -165,11 +165,13 @@ def write_report(
     weights = sum(parameter.numel() for parameter in loaded.network.parameters())
     start = start_model(run) if fields else None
     start_name = Path(config.start_from).name if start is not None else ""
+    fewest = config.stages[config.stage_at(max(0, run.step - 1))][1]
+    taken = f"{config.batch_size} to {fewest}" if config.grow else f"{config.batch_size}"
     outcomes = list(_outcomes(run, fields, model, start))
     text.write(f"# {in_markdown(card.name)}\n\n")
     text.write(
         f"{card.architecture}, {weights:,} weights, trained by napari-vdsr {__version__}: "
-        f"{run.step:,} steps of {config.batch_size} patches, {run.seconds / 60:.0f} minutes, "
+        f"{run.step:,} steps of {taken} patches, {run.seconds / 60:.0f} minutes, "
         f"{run.data['files']} files. The weights are those of step {card.training['step']:,}"
         + (
             f", started from {in_markdown(card.training['config']['start_from'])}"

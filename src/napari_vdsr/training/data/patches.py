@@ -33,8 +33,6 @@ ROUND = 1000
 class _Grid:
     """Where the patches of one task may start: all fields, one after another."""
 
-    height: NDArray[np.int64]  # of each field, cropped to a multiple of the scale
-    width: NDArray[np.int64]
     across: NDArray[np.int64]  # start positions along x in each field
     cumulative: NDArray[np.int64]  # start positions in this field and those before
     rough: NDArray[np.bool_] | None  # for each position: is there something to learn?
@@ -83,8 +81,6 @@ class Pool:
         What the patches are for.
     device : torch.device
         Where the pixels live.
-    sizes : mapping of int to int
-        Side of the high-resolution patches of each scale.
     """
 
     def __init__(
@@ -93,8 +89,8 @@ class Pool:
         config: TrainConfig,
         tasks: Sequence[Task],
         device: torch.device,
-        sizes: Mapping[int, int],
     ) -> None:
+        self._config, self._tasks = config, tasks
         pixels = [field.read() for field in fields]
         self.offset = np.cumsum([0, *(p.size for p in pixels[:-1])])
         self.stride = np.array([p.shape[1] for p in pixels])
@@ -111,8 +107,57 @@ class Pool:
             self.small_offset = np.cumsum([0, *(p.size for p in small[:-1])])
             self.small_stride = np.array([p.shape[1] for p in small])
         self.inputs = [_inputs(fields, task) for task in tasks]
-        by_scale = {s: _grid(pixels, inputs, s, size, config) for s, size in sizes.items()}
-        self.grids = [by_scale[task.scale] for task in tasks]
+        self._shapes = [p.shape for p in pixels]
+        self._sides: Mapping[int, int] = {}
+        self._grids: list[_Grid] = []
+
+    def grids(self, sides: Mapping[int, int]) -> list[_Grid]:
+        """Where the patches of each task may start; those of the last sides are kept.
+
+        Parameters
+        ----------
+        sides : mapping of int to int
+            Rows and columns of the high-resolution patches of each scale.
+        """
+        if sides != self._sides:
+            pixels = self._planes(self.hr)
+            inputs = [] if self.measured is None else self._planes(self.measured)
+            by_scale = {
+                scale: _grid(pixels, inputs, scale, side, self._config)
+                for scale, side in sides.items()
+            }
+            self._sides, self._grids = sides, [by_scale[task.scale] for task in self._tasks]
+        return self._grids
+
+    def cropped(self, scale: int) -> NDArray[np.int64]:
+        """Rows and columns of each field, cropped to a multiple of the scale."""
+        return np.array([modcropped(shape, scale) for shape in self._shapes], np.int64)
+
+    def _planes(self, flat: Tensor) -> list[NDArray[np.float32]]:
+        """Pixels of each field, (Y, X), of a buffer."""
+        values = flat.cpu().numpy()
+        return [
+            values[start : start + height * width].reshape(height, width)
+            for start, (height, width) in zip(self.offset, self._shapes, strict=True)
+        ]
+
+
+class Stage(NamedTuple):
+    """Patches of one size.
+
+    Attributes
+    ----------
+    size : int
+        Rows and columns of what the network reads.
+    sides : dict of int to int
+        Rows and columns of the high-resolution patches of each scale.
+    batch : int
+        How many there are in a step.
+    """
+
+    size: int
+    sides: dict[int, int]
+    batch: int
 
 
 class Patches:
@@ -158,22 +203,22 @@ class Patches:
         source: bool = False,
     ) -> None:
         self.config, self.tasks, self.device, self.source = config, tuple(tasks), device, source
-        size = config.patch_size
-        self._sizes = {t.scale: size * (t.scale if source else 1) for t in tasks}
-        least = max(-(-side // scale) * scale for scale, side in self._sizes.items())
-        self.fields = [
-            f
-            for f in fields
-            if all(min(modcropped(f.shape, s)) >= side for s, side in self._sizes.items())
+        self._stages = [
+            Stage(size, {t.scale: size * (t.scale if source else 1) for t in tasks}, count)
+            for size, count in config.stages
         ]
-        if not self.fields:
+        first, *_, last = self._stages * 2
+        self.fields = [f for f in fields if _holds(f, first)]
+        if not any(_holds(f, last) for f in self.fields):
+            least = max(-(-side // scale) * scale for scale, side in last.sides.items())
             raise TrainingError(
                 f"no image is at least {least} pixels high and wide. "
                 "Add larger images, or pass a smaller patch size."
             )
         self._tables = {  # (8, 2, side * side)
             side: torch.from_numpy(_dihedral(side)).to(device)
-            for side in {size, *self._sizes.values()}
+            for stage in self._stages
+            for side in {stage.size, *stage.sides.values()}
         }
         self._rounds = any(field.pixels is None for field in self.fields)
         self._reader = ThreadPoolExecutor(1, "vdsr-read") if self._rounds else None
@@ -185,17 +230,18 @@ class Patches:
     @property
     def smallest(self) -> int:
         """Rows and columns of the smallest high-resolution patches."""
-        return min(self._sizes.values())
+        return min(self._stages[0].sides.values())
 
     @property
     def positions(self) -> int:
-        """Distinct patches in memory, over all fields, positions and tasks."""
-        return int(sum(grid.cumulative[-1] for grid in self._pool.grids))
+        """Distinct patches of the first size in memory, over all fields and tasks."""
+        return int(sum(g.cumulative[-1] for g in self._pool.grids(self._stages[0].sides)))
 
     def batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        """Patches of one step on one of several processes, batch_size / ranks of them."""
+        """Patches of one step on one of several processes, a batch / ranks of them."""
         pool = self._pool_of(step)
-        count = self.config.batch_size // ranks
+        stage = self._stages[self.config.stage_at(step)]
+        count = max(1, stage.batch // ranks)
         rng = np.random.default_rng([self.config.seed, step, rank])
         chosen = rng.integers(len(self.tasks), size=count)
         if self.source:  # all processes at the same factor, or some would wait
@@ -207,8 +253,10 @@ class Patches:
         for number, task in enumerate(self.tasks):
             mine = np.flatnonzero(chosen == number)
             if len(mine):
-                starts = _starts(pool, pool.grids[number], draws[mine])
-                found.append(self._windows(pool, task, number, starts, generator, turns[mine]))
+                grid, side = pool.grids(stage.sides)[number], stage.sides[task.scale]
+                starts = _starts(pool, grid, draws[mine])
+                own = turns[mine]
+                found.append(self._windows(pool, task, number, side, starts, generator, own))
         read, bicubic, target = (torch.cat(parts)[:, None] for parts in zip(*found, strict=True))
         factor = self.tasks[chosen[0]].scale if self.source else 1
         return Batch(read if self.source else bicubic, bicubic, target, factor)
@@ -218,25 +266,26 @@ class Patches:
         pool: Pool,
         task: Task,
         number: int,
+        side: int,
         starts: _Starts,
         generator: torch.Generator,
         turns: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Low-resolution, enlarged and target patches of one task, turned: (N, side, side)."""
-        side, scale = self._sizes[task.scale], task.scale
+        scale = task.scale
         if self.source:
             starts = _Starts(starts.field, starts.y // scale * scale, starts.x // scale * scale)
         step = 1 if task.chain is None else task.chain.alignment
         margin = 0 if task.chain is None else -(-task.chain.margin // step) * step
         length = -(-(side + step - 1) // step) * step + 2 * margin
         top, left = starts.y // step * step - margin, starts.x // step * step - margin
-        grid, field = pool.grids[number], starts.field
+        field, shapes = starts.field, pool.cropped(scale)
 
         def on_device(values: NDArray[Any]) -> Tensor:
             return torch.from_numpy(values).to(self.device)
 
-        rows = _reflected(on_device(top), length, on_device(grid.height[field]))
-        columns = _reflected(on_device(left), length, on_device(grid.width[field]))
+        rows = _reflected(on_device(top), length, on_device(shapes[field, 0]))
+        columns = _reflected(on_device(left), length, on_device(shapes[field, 1]))
         place = (
             rows * on_device(pool.stride[field])[:, None] + on_device(pool.offset[field])[:, None]
         )
@@ -304,7 +353,12 @@ class Patches:
                 if free < 0 and fields:
                     break
                 fields.append(field)
-        return Pool(fields, self.config, self.tasks, self.device, self._sizes)
+        return Pool(fields, self.config, self.tasks, self.device)
+
+
+def _holds(field: Field, stage: Stage) -> bool:
+    """Whether a field is as large as the patches of all scales."""
+    return all(min(modcropped(field.shape, s)) >= side for s, side in stage.sides.items())
 
 
 def modcropped(shape: tuple[int, int], scale: int) -> tuple[int, int]:
@@ -347,7 +401,7 @@ def _grid(
     config: TrainConfig,
 ) -> _Grid:
     shapes = np.array([modcropped(p.shape, scale) for p in pixels])
-    down, across = (shapes - size + 1).T
+    down, across = (shapes - size + 1).clip(0).T
     rough = None
     if config.flat_threshold > 0 and config.redraws > 0 and scale > 1:
         worse: list[NDArray[Any]] = [*inputs] or [_interpolated(p, scale) for p in pixels]
@@ -357,7 +411,7 @@ def _grid(
                 for p, w in zip(pixels, worse, strict=True)
             ]
         )
-    return _Grid(shapes[:, 0], shapes[:, 1], across, np.cumsum(down * across), rough)
+    return _Grid(across, np.cumsum(down * across), rough)
 
 
 def _interpolated(image: NDArray[np.float32], scale: int) -> NDArray[np.float64]:
