@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_vdsr.chunks import Chunks
 from napari_vdsr.errors import UsageError
-from napari_vdsr.io.zarr.checks import stored_chunks
 from napari_vdsr.io.pyramid import shrinking
+from napari_vdsr.io.zarr.checks import stored_chunks
 from napari_vdsr.io.zarr.write import stored_axes
 
 if TYPE_CHECKING:
