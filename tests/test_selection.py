@@ -223,3 +223,79 @@ def test_a_batch_takes_the_part_and_tells(tmp_path):
         assert any("Y=2:8 of 10" in note for note in result.notes)
     assert [r.status for r in run(jobs, settings)] == ["already done", "already done", "failed"]
     assert [r.status for r in run(jobs, Settings(model=BICUBIC))][:2] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [("b", [1]), ("C,A", [2, 0]), ("2,0", [2, 0]), ("a,b,c", [0, 1, 2]), ("b,2", [1, 2])],
+)
+def test_channels_are_taken_in_the_order_asked_for(wanted, numbers):
+    image = stack(data=da.from_array(stack().data, chunks=(1, 2, 1, 5, 5)))
+    part = selected(image, parse_selection(channels=wanted))
+    np.testing.assert_array_equal(part.data, np.asarray(image.data)[:, numbers])
+    assert [channel.name for channel in part.channels] == ["abc"[i] for i in numbers]
+
+
+def test_a_number_may_be_a_name():
+    channels = tuple(Channel(name=name) for name in ("2", "0", "x"))
+    image = stack(channels=channels)
+    assert select(image, C=("2",)).channels == channels[:1]
+    assert select(image, C=(2,)).channels == channels[2:]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (("d",), "has no channel 'd'; it has 0 (a), 1 (b), 2 (c)"),
+        (("3",), "has no channel '3'"),
+        (("-1",), "has no channel '-1'"),
+        (("a", 0), "channels a, 0 of image 'stack' name one of them twice"),
+    ],
+)
+def test_channels_that_are_not_there(wanted, says):
+    with pytest.raises(UsageError) as caught:
+        select(stack(name="stack"), C=wanted)
+    assert says in str(caught.value)
+
+
+def test_channels_of_one_name_are_told_apart_by_number():
+    image = stack(channels=tuple(Channel(name=name) for name in ("GFP", "gfp", "GFP")))
+    with pytest.raises(UsageError, match="several channels 'GFP': name it by its number"):
+        select(image, C=("GFP",))
+    assert select(image, C=("gfp",)).channels == image.channels[1:2]
+    assert select(image, C=("0",)).channels == image.channels[:1]
+
+
+def test_the_one_channel_of_an_image_may_be_named():
+    image = Image(data=np.zeros((5, 6)), axes="YX", channels=(Channel(name="DAPI"),))
+    assert select(image, C=("dapi",)) is image
+    with pytest.raises(UsageError, match="no channel 'GFP'; it has 0"):
+        select(image, C=("GFP",))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"channels": "a,,b"}, "not understood"),
+        ({"channels": ""}, "not understood"),
+        ({"channels": "a", "select": "C=1"}, "selected twice"),
+    ],
+)
+def test_channels_are_named_once(given, says):
+    with pytest.raises(UsageError, match=says):
+        parse_selection(**given)
+
+
+def test_channels_out_of_order_in_a_batch(tmp_path):
+    (tmp_path / "in").mkdir()
+    image = stack()
+    write_image(image, tmp_path / "in/a.ome.tif")
+    jobs = plan([str(tmp_path / "in")], tmp_path / "out")
+    settings = Settings(model=BICUBIC, selection=parse_selection(channels="c,a"))
+    (result,) = run(jobs, settings)
+    assert result.status == "done", result.reason
+    made = read_image(result.target)
+    assert [channel.name for channel in made.channels] == ["c", "a"]
+    assert read_provenance(result.target)["selection"] == "C=2+0 of 3"
+    (again,) = run(jobs, settings)
+    assert again.status == "already done"

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.image import Image
 
-Place: TypeAlias = int | slice
+Place: TypeAlias = int | slice | tuple[int | str, ...]
+Span: TypeAlias = range | tuple[int, ...]
 EXAMPLE = "T=0:10,C=1,Z=5"
 CROP_EXAMPLE = "0:512,256:768"
 # Hyperstacks of ImageJ count their planes so, channels first.
@@ -39,23 +40,33 @@ class Selection:
     ----------
     places : tuple of (str, int or (int or None, int or None, int or None))
         Letter of an axis and an index, or start, stop and step as in a Python slice.
+    channels : tuple of str
+        Names or numbers of the channels, in the order in which they are wanted; none for
+        what `places` says.
     """
 
     places: tuple[tuple[str, int | tuple[int | None, int | None, int | None]], ...] = ()
+    channels: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.places)
+        return bool(self.places or self.channels)
 
     def __str__(self) -> str:
-        return ",".join(f"{axis}={_written(place)}" for axis, place in self.places)
+        texts = [f"{axis}={_written(place)}" for axis, place in self.places]
+        return ",".join(texts + ["C=" + "+".join(self.channels)] * bool(self.channels))
 
     @property
     def indices(self) -> dict[str, Place]:
         """By the letter of the axis."""
-        return {a: slice(*p) if isinstance(p, tuple) else p for a, p in self.places}
+        found: dict[str, Place] = {
+            a: slice(*p) if isinstance(p, tuple) else p for a, p in self.places
+        }
+        return {**found, "C": self.channels} if self.channels else found
 
 
-def parse_selection(select: str | None = None, crop: str | None = None) -> Selection:
+def parse_selection(
+    select: str | None = None, crop: str | None = None, channels: str | None = None
+) -> Selection:
     """Read what is to be selected from text.
 
     Parameters
@@ -64,6 +75,9 @@ def parse_selection(select: str | None = None, crop: str | None = None) -> Selec
         Such as ``"T=0:10,C=1,Z=5"``: indices and slices as in Python, by the letters of axes.
     crop : str, optional
         Rows and columns, such as ``"0:512,256:768"``; short for Y and X in `select`.
+
+    channels : str, optional
+        Names or numbers of channels, such as ``"DAPI,2"``.
 
     Raises
     ------
@@ -89,7 +103,12 @@ def parse_selection(select: str | None = None, crop: str | None = None) -> Selec
                     f"crop {crop!r}: {text.strip()!r} is no range; write e.g. {CROP_EXAMPLE}."
                 )
             _put(places, axis, text.strip(), CROP_EXAMPLE)
-    return Selection(tuple(places.items()))
+    names = tuple(name.strip() for name in channels.split(",")) if channels is not None else ()
+    if not all(names):
+        raise UsageError(f"channels {channels!r} are not understood; write e.g. DAPI,2.")
+    if names and "C" in places:
+        raise UsageError("axis C is selected twice; say once what to take of it.")
+    return Selection(tuple(places.items()), names)
 
 
 def _put(places: dict[str, Any], axis: str, text: str, example: str) -> None:
@@ -122,7 +141,8 @@ def select(image: Image, **places: Place) -> Image:
     **places
         By the letter of an axis, an index or a slice, as in Python:
         ``select(image, T=slice(0, 10), C=1, Y=slice(0, 512))``. Negative numbers count from
-        the end. Steps are positive; rows and columns have none.
+        the end. Steps are positive; rows and columns have none. Of channels also a tuple of
+        numbers and names, in any order: ``C=("GFP", 0)``; numbers as text are names first.
 
     Returns
     -------
@@ -140,7 +160,14 @@ def select(image: Image, **places: Place) -> Image:
     """
     if not places:
         return image
-    spans = {axis: _span(image, axis, place) for axis, place in places.items()}
+    spans: dict[str, Any] = {}
+    for axis, place in places.items():
+        if isinstance(place, tuple):
+            spans[axis] = _channels(image, place)
+        else:
+            spans[axis] = _span(image, axis, place)
+    if "C" not in image.axes:  # its one channel is asked for by name
+        spans.pop("C", None)
     spans = {a: span for a, span in spans.items() if span != range(image.size(a))}
     if not spans:
         return image
@@ -169,13 +196,46 @@ def _after(image: Image, told: str) -> str:
     return f"{before}; of that {told}" if before else told
 
 
-def _range(span: range) -> str:
+def _range(span: Span) -> str:
+    if isinstance(span, tuple):
+        return "+".join(map(str, span))
     if len(span) == 1:
         return str(span.start)
     return f"{span.start}:{span.stop}" + (f":{span.step}" if span.step != 1 else "")
 
 
-def _span(image: Image, axis: str, place: Place) -> range:
+def _channels(image: Image, wanted: tuple[int | str, ...]) -> Span:
+    """Numbers of the channels that are meant, each once."""
+    number = image.size("C")
+    names = [channel.name or "" for channel in image.channels][:number]
+    found = tuple(_channel(image, one, names) for one in wanted)
+    if len(set(found)) < len(found):
+        asked = ", ".join(map(str, wanted))
+        raise UsageError(f"channels {asked} of image {image.name!r} name one of them twice.")
+    ascending = range(found[0], found[0] + len(found))
+    return ascending if found == tuple(ascending) else found
+
+
+def _channel(image: Image, wanted: int | str, names: list[str]) -> int:
+    """Number of a channel: by its name, in upper or lower case if that is clear, or as such."""
+    number = image.size("C")
+    text = str(wanted).strip()
+    same = [i for i, name in enumerate(names) if name == text]
+    same = same or [i for i, name in enumerate(names) if name.casefold() == text.casefold()]
+    if isinstance(wanted, int) or not same:
+        same = [int(text)] if text.isascii() and text.isdigit() and int(text) < number else []
+    if len(same) == 1:
+        return same[0]
+    known = ", ".join(
+        f"{i} ({names[i]})" if i < len(names) and names[i] else str(i) for i in range(number)
+    )
+    problem = (
+        f"several channels {text!r}: name it by its number" if same else f"no channel {text!r}"
+    )
+    raise UsageError(f"image {image.name!r} has {problem}; it has {known}.")
+
+
+def _span(image: Image, axis: str, place: int | slice) -> range:
     """Indices that are meant."""
     allowed = [a for a in image.axes if a != "S"]
     if axis not in allowed:
@@ -203,15 +263,19 @@ def _span(image: Image, axis: str, place: Place) -> range:
     return range(found.start, found[-1] + 1, found.step)
 
 
-def _data(image: Image, spans: Mapping[str, range]) -> Any:
+def _data(image: Image, spans: Mapping[str, Any]) -> Any:
     taken = [spans.get(a, range(image.size(a))) for a in image.axes]
-    whole = tuple(slice(span.start, span.stop) for span in taken)
+    whole = tuple(slice(min(span), max(span) + 1) for span in taken)
     data = window(image.data, whole) if isinstance(image.data, da.Array) else image.data[whole]
-    steps = tuple(slice(None, None, span.step) for span in taken)
-    return data[steps] if any(span.step > 1 for span in taken) else data
+    for dimension, span in enumerate(taken):
+        within = [i - min(span) for i in span] if isinstance(span, tuple) else None
+        step = 1 if isinstance(span, tuple) else span.step
+        if within is not None or step > 1:
+            data = data[(slice(None),) * dimension + (within or slice(None, None, step),)]
+    return data
 
 
-def _origin(image: Image, spans: Mapping[str, range]) -> dict[str, float]:
+def _origin(image: Image, spans: Mapping[str, Any]) -> dict[str, float]:
     origin = dict(image.origin)
     for axis in "ZYX":
         step = image.step(axis)
@@ -220,18 +284,18 @@ def _origin(image: Image, spans: Mapping[str, range]) -> dict[str, float]:
     return origin
 
 
-def _stepped(sizes: Mapping[str, float], spans: Mapping[str, range]) -> dict[str, float]:
+def _stepped(sizes: Mapping[str, float], spans: Mapping[str, Any]) -> dict[str, float]:
     return {a: size * (spans[a].step if a in spans else 1) for a, size in sizes.items()}
 
 
-def _taken(values: Any, image: Image, spans: Mapping[str, range]) -> Any:
+def _taken(values: Any, image: Image, spans: Mapping[str, Any]) -> Any:
     """Those of the values of all channels that are left; all of them, if they do not fit."""
     if "C" not in spans or len(values) != image.size("C"):
         return values
     return type(values)(values[i] for i in spans["C"])
 
 
-def _metadata(image: Image, spans: Mapping[str, range]) -> tuple[dict[str, Any], list[str]]:
+def _metadata(image: Image, spans: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Metadata of what is left, and what could not be brought along."""
     found: dict[str, Any] = dict(image.metadata)
     notes: list[str] = []
@@ -258,7 +322,7 @@ def _later(metadata: dict[str, Any], seconds: float) -> None:
         metadata["acquired"] = moved.isoformat().replace("+00:00", "Z" if "Z" in text else "+00:00")
 
 
-def _ome(extras: Mapping[str, Any], image: Image, spans: Mapping[str, range]) -> dict[str, Any]:
+def _ome(extras: Mapping[str, Any], image: Image, spans: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(extras)
     found["channels"] = _taken(extras.get("channels", []), image, spans)
     new = {a: {old: at for at, old in enumerate(spans[a])} for a in "TCZ" if a in spans}
@@ -272,7 +336,7 @@ def _ome(extras: Mapping[str, Any], image: Image, spans: Mapping[str, range]) ->
 
 
 def _imagej(
-    properties: Mapping[str, Any], image: Image, spans: Mapping[str, range]
+    properties: Mapping[str, Any], image: Image, spans: Mapping[str, Any]
 ) -> dict[str, Any]:
     found = dict(properties)
     sizes = [image.size(a) for a in IMAGEJ_ORDER]
@@ -300,7 +364,7 @@ def _imagej(
     return found
 
 
-def _region(content: bytes, image: Image, spans: Mapping[str, range]) -> bytes | None:
+def _region(content: bytes, image: Image, spans: Mapping[str, Any]) -> bytes | None:
     """Region on the plane that it belongs to; None if that or all of its area is left out."""
     from roifile import ImagejRoi
 
@@ -329,6 +393,6 @@ def _region(content: bytes, image: Image, spans: Mapping[str, range]) -> bytes |
     return bytes(region.tobytes())
 
 
-def _moved(position: int, span: range) -> int | None:
+def _moved(position: int, span: Span) -> int | None:
     """Where a plane goes, counted from 1 as ImageJ does; None if it is left out."""
     return span.index(position - 1) + 1 if position - 1 in span else None

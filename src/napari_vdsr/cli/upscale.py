@@ -135,6 +135,14 @@ def command(
             rich_help_panel=PIXELS,
         ),
     ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Take these channels alone, by their names or numbers from 0.",
+            metavar="NAME,...",
+            rich_help_panel=PIXELS,
+        ),
+    ] = None,
     crop: Annotated[
         str | None,
         typer.Option(
@@ -268,7 +276,7 @@ def command(
     products = options.parse_products(also)
     from napari_vdsr.selection import parse_selection  # dask takes a while to import
 
-    selection = parse_selection(select, crop)
+    selection = parse_selection(select, crop, channels)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
