@@ -278,12 +278,12 @@ class TestGrowth:
         assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
 
     def test_sides_of_networks_that_read_the_source(self):
-        settings = config(patch_size=4, grow=(8,), grow_every=2, scales=(2, 3))
+        settings = config(patch_size=4, grow=(6,), grow_every=2, scales=(2, 3))
         fields = [field_of(image) for image in numbered_images()]
         patches = module.Patches(fields, settings, tasks_of(settings), CPU, source=True)
         for step in range(6):
             batch = patches.batch(step)
-            size = 4 if step < 2 else 8
+            size = 4 if step < 2 else 6
             assert batch.read.shape[-1] == size
             assert batch.target.shape[-1] == size * batch.factor
         assert patches.smallest == 8
