@@ -102,7 +102,7 @@ def test_some_failed_is_exit_code_1(vdsr, image, tmp_path):
         (["--scale", "0.5"], 2, "scale 0.5 x 0.5"),
         (["--format", "gif"], 2, "--format gif is unknown"),
         (["--max-memory", "lots"], 2, "no amount of memory"),
-        (["--model", "nothing"], 3, "neither a bundled model"),
+        (["--model", "nothing"], 3, "neither a model's name"),
         (["--device", "tpu"], 3, "device 'tpu' cannot be used"),
         (["--precision", "int4"], 3, "precision 'int4' is unknown"),
         (["--report", "no/such/folder/r.json"], 2, "there is no folder no/such/folder"),

@@ -8,20 +8,28 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from msgspec import Meta, Struct, defstruct
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
-from napari_vdsr.model.card import LARGEST_SCALE
+from napari_vdsr.model.card import LARGEST_SCALE, read_card
+from napari_vdsr.model.catalog import find_model
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked, read_toml
 from napari_vdsr.showing import got
 from napari_vdsr.training.degrade.physics import DOWNSAMPLINGS
 from napari_vdsr.training.objective import LOSSES
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PRESETS = Path(__file__).parent / "presets"
+# The recipe that goes on from a model: by itself from that of this network, whose weights are
+# bundled. Those of other networks are files in a folder of the recipe's name.
+FINE_TUNE, FINE_TUNED = "fine-tune", "vdsr"
+SIZES = ("depth", "width")
 # The objective of a network that is trained against another one, and what belongs to it alone.
 GAN = "gan"
 OF_GAN = ("pretrain", "adversarial", "perceptual")
@@ -328,13 +336,62 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
     UsageError
         If there is no such preset or file, it is not TOML, or names an unknown setting.
     """
+    tuned = preset_or_path == FINE_TUNE
     path = PRESETS / f"{preset_or_path}.toml"
+    if tuned and os.path.isfile(own := PRESETS / FINE_TUNE / f"{tuned_network(overrides)}.toml"):
+        path = own
     if not os.path.isfile(path):  # unlike Path's, False for a name that is too long
         path = Path(preset_or_path)
     if not os.path.isfile(path):
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
-    return config_from(found_beside(settings_in(path), path.parent) | overrides)
+    values = found_beside(settings_in(path), path.parent)
+    return config_from(values | (sized(values, overrides) if tuned else {}) | overrides)
+
+
+def tuned_network(overrides: Mapping[str, Any]) -> str:
+    """Return the architecture that a fine-tuning is about, by what differs from its recipe.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such model to start from.
+    """
+    table = overrides.get("network")
+    named = table.get("architecture") if isinstance(table, dict) else None
+    named = named or overrides.get("architecture")
+    if named:
+        return str(named)
+    if overrides.get("start_from"):
+        return read_card(find_model(overrides["start_from"])).architecture
+    # What keeps the size of an image is done by a network that reads the enlarged one.
+    return "vdsr" if overrides.get("mode") in (*NOISY, *COMPRESSED) else FINE_TUNED
+
+
+def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the network's table of the model to start from, if it is not that of a recipe.
+
+    Parameters
+    ----------
+    values : mapping
+        Of the recipe.
+    overrides : mapping
+        What is to differ; a size of the network that is named there is left to it.
+    """
+    if not overrides.get("start_from") or {"network", "architecture", *SIZES} & overrides.keys():
+        return {}
+    card = read_card(find_model(overrides["start_from"]))
+    own = {
+        name: value
+        for name, value in card.hyperparameters.items()
+        if name not in GIVEN and isinstance(value, int | float | list)
+    }
+    recipe = {"architecture": "vdsr", **values}
+    if recipe["architecture"] == card.architecture and all(
+        recipe.get(name) == own[name] for name in SIZES if name in own
+    ):
+        return {}
+    return {"network": {"architecture": card.architecture, **own}}
 
 
 def settings_in(path: Path) -> dict[str, Any]:

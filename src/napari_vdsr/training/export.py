@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def export_checkpoint(output: Path) -> Path:
+def export_checkpoint(output: Path, path: Path | None = None) -> Path:
     """Write the weights of a run's last checkpoint as a model file.
 
     Parameters
     ----------
     output : pathlib.Path
         Folder of the run.
+    path : pathlib.Path, optional
+        Of the model file, whose name is the model's; by default
+        ``output/NAME-stepN.safetensors``, by the run's name. One that is there is replaced.
 
     Returns
     -------
     pathlib.Path
-        ``output/NAME-stepN.safetensors``, by the run's name; one that is there is replaced.
+        The model file.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def export_checkpoint(output: Path) -> Path:
     mean = {key.removeprefix("module."): value for key, value in saved.ema.items()}
     weights = {key: mean[key] for key in network.state_dict()} if mean else saved.network
     network.load_state_dict(weights)
-    path = output / f"{saved.name or config.architecture}-step{saved.step}{SUFFIX}"
+    path = path or output / f"{saved.name or config.architecture}-step{saved.step}{SUFFIX}"
     card = ModelCard(
         name=path.stem,
         architecture=config.architecture,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.adversary import Adversary
-from napari_vdsr.training.branches import plain
+from napari_vdsr.training.branches import plain, with_branches
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
@@ -101,7 +102,12 @@ class Run:
             check_same_run(saved, config, self.data)
             start = saved.data.get("start_from_sha256")
             self.data |= {"start_from_sha256": start} if start else {}
-        self.network = build_network(config, [task.scale for task in dataset.tasks])
+        plain_config = replace(config, branches=False)
+        self.network = build_network(plain_config, [task.scale for task in dataset.tasks])
+        if config.start_from and saved is None:
+            self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
+        if config.branches:
+            with_branches(self.network)
         source = self.network.reads == "source"
         self.patches = Patches(
             dataset.train.fields, config, dataset.tasks, fabric.device, source=source
@@ -124,8 +130,6 @@ class Run:
         config, fabric = self.config, self.fabric
         if saved is not None:
             check_weights(saved, config, self.output / NAME)
-        if config.start_from and saved is None:
-            self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plain_optimizer = build_optimizer(self.network, config)
         self.ema: AveragedModel | None = None
@@ -255,7 +259,9 @@ def without_folders(config: TrainConfig) -> dict[str, Any]:
 
 
 def take_weights(network: Network, name_or_path: str) -> str:
-    """Start from the weights of a model, bundled or a file, of the same architecture.
+    """Start from the weights of a model, by name or a file, of the same architecture.
+
+    Of one that has more enlargements those that are trained are taken.
 
     Returns
     -------
@@ -271,6 +277,8 @@ def take_weights(network: Network, name_or_path: str) -> str:
     """
     model = load_model(name_or_path)
     mine, theirs = network.state_dict(), model.network.state_dict()
+    if set(network.factors) < set(model.network.factors):
+        theirs = {name: tensor for name, tensor in theirs.items() if name in mine}
     if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
         card = model.card
         raise TrainingError(

@@ -1,0 +1,96 @@
+"""Going on from a model: which recipe, which network, whose weights."""
+
+import pytest
+import torch
+from made_up import save_png, texture
+
+from napari_vdsr.errors import ModelFileError, TrainingError
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.catalog import add_model
+from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.networks import VDSR, Lite
+from napari_vdsr.training import config as module
+from napari_vdsr.training.branches import plain, with_branches
+from napari_vdsr.training.config import load_config
+from napari_vdsr.training.data.dataset import Sources
+from napari_vdsr.training.loop import train
+from napari_vdsr.training.network import build_network
+from napari_vdsr.training.run import take_weights
+
+LITE = {"architecture": "lite"}
+
+
+@pytest.fixture
+def lite(tmp_path, own_models):
+    """A model named lite, of the recipe's size, in the user's folder."""
+    torch.manual_seed(5)
+    save_model(tmp_path / "lite.safetensors", Lite(), ModelCard(name="lite", architecture="lite"))
+    add_model(tmp_path / "lite.safetensors", None, None, load_model)
+    return load_model("lite")
+
+
+def test_recipe_is_that_of_the_network():
+    assert load_config("fine-tune").architecture == module.FINE_TUNED
+    assert load_config("fine-tune", network=LITE).patch_size == 24
+    assert load_config("fine-tune", network=LITE).start_from == "lite"
+    assert load_config("fine-tune", architecture="vdsr").start_from == "vdsr"
+
+
+def test_the_network_that_is_taken_by_itself_is_one_word(monkeypatch):
+    monkeypatch.setattr(module, "FINE_TUNED", "lite")
+    assert load_config("fine-tune").architecture == "lite"
+    assert load_config("fine-tune", start_from="vdsr-fluo").architecture == "vdsr"
+    for mode, more in (("denoise", {"noise_read": (1, 2)}), ("jpeg", {"jpeg_quality": (5, 95)})):
+        assert load_config("fine-tune", mode=mode, **more).architecture == "vdsr"
+
+
+def test_size_is_that_of_the_model_to_start_from(tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_model(path, Lite(depth=3, width=5), ModelCard(name="small", architecture="lite"))
+    config = load_config("fine-tune", start_from=str(path))
+    assert (config.architecture, config.patch_size) == ("lite", 24)
+    network = build_network(config, (2, 3, 4))
+    assert network.hyperparameters["depth"] == 3
+    save_model(path, VDSR(depth=3, width=5), ModelCard(name="small", architecture="vdsr"))
+    config = load_config("fine-tune", start_from=str(path))
+    assert build_network(config, (2,)).hyperparameters["width"] == 5
+    assert load_config("fine-tune", start_from="vdsr-fluo").network is None
+    with pytest.raises(ModelFileError):
+        load_config("fine-tune", start_from=str(tmp_path / "gone.safetensors"))
+
+
+def test_weights_are_taken_whole_and_without_other_enlargements(lite):
+    network = Lite()
+    assert take_weights(network, "lite") == lite.card.sha256
+    assert all(
+        torch.equal(tensor, lite.network.state_dict()[name])
+        for name, tensor in network.state_dict().items()
+    )
+    one = Lite(factors=[3])
+    take_weights(one, "lite")
+    assert torch.equal(one.heads["3"].weight, lite.network.heads["3"].weight)
+    with pytest.raises(TrainingError, match="start_from lite is a lite"):
+        take_weights(Lite(factors=[2, 5]), "lite")
+
+
+def test_sums_of_branches_begin_as_the_kernels(lite):
+    network = Lite()
+    take_weights(network, "lite")
+    with_branches(network)
+    x = torch.rand(1, 1, 9, 8)
+    torch.testing.assert_close(plain(network)(x, 2), lite.network(x, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_the_light_network(lite, tmp_path):
+    (tmp_path / "images").mkdir()
+    for seed in range(3):
+        save_png(tmp_path / "images" / f"{seed}.png", texture(110, 120, seed))
+    settings = {"steps": 2, "validate_every": 2, "precision": "float32", "lr": 1e-6, "scales": (2,)}
+    config = load_config("fine-tune", network=LITE, **settings)
+    path = train(config, Sources((tmp_path / "images",)), tmp_path / "run", accelerator="cpu")
+    model = load_model(path)
+    assert model.card.training["data"]["start_from_sha256"] == lite.card.sha256
+    x = torch.rand(1, 1, 9, 8)
+    with torch.inference_mode():
+        assert (model.network(x, 2) - lite.network(x, 2)).abs().max() < 1e-3
