@@ -492,5 +492,5 @@ def test_a_product_that_another_run_is_at_is_waited_for(folder, tmp_path):
     jobs = plan([str(folder / "a.tif")], out, products=(RESIDUAL,))
     settings = Settings(model=BICUBIC, options=Options(products=(RESIDUAL,)))
     with claimed(out / "a_residual.tif"):
-        assert running._run_one(jobs[0], settings, False, None) is None
+        assert running.run_one(jobs[0], settings) is None
     assert statuses(run(jobs, settings)) == ["done"]

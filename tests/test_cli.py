@@ -484,3 +484,16 @@ def test_a_script_of_a_job_array_makes_the_image(vdsr, zarr_image, tmp_path, mon
     assert read_image(tmp_path / "my out/big.ome.zarr").shape == (1200, 1400)
     for wrong in (("--part", "1/2"), ("--nonsense",), ("--scale", "big")):
         assert vdsr("slurm", *wanted, *wrong).exit_code == 2
+
+
+def test_without_the_extra_a_scheduler_is_one_line(vdsr, zarr_image, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.endswith("batch.cluster")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    arguments = ("upscale", zarr_image, "-o", tmp_path / "out", "-m", "bicubic")
+    result = vdsr(*arguments, "--scheduler", "local:2")
+    assert result.exit_code == 3
+    assert "Install napari-vdsr[cluster]." in result.output
+    both = vdsr(*arguments, "--scheduler", "local:2", "--part", "1/2")
+    assert both.exit_code == 2
+    assert vdsr(*arguments, "--scheduler", "local:2", "--dry-run").exit_code == 0

@@ -351,11 +351,6 @@ def _sync(path: Path, access: int) -> None:
         os.close(descriptor)
 
 
-def fresh_name() -> str:
-    """Return a name that no other process of this machine, nor this one, has given."""
-    return f"{os.getpid()}-{next(_counter)}"
-
-
 def synced_tree(folder: Path) -> None:
     """Have the system write all files of a folder to the disk."""
     for path in folder.rglob("*"):

@@ -107,6 +107,12 @@ class MissingExtraError(VdsrError, ImportError):
     exit_code = 3
 
 
+class ClusterError(VdsrError, RuntimeError):
+    """A cluster that does not answer, or whose processes cannot do the work."""
+
+    exit_code = 3
+
+
 class DeviceMemoryError(VdsrError, MemoryError):
     """Out of memory even with the smallest tile."""
 

@@ -243,8 +243,8 @@ def opened(
     )
     if begun is None:
         provenance = plain_values(made.metadata["provenance"])
-        if settings.options.device == "auto":  # which of several is of no account
-            provenance["device"] = str(provenance["device"]).partition(":")[0]
+        # Which one of several is of no account, and parts may be made by several.
+        provenance["device"] = str(provenance["device"]).partition(":")[0]
         order = {
             "command": list(command),
             "input": job.source.name,

@@ -6,7 +6,7 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdsr import __version__
 from napari_vdsr.atomic import write_whole
@@ -75,6 +75,8 @@ class Report:
         Files of the batch.
     settings : Settings
         Of the batch.
+    parameters : mapping, optional
+        What decides the pixels, if another process computes.
 
     Attributes
     ----------
@@ -82,8 +84,15 @@ class Report:
         What kept the report from being written last.
     """
 
-    def __init__(self, path: Path, total: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        total: int,
+        settings: Settings,
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
         self._path, self._total, self._settings = path, total, settings
+        self._parameters = settings.parameters() if parameters is None else parameters
         self._due = 0.0
         self.failure: WriteError | None = None
 
@@ -106,7 +115,7 @@ class Report:
                 "name": self._settings.model.name,
                 "sha256": self._settings.model_identity,
             },
-            "parameters": self._settings.parameters(),
+            "parameters": self._parameters,
             "total": self._total,
             "counts": dict(counts),
             "files": [asdict(result) for result in results],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_vdsr.atomic import fresh_name
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.batch.result import Result
 from napari_vdsr.schema import parse_json
 
@@ -85,9 +85,7 @@ def keep(jobs: Sequence[Job], part: Part) -> None:
     path = folder / f"{PREFIX}{own}{SUFFIX}"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".vdsr-{fresh_name()}.part")
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
+        write_whole(path, text.encode())
 
 
 def find_rosters(folder: Path) -> list[Roster]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from distributed import Client
+
     from napari_vdsr.batch.settings import Settings
     from napari_vdsr.image import Image
 
@@ -51,6 +53,7 @@ def run(
     dry_run: bool = False,
     fail_fast: bool = False,
     part: Part | None = None,
+    client: Client | None = None,
     on_progress: OnProgress | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
@@ -70,6 +73,8 @@ def run(
         Stop after the first failure.
     part : Part, optional
         Do a part of the work only: of one image some regions, of several images some.
+    client : distributed.Client, optional
+        Have the processes of a cluster do it; see ``napari_vdsr.batch.cluster``.
     on_progress, on_result : callable, optional
         Called while a file is written, and after each file.
 
@@ -90,12 +95,23 @@ def run(
     Of several processes that run the same batch at once, each takes the files that no
     other one is at; what another one made is "already done".
     """
-    settings.parameters()  # a wrong device, precision or scale shall fail before any work
+    # A wrong device, precision or scale shall fail before any work.
+    if client is not None:
+        from napari_vdsr.batch import cluster
+
+        parameters = cluster.parameters(settings, client)
+    else:
+        parameters = settings.parameters()
     results: list[Result] = []
     total = len(jobs) if part is None or len(jobs) == 1 else len(part.of_several(jobs))
-    written = Report(report, total, settings) if report is not None else None
+    written = Report(report, total, settings, parameters) if report is not None else None
     try:
-        for result in _results(jobs, settings, dry_run, on_progress, part):
+        done = (
+            _results(jobs, settings, dry_run, on_progress, part)
+            if client is None or dry_run
+            else cluster.results(jobs, settings, client, on_progress)
+        )
+        for result in done:
             results.append(result)
             if written is not None:
                 written.update(results)
@@ -126,7 +142,7 @@ def _results(
     made: dict[tuple[int, int], Job] = {}
     for planned in jobs:
         job = _unlike(planned, made)
-        result = _run_one(job, settings, dry_run, on_progress, part=part)
+        result = run_one(job, settings, dry_run, on_progress, part=part)
         if result is None:
             others.append(job)
             continue
@@ -135,7 +151,7 @@ def _results(
         yield result
     for job in others:
         logger.info("another run is at %s", job.target)
-        while (result := _run_one(job, settings, dry_run, on_progress, waited=True)) is None:
+        while (result := run_one(job, settings, dry_run, on_progress, waited=True)) is None:
             time.sleep(POLL_SECONDS)
         yield result
 
@@ -163,11 +179,11 @@ def _places(job: Job) -> Iterator[tuple[int, int]]:
             yield status.st_dev, status.st_ino
 
 
-def _run_one(
+def run_one(
     job: Job,
     settings: Settings,
-    dry_run: bool,
-    on_progress: OnProgress | None,
+    dry_run: bool = False,
+    on_progress: OnProgress | None = None,
     waited: bool = False,
     part: Part | None = None,
 ) -> Result | None:
@@ -183,14 +199,14 @@ def _run_one(
                 made = f"no {' or '.join(job.products)}"
                 image = image.noted(f"{made}: no network enlarges labels")
                 job = replace(job, products=())
-            _describe(result, job, image, settings)
+            describe_image(result, job, image, settings)
             if dry_run:
                 result.status = "planned"
             elif part is not None:
-                _make_folder(job.target.parent)
+                make_folder(job.target.parent)
                 _make_part(job, image, settings, result, on_progress, part)
             else:
-                _make_folder(job.target.parent)
+                make_folder(job.target.parent)
                 if not all(stack.enter_context(claimed(t)) for t in job.outputs.values()):
                     return None
                 _upscale_file(job, image, settings, result, on_progress, waited)
@@ -201,7 +217,8 @@ def _run_one(
     return result
 
 
-def _describe(result: Result, job: Job, image: Image, settings: Settings) -> None:
+def describe_image(result: Result, job: Job, image: Image, settings: Settings) -> None:
+    """Put down what an image is and what it becomes."""
     pair = settings.scale_of(image)
     result.shape, result.axes, result.dtype = list(image.shape), image.axes, str(image.dtype)
     result.output_shape = list(output_shape(image, pair))
@@ -232,25 +249,9 @@ def _upscale_file(
 ) -> None:
     record = completion_record(job, image, settings)
     overwrite = settings.if_exists == "overwrite"
-    todo = list(job.outputs)
-    if waited or not overwrite:
-        todo = _not_done(job, record)
-        if not todo:
-            result.status, result.reason = "already done", BY_ANOTHER if waited else ""
-            return
-    there = [product for product in todo if job.outputs[product].exists()]
-    if there and settings.if_exists == "skip":
-        # Nothing is laid beside a result that is not this one.
-        todo = [] if RESULT in there else [product for product in todo if product not in there]
-        if not todo:
-            result.status, result.reason = "skipped", "output exists"
-            return
-    elif there and not overwrite:
-        raise OutputExistsError(
-            f"{job.outputs[there[0]]}: exists, and was not made from this input with these "
-            "parameters.",
-            Remedy.LET_EXIST,
-        )
+    todo = outputs_to_make(job, settings, record, result, waited=waited)
+    if not todo:
+        return
     if settings.compression is None:
         check_space(job.target, _bytes(result, image, todo))
     if todo == [RESULT] and kind_of(job, image, settings) == "ome-zarr":
@@ -285,6 +286,43 @@ def _upscale_file(
     told = (clause for clauses in losses for clause in clauses)
     result.notes = list(dict.fromkeys((*_notes(made[RESULT], settings), *told)))
     result.status = "done"
+
+
+def outputs_to_make(
+    job: Job,
+    settings: Settings,
+    record: dict[str, str],
+    result: Result,
+    *,
+    waited: bool = False,
+) -> list[str]:
+    """What of a job's outputs is to be made; if nothing is, the result says why.
+
+    Raises
+    ------
+    OutputExistsError
+        If there is another one in its place, and that is neither skipped nor replaced.
+    """
+    overwrite = settings.if_exists == "overwrite"
+    todo = list(job.outputs)
+    if waited or not overwrite:
+        todo = _not_done(job, record)
+        if not todo:
+            result.status, result.reason = "already done", BY_ANOTHER if waited else ""
+            return []
+    there = [product for product in todo if job.outputs[product].exists()]
+    if there and settings.if_exists == "skip":
+        # Nothing is laid beside a result that is not this one.
+        todo = [] if RESULT in there else [product for product in todo if product not in there]
+        if not todo:
+            result.status, result.reason = "skipped", "output exists"
+    elif there and not overwrite:
+        raise OutputExistsError(
+            f"{job.outputs[there[0]]}: exists, and was not made from this input with these "
+            "parameters.",
+            Remedy.LET_EXIST,
+        )
+    return todo
 
 
 def _write_regions(
@@ -322,17 +360,11 @@ def _make_part(
 ) -> None:
     """Make some regions of an image, unless it is there."""
     check_in_parts(job, image, settings)
-    if job.target.exists() and settings.if_exists != "overwrite":
-        if not _not_done(job, completion_record(job, image, settings)):
-            result.status = "already done"
-            return
-        if settings.if_exists == "skip":
-            result.status, result.reason = "skipped", "output exists"
-            return
-        raise OutputExistsError(
-            f"{job.target}: exists, and was not made from this input with these parameters.",
-            Remedy.LET_EXIST,
-        )
+    # The whole input is read for its record, so only where that is needed.
+    if job.target.exists() and not outputs_to_make(
+        job, settings, completion_record(job, image, settings), result
+    ):
+        return
     check_space(job.target, _bytes(result, image, [RESULT]) // part.of)
     advance = (lambda done, of: on_progress(job, done, of)) if on_progress else None
     work = opened(job, image, settings, part.command)
@@ -368,7 +400,14 @@ def _bytes(result: Result, image: Image, todo: Sequence[str]) -> int:
     return size
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make an output folder.
+
+    Raises
+    ------
+    ImageFileError
+        If that cannot be.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

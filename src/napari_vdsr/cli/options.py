@@ -21,6 +21,8 @@ LENGTH = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(.*)")
 ALL = "all"  # models
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from napari_vdsr.batch import Part
 
 Device = Annotated[
@@ -162,6 +164,15 @@ def parse_part(text: str | None) -> Part | None:
     if not (number.isascii() and number.isdigit() and of.isascii() and of.isdigit()):
         raise UsageError(f"--part {text} is not understood; write e.g. 3/40.")
     return Part(int(number), int(of), command_without("--part"))
+
+
+def client_of(scheduler: str | None) -> contextlib.AbstractContextManager[Client | None]:
+    """Connect to a cluster; None without one."""
+    if scheduler is None:
+        return contextlib.nullcontext()
+    from napari_vdsr.batch.cluster import connected
+
+    return connected(scheduler)
 
 
 def command_without(option: str) -> tuple[str, ...]:

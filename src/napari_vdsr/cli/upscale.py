@@ -241,6 +241,14 @@ def command(
             rich_help_panel=COMPUTING,
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Have a dask.distributed cluster do it: tcp://HOST:PORT, or local:N for N "
+            "processes here.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, rich_help_panel=MESSAGES)
     ] = 0,
@@ -324,7 +332,13 @@ def command(
             products=products,
         ),
     )
-    with BatchProgress(len(jobs), quiet=quiet) as progress:
+    share = options.parse_part(part)
+    if share is not None and scheduler is not None:
+        raise UsageError("--part and --scheduler are two ways of sharing the work; pass one.")
+    with (
+        options.client_of(None if dry_run else scheduler) as client,
+        BatchProgress(len(jobs), quiet=quiet) as progress,
+    ):
         results: list[Result] = []
         unreported: ReportError | None = None
 
@@ -344,7 +358,8 @@ def command(
                 report=report,
                 dry_run=dry_run,
                 fail_fast=fail_fast,
-                part=options.parse_part(part),
+                part=share,
+                client=client,
                 on_progress=advance,
                 on_result=show,
             )

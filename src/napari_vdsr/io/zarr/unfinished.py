@@ -19,16 +19,16 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import zarr
 
-from napari_vdsr.atomic import exists, fresh_name, publish_folder, synced_tree, writing
+from napari_vdsr.atomic import exists, publish_folder, synced_tree, writing
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.zarr.checks import stored_chunks
@@ -168,7 +168,7 @@ class Recorder:
     def __init__(self, unfinished: Unfinished, array: Any) -> None:
         self._unfinished, self._array = unfinished, array
         folder = unfinished.folder / RECORDS
-        self._path = folder / f"{socket.gethostname()}-{fresh_name()}.jsonl"
+        self._path = folder / f"{uuid4().hex}.jsonl"  # containers may share names and numbers
 
     def note(self, region: int) -> None:
         """Note a region whose pixels are written."""
@@ -285,7 +285,7 @@ def create(target: Path, identity: Mapping[str, Any], make: Any) -> Unfinished:
         This process's, or another one's.
     """
     folder = folder_of(target, identity)
-    new = folder.with_name(f".vdsr-{socket.gethostname()[:60]}-{fresh_name()}.new")
+    new = folder.with_name(f".vdsr-{uuid4().hex}.new")
     with writing(target):
         try:
             (new / IMAGE).mkdir(parents=True)

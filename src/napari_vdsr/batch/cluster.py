@@ -1,0 +1,442 @@
+"""A batch on several processes, here or on many machines, by dask.distributed.
+
+The processes read, compute and write; what travels is numbers of regions, names of files
+and, once to each process, the settings with the network. Every region is written by the
+process that computed it, as in `napari_vdsr.batch.parts`, so that one that is killed costs
+the regions it was at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import torch
+
+from napari_vdsr import __version__
+from napari_vdsr.atomic import claimed
+from napari_vdsr.batch import running
+from napari_vdsr.batch.parts import Work, kind_of, opened, publish
+from napari_vdsr.batch.record import completion_record
+from napari_vdsr.batch.result import Result, one_line
+from napari_vdsr.errors import ClusterError, MissingExtraError, UsageError
+from napari_vdsr.io import is_zarr_folder
+
+try:
+    import distributed
+    from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
+except ImportError as error:
+    raise MissingExtraError(
+        "several processes need dask.distributed, which is not installed. Install "
+        "napari-vdsr[cluster]."
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distributed import Future
+
+    from napari_vdsr.batch.planning import Job
+    from napari_vdsr.batch.running import OnProgress
+    from napari_vdsr.batch.settings import Settings
+    from napari_vdsr.io.zarr.regions import Level
+    from napari_vdsr.io.zarr.unfinished import Unfinished
+
+# Regions and files are handed out so that each thread gets about so many tasks.
+TASKS_PER_THREAD = 8
+MOST_FILES, MOST_BYTES = 32, 2**26  # of one task
+# An image of which several processes make regions, rather than one process all.
+LARGE_BYTES = 2**28
+ANSWER_SECONDS = 30
+RANKS = ("SLURM_LOCALID", "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Client]:
+    """Connect to a cluster, or start one on this machine as long as the block runs.
+
+    Parameters
+    ----------
+    scheduler : str
+        ``"tcp://HOST:PORT"`` of any dask.distributed cluster, or ``"local:N"`` for N
+        processes here, which share its cores.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    ClusterError
+        If nothing answers there, or its processes have another version of this package.
+    """
+    with ExitStack() as stack:
+        local = re.fullmatch(r"local:(\d+)", scheduler)
+        if local and int(local[1]) > 0:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+            threads = max(1, (cores or os.cpu_count() or 1) // int(local[1]))
+            cluster = LocalCluster(
+                n_workers=int(local[1]),
+                threads_per_worker=1,
+                dashboard_address=None,
+                memory_limit=0,
+                env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
+            )
+            address: Any = stack.enter_context(cluster)
+        elif "://" in scheduler:
+            address = scheduler
+        else:
+            raise UsageError(
+                f"scheduler {scheduler!r} is not understood; name one as tcp://HOST:PORT, or "
+                "local:N for N processes on this machine."
+            )
+        try:
+            client = Client(address, set_as_default=False, timeout=ANSWER_SECONDS)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ClusterError(
+                f"no scheduler answers at {scheduler}. Start one there, or check the address."
+            ) from error
+        stack.enter_context(client)
+        _check_versions(client)
+        yield client
+
+
+def _check_versions(client: Client) -> None:
+    try:
+        found = client.run(_version)
+    except Exception as error:
+        raise ClusterError(
+            f"a process of the cluster cannot load napari-vdsr ({type(error).__name__}). Install "
+            "it there, in this version."
+        ) from error
+    others = {version for version in found.values() if version != __version__}
+    if others:
+        raise ClusterError(
+            f"the cluster has napari-vdsr {', '.join(sorted(others))}, and here is {__version__}. "
+            "Install one version."
+        )
+
+
+def _version() -> str:
+    return __version__
+
+
+class Carrier(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed here
+    """What every process of a cluster needs, also one that joins later: the settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the batch.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = f"vdsr-{uuid4().hex}"
+        self._settings = settings
+
+    def setup(self, worker: Any) -> None:
+        """Choose the device of this process; its network is loaded when it is needed."""
+        self._lock = Lock()
+        self._works: dict[Job, Work] = {}
+        options = self._settings.options
+        device = device_of(options.device, _rank(worker.name), torch.cuda.device_count())
+        self.settings = replace(self._settings, options=replace(options, device=device), workers=1)
+        if "OMP_NUM_THREADS" not in os.environ or worker.state.nthreads > 1:
+            torch.set_num_threads(max(1, worker.state.nthreads))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "_settings": self._settings}
+
+    def work(self, job: Job) -> Work:
+        """Return the image of a job, opened once by each process."""
+        with self._lock:
+            if job not in self._works:
+                self._works.clear()  # images come one after another
+                self._works[job] = opened(job, self.settings.read(job), self.settings)
+            return self._works[job]
+
+
+def device_of(device: str, rank: int, count: int) -> str:
+    """Device of a process: each has a GPU of its own, if there are several.
+
+    Parameters
+    ----------
+    device : str
+        As it was asked for; one with a number stays.
+    rank : int
+        Of the process among those of its machine.
+    count : int
+        GPUs that it sees; those of others are hidden by CUDA_VISIBLE_DEVICES.
+    """
+    return f"cuda:{rank % count}" if device in ("auto", "cuda") and count > 1 else device
+
+
+def _rank(name: object) -> int:
+    """Number of a process on its machine, as its name or a launcher says it."""
+    numbered = re.fullmatch(r"(?:[^:]*-)?(\d+)", str(name))
+    if numbered:
+        return int(numbered[1])
+    given = (os.environ.get(key, "") for key in RANKS)
+    return next((int(rank) for rank in given if rank.isdecimal()), 0)
+
+
+def _carrier(name: str) -> Carrier:
+    found: Carrier = get_worker().plugins[name]
+    return found
+
+
+def results(
+    jobs: Sequence[Job],
+    settings: Settings,
+    client: Client,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Result]:
+    """Upscale files by the processes of a cluster.
+
+    Parameters
+    ----------
+    jobs, settings, on_progress
+        As for ``napari_vdsr.batch.run``.
+    client : distributed.Client
+        Of the cluster, whose processes see the files under the same names.
+
+    Yields
+    ------
+    Result
+        For each job, in the order in which they are done.
+    """
+    carrier = Carrier(settings)
+    client.register_plugin(carrier)
+    try:
+        batch = _Batch(client, carrier.name, settings, on_progress)
+        small = [job for job in jobs if len(jobs) > 1 and not _is_large(job, settings)]
+        chosen = set(map(id, small))
+        yield from batch.files(small)
+        for job in jobs:
+            if id(job) not in chosen:
+                yield batch.image(job)
+    finally:
+        with suppress(Exception):  # of a cluster that is gone, nothing else need be said
+            client.unregister_worker_plugin(carrier.name)
+
+
+def _is_large(job: Job, settings: Settings) -> bool:
+    """Whether an image is worth being made by several processes, told without reading it."""
+    zarr = settings.format == "ome-zarr" or job.target.name.lower().endswith(".zarr")
+    with suppress(OSError):
+        return zarr and (is_zarr_folder(job.source) or job.source.stat().st_size > LARGE_BYTES)
+    return False
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a process found when it began an image.
+
+    Attributes
+    ----------
+    result : Result
+        What became of it, if there is nothing more to do.
+    alone : bool
+        Whether one process is to make it.
+    unfinished : Unfinished or None
+        Where it lies, if several are to.
+    missing : tuple of int
+        Regions to be made.
+    record : dict or None
+        The completion record.
+    """
+
+    result: Result
+    alone: bool = False
+    unfinished: Unfinished | None = None
+    missing: tuple[int, ...] = ()
+    record: dict[str, str] | None = None
+
+
+def _begin(name: str, job: Job) -> _Begun:
+    """Look at an image, and begin it: a task."""
+    settings = _carrier(name).settings
+    result = Result(str(job.source), str(job.target), series=settings.of(job))
+    try:
+        if job.refused:
+            raise UsageError(job.refused)
+        image = settings.read(job)
+        running.describe_image(result, job, image, settings)
+        kind = kind_of(job, image, settings)
+        if kind != "ome-zarr" or job.products:
+            return _Begun(result, alone=True)
+        running.make_folder(job.target.parent)
+        record = completion_record(job, image, settings)
+        if not running.outputs_to_make(job, settings, record, result):
+            return _Begun(result)
+        work = _carrier(name).work(job)
+        result.notes = [*result.notes, *map(str, work.told)]
+        missing = tuple(work.missing(range(work.unfinished.count)))
+        return _Begun(result, False, work.unfinished, missing, record)
+    except Exception as error:
+        result.status, result.reason = "failed", one_line(error, job.source)
+        return _Begun(result)
+
+
+def _write(name: str, job: Job, regions: Sequence[int]) -> int:
+    """Compute and write regions: a task."""
+    work = _carrier(name).work(job)
+    for region in regions:
+        work.write(region)
+    return len(regions)
+
+
+def _make_places(level: Level, places: Sequence[tuple[slice, ...]]) -> int:
+    """Make parts of a smaller copy: a task."""
+    for place in places:
+        level.make(place)
+    return len(places)
+
+
+def _run_files(name: str, jobs: Sequence[Job]) -> list[Result]:
+    """Upscale files: a task."""
+    settings = _carrier(name).settings
+    found = []
+    for job in jobs:
+        waited = False
+        while (result := running.run_one(job, settings, waited=waited)) is None:
+            waited = True
+            time.sleep(running.POLL_SECONDS)
+        found.append(result)
+    return found
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch on its way through a cluster."""
+
+    client: Client
+    name: str
+    settings: Settings
+    on_progress: OnProgress | None
+
+    def files(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Upscale files, each by one process, small ones several to a task."""
+        groups = list(_grouped(jobs, max(1, len(jobs) // self._wanted_tasks())))
+        by_key: dict[str, Sequence[Job]] = {}
+        futures = []
+        for group in groups:
+            future = self._submit(_run_files, self.name, group)
+            by_key[future.key] = group
+            futures.append(future)
+        for future in self._completed(futures):
+            try:
+                yield from future.result()
+            except Exception as error:
+                for job in by_key[future.key]:
+                    yield self._failed(job, error)
+
+    def image(self, job: Job) -> Result:
+        """Upscale an image by all processes, if its format can be written so."""
+        started = time.monotonic()
+        running.make_folder(job.target.parent)
+        with claimed(job.target) as mine:
+            if not mine:  # by a run of no cluster: that one makes it
+                (result,) = self._submit(_run_files, self.name, [job]).result()
+                return self._timed(result, started)
+            begun: _Begun | None = None
+            try:
+                begun = self._submit(_begin, self.name, job).result()
+                if begun.unfinished is not None:
+                    self._regions(job, begun, begun.unfinished.count)
+                    begun.result.status = self._publish(begun.unfinished, begun.record)
+            except Exception as error:
+                result = self._failed(job, error)
+                if begun is not None and begun.unfinished is not None:
+                    result = replace(begun.result, status="failed", reason=result.reason)
+                return self._timed(result, started)
+        if begun.alone:
+            (result,) = self._submit(_run_files, self.name, [job]).result()
+            told = "made by one process, since its format is written in one piece"
+            result.notes = [*result.notes, told] if result.status == "done" else result.notes
+            return self._timed(result, started)
+        return self._timed(begun.result, started)
+
+    def _regions(self, job: Job, begun: _Begun, count: int) -> None:
+        size = max(1, len(begun.missing) // self._wanted_tasks())
+        pieces = [begun.missing[at : at + size] for at in range(0, len(begun.missing), size)]
+        done = count - len(begun.missing)
+        futures = [self._submit(_write, self.name, job, piece) for piece in pieces]
+        for number in self._each(futures):
+            done += number
+            if self.on_progress is not None:
+                self.on_progress(job, done, count)
+
+    def _publish(self, unfinished: Unfinished, record: dict[str, str] | None) -> str:
+        def make_level(level: Level) -> None:
+            places = list(level.places())
+            size = max(1, len(places) // self._wanted_tasks())
+            pieces = [places[at : at + size] for at in range(0, len(places), size)]
+            futures = [self._submit(_make_places, level, piece) for piece in pieces]
+            for _ in self._each(futures):
+                pass
+
+        return publish(unfinished, record, make_level=make_level)
+
+    def _each(self, futures: list[Future]) -> Iterator[int]:
+        """Yield what tasks give; when one fails, the others are not done any more."""
+        try:
+            for future in self._completed(futures):
+                number: int = future.result()
+                yield number
+        finally:
+            self.client.cancel(futures)
+
+    def _completed(self, futures: list[Future]) -> Iterator[Future]:
+        # Of none, distributed would look for a client of its own.
+        return iter(as_completed(futures, loop=self.client.loop) if futures else ())
+
+    def _submit(self, task: Callable[..., Any], *arguments: Any) -> Future:
+        # Keys of their own: what was done once may have to be done again.
+        key = f"{task.__name__.strip('_')}-{uuid4().hex}"
+        return self.client.submit(task, *arguments, key=key, pure=False)
+
+    def _wanted_tasks(self) -> int:
+        threads = int(sum(self.client.nthreads().values()))
+        return max(1, threads) * TASKS_PER_THREAD
+
+    def _failed(self, job: Job, error: Exception) -> Result:
+        result = Result(str(job.source), str(job.target), series=self.settings.of(job))
+        if isinstance(error, distributed.KilledWorker):
+            error = ClusterError(
+                f"{job.source}: the processes that were at it ended again and again. Give them "
+                "more memory, or see their logs."
+            )
+        result.reason = one_line(error, job.source)
+        return result
+
+    def _timed(self, result: Result, started: float) -> Result:
+        return replace(result, seconds=round(time.monotonic() - started, 3))
+
+
+def _grouped(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Put small files together, so many or so many bytes at most."""
+    group: list[Job] = []
+    size = 0
+    for job in jobs:
+        own = 0
+        with suppress(OSError):
+            own = Path(job.source).stat().st_size
+        if group and (len(group) >= min(most, MOST_FILES) or size + own > MOST_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += own
+    if group:
+        yield group
+
+
+def parameters(settings: Settings, client: Client) -> dict[str, Any]:
+    """What decides the pixels, as a process of the cluster finds it, for the report."""
+    found: dict[str, Any] = client.submit(settings.parameters, pure=False).result()
+    return found

@@ -1,0 +1,172 @@
+"""Several processes make what one makes; one that is killed costs the regions it was at."""
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+pytest.importorskip("distributed")
+
+from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.batch.cluster import connected, device_of
+from napari_vdsr.errors import ClusterError, UsageError
+from napari_vdsr.image import Image
+from napari_vdsr.io import read_image, write_image
+from napari_vdsr.model.file import load_model
+from napari_vdsr.options import Options
+
+SETTINGS = Settings(model=load_model("bicubic"), options=Options(tile=512), workers=1)
+# What a process that is killed leaves to be said, and what distributed leaves open.
+pytestmark = [
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.slow,
+]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def client():
+    with connected("local:2") as found:
+        yield found
+
+
+@pytest.fixture
+def source(tmp_path):
+    data = np.random.default_rng(0).integers(0, 4000, (900, 1400)).astype(np.uint16)
+    write_image(Image(data=data, axes="YX"), tmp_path / "in.ome.zarr")
+    return tmp_path / "in.ome.zarr"
+
+
+def test_two_processes_make_what_one_makes(client, source, tmp_path, shallow_model):
+    """With a network, whose arithmetic must not depend on how many threads a process has."""
+    settings = replace(SETTINGS, model=load_model("vdsr"))
+    (whole,) = run(plan([str(source)], tmp_path / "whole"), settings)
+    seen = []
+    (result,) = run(
+        plan([str(source)], tmp_path / "out"),
+        settings,
+        client=client,
+        report=tmp_path / "report.json",
+        on_progress=lambda job, done, of: seen.append((done, of)),
+    )
+    assert (whole.status, result.status) == ("done", "done"), result.reason
+    assert seen[-1] == (24, 24)
+    assert result.output_shape == whole.output_shape
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    (again,) = run(plan([str(source)], tmp_path / "out"), settings, client=client)
+    assert again.status == "already done"
+    assert (tmp_path / "report.json").exists()
+
+
+def test_a_killed_process_costs_its_regions_only(client, source, tmp_path):
+    run(plan([str(source)], tmp_path / "whole"), SETTINGS)
+    killed = []
+
+    def kill(job, done, of):
+        if not killed:
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    (result,) = run(
+        plan([str(source)], tmp_path / "out"), SETTINGS, client=client, on_progress=kill
+    )
+    assert killed
+    assert result.status == "done", result.reason
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    client.wait_for_workers(2)  # its place is taken again
+    with suppress(ProcessLookupError):
+        os.kill(killed[0], 0)
+        pytest.fail("it was not killed")
+
+
+def test_what_a_cluster_left_undone_another_run_does(client, source, tmp_path):
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(job, done, of):
+        raise Interrupted
+
+    run(plan([str(source)], tmp_path / "whole"), SETTINGS)
+    jobs = plan([str(source)], tmp_path / "out")
+    with pytest.raises(Interrupted):
+        run(jobs, SETTINGS, client=client, on_progress=interrupt)
+    assert not (tmp_path / "out/in.ome.zarr").exists()
+    (result,) = run(jobs, SETTINGS)
+    assert result.status == "done", result.reason
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_many_files_are_spread_and_a_bad_one_stops_none(client, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        tifffile.imwrite(tmp_path / f"in/{number:02}.tif", rng.integers(0, 99, (20, 30), np.uint8))
+    (tmp_path / "in/bad.tif").write_bytes(b"II*\0 no image")
+    jobs = plan([str(tmp_path / "in")], tmp_path / "out")
+    results = run(jobs, SETTINGS, client=client)
+    assert len(results) == 41
+    assert [Path(r.source).name for r in results if r.status == "failed"] == ["bad.tif"]
+    run(jobs[:3], SETTINGS)
+    for job in jobs[:3]:
+        assert read_image(job.target).shape == (40, 60)
+    again = run(jobs, SETTINGS, client=client)
+    assert sum(result.status == "already done" for result in again) == 40
+
+
+def test_a_format_of_one_piece_is_made_by_one_process_and_says_so(client, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((30, 40), np.uint8))
+    (result,) = run(plan([str(tmp_path / "a.tif")], tmp_path / "out"), SETTINGS, client=client)
+    assert result.status == "done", result.reason
+    assert "made by one process, since its format is written in one piece" in result.notes
+
+
+def test_a_failure_is_one_line_and_leaves_nothing(client, tmp_path):
+    data = np.ones((900, 900), np.float32)
+    data[-1, -1] = np.nan
+    write_image(Image(data=data, axes="YX"), tmp_path / "in.ome.zarr")
+    jobs = plan([str(tmp_path / "in.ome.zarr")], tmp_path / "out")
+    settings = replace(SETTINGS, options=Options(tile=512, normalize=(0.0, 1.0)))
+    (result,) = run(jobs, settings, client=client)
+    assert result.status == "failed"
+    assert "NaN or infinity" in result.reason
+    assert "\n" not in result.reason
+    assert not (tmp_path / "out/in.ome.zarr").exists()
+
+
+def test_what_is_no_scheduler_is_refused(monkeypatch):
+    for text in ("local:0", "local:x", "somewhere", "local"):
+        with pytest.raises(UsageError, match="tcp://HOST:PORT"), connected(text):
+            pass
+    monkeypatch.setattr("napari_vdsr.batch.cluster.ANSWER_SECONDS", 1)
+    with pytest.raises(ClusterError, match="no scheduler answers"), connected("tcp://127.0.0.1:9"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "count", "chosen"),
+    [
+        ("auto", 5, 4, "cuda:1"),
+        ("cuda", 3, 4, "cuda:3"),
+        ("cuda:0", 3, 4, "cuda:0"),
+        ("cpu", 3, 4, "cpu"),
+        ("auto", 3, 1, "auto"),
+        ("auto", 3, 0, "auto"),
+    ],
+)
+def test_each_process_has_a_gpu_of_its_own(device, rank, count, chosen):
+    assert device_of(device, rank, count) == chosen
