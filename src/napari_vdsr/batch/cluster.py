@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.running import OnProgress
     from napari_vdsr.batch.settings import Settings
-    from napari_vdsr.io.zarr.regions import Level
+    from napari_vdsr.io.zarr.level import Level
     from napari_vdsr.io.zarr.unfinished import Unfinished
 
 # Regions and files are handed out so that each thread gets about so many tasks.

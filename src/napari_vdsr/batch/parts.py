@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
     from napari_vdsr.image import Image
-    from napari_vdsr.io.zarr.regions import ImageRegions, Level
+    from napari_vdsr.io.zarr.level import Level
+    from napari_vdsr.io.zarr.regions import ImageRegions
     from napari_vdsr.io.zarr.unfinished import Recorder, Unfinished
 
 logger = logging.getLogger(__name__)
@@ -231,7 +232,7 @@ def opened(
         options = replace(options, normalize=Normalization(measured.order["mode"], ranges))
     made = engine.run(image, settings.model, settings.scale_of(image), options)[RESULT]
     ready = arranged(job.target, made, "ome-zarr")
-    regions = ImageRegions(ready, steps_of(ready))
+    regions = ImageRegions(ready, steps_of(ready, settings.zarr))
     # Rounding differs with them, and what is a region does.
     identity["tiles"] = regions.tiles
     _check_others(others, identity)
@@ -262,7 +263,14 @@ def opened(
         }
 
         def make(folder: Path) -> dict[str, Any]:
-            levels = create_zarr(folder, ready, provenance, software_tag(provenance))
+            levels = create_zarr(
+                folder,
+                ready,
+                provenance,
+                software_tag(provenance),
+                settings.zarr,
+                settings.compression,
+            )
             return {**order, "levels": len(levels.arrays)}
 
         begun = store.create(job.target, identity, make)
@@ -385,7 +393,7 @@ def publish(
         If the input changed since the image was begun, or the output cannot be written.
     """
     from napari_vdsr.io.zarr import unfinished as store
-    from napari_vdsr.io.zarr.regions import Level
+    from napari_vdsr.io.zarr.level import Level
     from napari_vdsr.io.zarr.write import set_provenance
 
     order, files = unfinished.order, [Path(file) for file in unfinished.order["files"]]

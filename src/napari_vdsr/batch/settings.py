@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.engine import check_model_scale, executor_for
 from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.io import read_image
+from napari_vdsr.io.zarr.form import DEFAULT, ZarrForm
 from napari_vdsr.options import Options
 from napari_vdsr.selection import Selection, selected
 
@@ -53,6 +54,8 @@ class Settings:
         "error", "skip" or "overwrite", for outputs that this run would not have made.
     workers : int
         Tiles computed at the same time.
+    zarr : ZarrForm
+        Version and layout of outputs that are OME-Zarr.
 
     """
 
@@ -69,6 +72,7 @@ class Settings:
     if_exists: str = "error"
     labels: bool = False
     workers: int = 2
+    zarr: ZarrForm = DEFAULT
     selection: Selection = field(default_factory=Selection)
 
     def scale_of(self, image: Image) -> tuple[float, float]:
@@ -129,6 +133,7 @@ class Settings:
             **({"selection": str(self.selection)} if self.selection else {}),
             "format": self.format,
             "compression": self.compression,
+            **({} if self.zarr == DEFAULT else {"zarr": asdict(self.zarr)}),
             **({"pyramid": True} if self.pyramid else {}),
             **({} if self.quality is None else {"quality": self.quality}),
         }

@@ -15,6 +15,7 @@ from napari_vdsr.errors import ReportError, UsageError
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Plan, Result
     from napari_vdsr.io.formats import Compression, Format
+    from napari_vdsr.io.zarr.form import Version
 
 FORMATS = ("ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr")
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
@@ -174,7 +175,8 @@ def command(
         ),
     ] = None,
     compression: Annotated[
-        str | None, typer.Option(help="zlib or zstd, for TIFF.", rich_help_panel=FILES)
+        str | None,
+        typer.Option(help="zlib or zstd; for OME-Zarr also blosc.", rich_help_panel=FILES),
     ] = None,
     pyramid: Annotated[
         bool,
@@ -191,6 +193,17 @@ def command(
             max=100,
             help="Of JPEG and WebP.",
             show_default="95 for JPEG, no loss for WebP",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    zarr_version: Annotated[
+        str, typer.Option(help="Of OME-Zarr outputs: 0.5 or 0.4.", rich_help_panel=FILES)
+    ] = "0.5",
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows and columns that a file of an OME-Zarr holds, in chunks of 512.",
+            show_default="one chunk",
             rich_help_panel=FILES,
         ),
     ] = None,
@@ -275,16 +288,19 @@ def command(
         raise UsageError("--pyramid goes with --format ome-tiff, tiff or ome-zarr.")
     if quality is not None and format not in ("jpeg", "webp"):
         raise UsageError("--quality goes with --format jpeg or webp.")
-    options.check_choice("--compression", compression, (None, "zlib", "zstd"))
+    options.check_choice("--compression", compression, (None, "zlib", "zstd", "blosc"))
     options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
     factor = options.parse_goal(scale, pixel_size, width, height)
     empty = options.parse_nodata(nodata)
     range_ = options.parse_normalize(normalize)
     number = options.parse_series(series)
     products = options.parse_products(also)
+    from napari_vdsr.io.zarr.form import ZarrForm
     from napari_vdsr.selection import parse_selection  # dask takes a while to import
 
     selection = parse_selection(select, crop, channels)
+    options.check_choice("--zarr-version", zarr_version, ("0.5", "0.4"))
+    form = ZarrForm(cast("Version", zarr_version), shards)
     budget = options.parse_bytes(max_memory) // workers if max_memory else None
 
     from napari_vdsr import batch
@@ -319,6 +335,7 @@ def command(
         if_exists=if_exists,
         labels=labels,
         workers=workers,
+        zarr=form,
         selection=selection,
         options=Options(
             device=device,

@@ -16,11 +16,13 @@ from napari_vdsr.io.read import (
 )
 from napari_vdsr.io.write import Output, write_image, write_images
 from napari_vdsr.io.zarr.folder import is_zarr_folder
+from napari_vdsr.io.zarr.form import ZarrForm
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Output",
     "SeriesInfo",
+    "ZarrForm",
     "held_by",
     "is_image_file",
     "is_zarr_folder",

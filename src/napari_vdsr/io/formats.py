@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Image
 
 Format = Literal["ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr"]
-Compression = Literal["zlib", "zstd"]
+Compression = Literal["zlib", "zstd", "blosc"]
 FORMATS = get_args(Format)
 PYRAMIDS = ("ome-tiff", "tiff", "ome-zarr")
 LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
@@ -105,12 +105,13 @@ def _tiff_format(image: Image, compression: str | None, pyramid: bool) -> tuple[
 
 def check_compression(kind: str, compression: str | None) -> None:
     """Raise ``UsageError`` unless a format can be compressed so."""
-    if compression not in (None, "zlib", "zstd"):
-        raise UsageError(f"compression {compression!r} is not known. Choose zlib or zstd.")
+    if compression not in (None, *get_args(Compression)):
+        known = ", ".join(get_args(Compression))
+        raise UsageError(f"compression {compression!r} is not known. Choose one of {known}.")
     if compression and kind == "imagej":
         raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
-    if compression and kind == "ome-zarr":
-        raise UsageError("OME-Zarr is always compressed, by zstd. Leave the compression out.")
+    if compression == "blosc" and kind != "ome-zarr":
+        raise UsageError(f"{NAMES.get(kind, kind)} has no blosc. Choose zlib or zstd.")
 
 
 def _no_pyramid(kind: str) -> str:

@@ -33,6 +33,7 @@ from napari_vdsr.io.tiff.ome_write import ome_refusal, ome_xml
 from napari_vdsr.io.tiff.shaped import shaped_description
 from napari_vdsr.io.tiff.write import TiffForm, common_tags, write_tiff
 from napari_vdsr.io.together import Writer, write_together
+from napari_vdsr.io.zarr.form import DEFAULT, ZarrForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,7 @@ def write_image(
     overwrite: bool = False,
     quality: int | None = None,
     pyramid: bool = False,
+    zarr: ZarrForm = DEFAULT,
     workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, ...]:
@@ -75,8 +77,9 @@ def write_image(
         ``.tiff`` are what the source was: ImageJ TIFF (never compressed), OME-TIFF (for
         files of microscopes, too) or plain TIFF. What ImageJ cannot hold becomes OME-TIFF;
         the losses say either.
-    compression : {"zlib", "zstd"}, optional
-        For OME-TIFF and plain TIFF, lossless.
+    compression : {"zlib", "zstd", "blosc"}, optional
+        Lossless: zlib or zstd for OME-TIFF and plain TIFF; for OME-Zarr any of them, by
+        default zstd.
     provenance : mapping, optional
         How the image was made; `read_provenance` gives it back. ``"software"`` goes into
         the Software tag, too.
@@ -87,6 +90,8 @@ def write_image(
     pyramid : bool
         Whether smaller copies go along, each half of the one before, for viewers: in OME-TIFF
         and plain TIFF as SubIFDs. OME-Zarr always has them.
+    zarr : ZarrForm, optional
+        Version and layout of an OME-Zarr: ``ZarrForm(version="0.4")``, ``ZarrForm(shards=4096)``.
     workers : int
         Chunks of a lazy image that are computed at the same time, in threads.
     on_progress : callable, optional
@@ -116,7 +121,7 @@ def write_image(
     256 x 256, TIFF files beyond 3.9 GB as BigTIFF; ImageJ gets what it reads, one
     uncompressed block.
     """
-    output = Output(image, path, format, compression, provenance, overwrite, quality, pyramid)
+    output = Output(image, path, format, compression, provenance, overwrite, quality, pyramid, zarr)
     return write_images([output], workers=workers, on_progress=on_progress)[0]
 
 
@@ -132,6 +137,7 @@ class Output:
     overwrite: bool = False
     quality: int | None = None
     pyramid: bool = False
+    zarr: ZarrForm = DEFAULT
 
 
 def write_images(
@@ -237,7 +243,13 @@ def _writer_of(output: Output) -> Writer:
         from napari_vdsr.io.zarr.write import write_zarr  # zarr takes a while to import
 
         write = partial(
-            write_zarr, image=ready, bands=bands, provenance=provenance, software=software
+            write_zarr,
+            image=ready,
+            bands=bands,
+            provenance=provenance,
+            software=software,
+            form=output.zarr,
+            compression=compression,
         )
     else:
         form = _tiff_form(target, ready, kind, provenance, software)

@@ -125,7 +125,8 @@ class ZarrStorage(Storage):
     """The result in an OME-Zarr folder that is being written; other layers in memory."""
 
     def __init__(self, request: Request, result: Image, folder: Path) -> None:
-        from napari_vdsr.io.zarr.write import CHUNK, create_zarr  # zarr takes a while to import
+        from napari_vdsr.io.zarr.form import CHUNK
+        from napari_vdsr.io.zarr.write import create_zarr  # zarr takes a while to import
 
         super().__init__(request, result)
         provenance = result.metadata["provenance"]

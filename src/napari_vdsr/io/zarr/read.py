@@ -1,4 +1,4 @@
-"""OME-Zarr folders, versions 0.1 to 0.5, as lazy images.
+"""OME-Zarr folders, versions 0.1 to 0.6, as lazy images.
 
 The layout is that of https://ngff.openmicroscopy.org/0.5/, and of the versions before it.
 """
@@ -38,6 +38,7 @@ from napari_vdsr.io.zarr.metadata import (
     texts_of,
 )
 from napari_vdsr.io.zarr.store import WatchedStore
+from napari_vdsr.io.zarr.systems import in_plain_terms
 from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def read_zarr_levels(
         store = WatchedStore(path)
         group, multiscales, number, told = _multiscales(store, series)
         attributes = _ome(group)
+        multiscales, systems = in_plain_terms(multiscales)
         multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = axes_of(path, multiscales, axes)
         facts.metadata |= texts_of(attributes)
@@ -168,7 +170,7 @@ def read_zarr_levels(
             time_step=facts.time_step,
             name=name,
             metadata=facts.metadata | ({} if number is None else {"series": number}),
-            notes=(*filter(None, (told,)), *facts.notes, *notes),
+            notes=(*filter(None, (told,)), *facts.notes, *systems, *notes),
             files=(path,),
             nodata=declared_nodata(attributes, arrays[0]) if nodata == "auto" else nodata,
             labels=as_labels,
@@ -270,7 +272,7 @@ def _series_info(
         # One that is damaged is no reason not to read another one.
         with suppress(KeyError, TypeError, IndexError, AttributeError, ValueError, OSError):
             array = _array(path, group, str(described["datasets"][0]["path"]))
-            letters, _ = axes_of(path, described, None)
+            letters, _ = axes_of(path, in_plain_terms(described)[0], None)
             shape, dtype = tuple(array.shape), str(array.dtype)
     name = str(described.get("name", "") or "")
     return SeriesInfo(

@@ -1,13 +1,13 @@
-"""OME-Zarr 0.5 folders (Zarr format 3), with all levels of their pyramid.
+"""OME-Zarr folders, 0.5 (Zarr format 3) or 0.4 (format 2), with all levels of their pyramid.
 
-Written as https://ngff.openmicroscopy.org/0.5/ says; ``omero`` holds the display.
+Written as https://ngff.openmicroscopy.org/0.5/ and /0.4/ say; ``omero`` holds the display.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import zarr
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.provenance import KEY, plain_values
 from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.io.zarr.form import CHUNK, DEFAULT, ZarrForm
+from napari_vdsr.io.zarr.level import Level, stored_axes
 from napari_vdsr.nodata import can_hold
 
 if TYPE_CHECKING:
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.image import Channel, Image
     from napari_vdsr.io.bands import Bands
+    from napari_vdsr.io.zarr.form import Version
 
-VERSION = "0.5"
-CHUNK = 512
 PROVENANCE = "provenance"
 TEXTS = ("description", "acquired", "datetime")
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
@@ -73,29 +74,48 @@ class ZarrLevels:
 
 
 def write_zarr(
-    folder: Path, image: Image, bands: Bands, provenance: Mapping[str, Any] | None, software: str
+    folder: Path,
+    image: Image,
+    bands: Bands,
+    provenance: Mapping[str, Any] | None,
+    software: str,
+    form: ZarrForm = DEFAULT,
+    compression: str | None = None,
 ) -> None:
     """Write an image as its regions are computed; see `create_zarr`."""
-    levels = create_zarr(folder, image, provenance, software)
-    plane = bands.spans[len(bands.lead_shape) :]
-    if all(span.start % CHUNK == 0 for spans in plane[:2] for span in spans) and all(
-        len(spans) == 1 for spans in plane[2:]
-    ):
-        bands.into(levels.put)
-        return
-    rows = bands.plane_shape[0]
-    number = row = 0
-    for pixels in regroup(bands.in_order(folder.parent), rows, CHUNK):
-        at = np.unravel_index(number, bands.lead_shape) if bands.lead_shape else ()
-        start = (*map(int, at), row, 0, *(0 for _ in bands.plane_shape[2:]))
-        levels.put(start, pixels.reshape((1,) * len(at) + pixels.shape))
-        row += len(pixels)
-        if row == rows:
-            number, row = number + 1, 0
+    levels = create_zarr(folder, image, provenance, software, form, compression)
+    lead = len(bands.lead_shape)
+    plane = bands.spans[lead:]
+    steps = [form.file(length) for length in bands.plane_shape[:2]]
+    # A block of so many pixels becomes one pixel; levels beyond are made afterwards.
+    first = replace(levels, arrays=levels.arrays[: CHUNK.bit_length()])
+    if all(
+        span.start % step == 0 for spans, step in zip(plane, steps, strict=False) for span in spans
+    ) and all(len(spans) == 1 for spans in plane[2:]):
+        bands.into(first.put)
+    else:
+        rows = bands.plane_shape[0]
+        number = row = 0
+        for pixels in regroup(bands.in_order(folder.parent), rows, steps[0]):
+            at = np.unravel_index(number, bands.lead_shape) if bands.lead_shape else ()
+            start = (*map(int, at), row, 0, *(0 for _ in bands.plane_shape[2:]))
+            first.put(start, pixels.reshape((1,) * len(at) + pixels.shape))
+            row += len(pixels)
+            if row == rows:
+                number, row = number + 1, 0
+    for number in range(len(first.arrays), len(levels.arrays)):
+        level = Level.of(image, levels.arrays, number)
+        for place in level.places():
+            level.make(place)
 
 
 def create_zarr(
-    folder: Path, image: Image, provenance: Mapping[str, Any] | None, software: str
+    folder: Path,
+    image: Image,
+    provenance: Mapping[str, Any] | None,
+    software: str,
+    form: ZarrForm = DEFAULT,
+    compression: str | None = None,
 ) -> ZarrLevels:
     """Make the arrays and write the metadata of an OME-Zarr folder, but no pixels.
 
@@ -109,20 +129,33 @@ def create_zarr(
         Kept under the key "napari-vdsr" of the folder's attributes.
     software : str
         What creates the file.
+    form : ZarrForm
+        Version and layout.
+    compression : {"zstd", "zlib", "blosc"}, optional
+        Lossless; by default zstd.
     """
     axes, order = stored_axes(image)
     shape = [image.shape[i] for i in order]
-    group = zarr.create_group(folder, zarr_format=3)
+    old = form.version == "0.4"
+    group = zarr.create_group(folder, zarr_format=2 if old else 3)
+    options: dict[str, Any] = {"compressors": _compressor(compression, image.dtype, old=old)}
+    if old:
+        options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+    else:
+        options["dimension_names"] = [a.lower() for a in axes]
     arrays = []
     for number, level in enumerate(level_shapes(shape, axes)):
+        sized = list(zip(level, axes, strict=True))
+        if form.shards is not None:
+            options["shards"] = tuple(form.file(n) if a in "YX" else 1 for n, a in sized)
         arrays.append(
             group.create_array(
                 str(number),
                 shape=level,
                 dtype=image.dtype.newbyteorder("="),
-                chunks=tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level, axes)),
-                dimension_names=[a.lower() for a in axes],
+                chunks=tuple(form.chunk(n) if a in "YX" else 1 for n, a in sized),
                 fill_value=_fill_value(image),
+                **options,
             )
         )
     own: dict[str, Any] = {"software": software}
@@ -139,7 +172,7 @@ def create_zarr(
     for key in TEXTS:
         if image.metadata.get(key):
             own[key] = str(image.metadata[key])
-    group.attrs.update({"ome": _ome(image, axes, len(arrays)), KEY: own})
+    group.attrs.update({**_ome(image, axes, len(arrays), form.version), KEY: own})
     return ZarrLevels(arrays, axes, order, shrinking(image))
 
 
@@ -151,18 +184,26 @@ def set_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
     group.attrs.update({KEY: own})
 
 
-def steps_of(image: Image) -> list[int]:
+def steps_of(image: Image, form: ZarrForm) -> list[int]:
     """Pixels that a file holds along each axis of the arrays that `create_zarr` makes."""
     axes, order = stored_axes(image)
     lengths = [image.shape[i] for i in order]
-    return [min(n, CHUNK) if a in "YX" else 1 for n, a in zip(lengths, axes, strict=True)]
+    return [form.file(n) if a in "YX" else 1 for n, a in zip(lengths, axes, strict=True)]
 
 
-def stored_axes(image: Image) -> tuple[str, tuple[int, ...]]:
-    """Axes of the arrays on disk, and for each the dimension of the image's own array."""
-    stored = image.axes.replace("S", "C")
-    axes = "".join(a for a in "TCZYX" if a in stored)
-    return axes, tuple(stored.index(a) for a in axes)
+def _compressor(name: str | None, dtype: np.dtype[Any], *, old: bool) -> Any:
+    """Codec of a name, as the format's version has it."""
+    if name in (None, "zstd"):
+        return "auto"  # Zstandard in both versions
+    if old:
+        from numcodecs import Blosc, Zlib
+
+        return Zlib(level=6) if name == "zlib" else Blosc(cname="lz4", shuffle=Blosc.SHUFFLE)
+    from zarr.codecs import BloscCodec, GzipCodec
+
+    if name == "zlib":
+        return GzipCodec(level=6)
+    return BloscCodec(cname="lz4", shuffle="shuffle", typesize=dtype.itemsize)
 
 
 def _fill_value(image: Image) -> Any:
@@ -179,7 +220,8 @@ def _in_json(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
+def _ome(image: Image, axes: str, levels: int, version: Version) -> dict[str, Any]:
+    """OME's metadata: under "ome", where 0.4 has it at the top and each with its version."""
     described = []
     for letter in axes:
         axis = {"name": letter.lower(), "type": TYPES[letter]}
@@ -188,7 +230,9 @@ def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
         elif letter == "T" and image.time_step is not None:
             axis["unit"] = "second"
         described.append(axis)
+    old = {"version": version} if version == "0.4" else {}
     multiscales = {
+        **old,
         "name": image.name,
         "axes": described,
         "datasets": [
@@ -200,15 +244,16 @@ def _ome(image: Image, axes: str, levels: int) -> dict[str, Any]:
         ],
         "type": "nearest" if image.labels else "mean",
     }
-    ome: dict[str, Any] = {"version": VERSION, "multiscales": [multiscales]}
+    ome: dict[str, Any] = {"multiscales": [multiscales]}
     if image.labels:
         source = image.metadata.get("labels")
         kept = dict(source) if isinstance(source, dict) else {}
-        ome["image-label"] = {key: kept[key] for key in ("colors", "properties") if key in kept}
+        kept = {key: kept[key] for key in ("colors", "properties") if key in kept}
+        ome["image-label"] = {**old, **kept}
     channels = _omero(image) if not image.labels else []
     if channels:
-        ome["omero"] = {"channels": channels, "rdefs": {"model": "color"}}
-    return ome
+        ome["omero"] = {**old, "channels": channels, "rdefs": {"model": "color"}}
+    return ome if old else {"ome": {"version": version, **ome}}
 
 
 def _transformations(image: Image, axes: str, level: int) -> list[dict[str, Any]]:

@@ -1,0 +1,189 @@
+"""OME-Zarr in its versions and layouts: written so that others read it, read as others write it."""
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.errors import UsageError
+from napari_vdsr.image import Channel, Image
+from napari_vdsr.io import ZarrForm, read_image, read_levels, write_image
+from napari_vdsr.model.file import load_model
+from napari_vdsr.options import Options
+
+BICUBIC = load_model("bicubic")
+FORMS = [
+    (ZarrForm(), None),
+    (ZarrForm("0.4"), None),
+    (ZarrForm("0.4"), "zlib"),
+    (ZarrForm("0.4"), "blosc"),
+    (ZarrForm(shards=1024), None),
+    (ZarrForm(shards=1024), "blosc"),
+    (ZarrForm(), "zlib"),
+]
+
+
+def picture(shape=(2, 1300, 1700)):
+    data = np.random.default_rng(0).integers(0, 4000, shape).astype(np.uint16)
+    return Image(
+        data=data,
+        axes="CYX",
+        pixel_size={"Y": 0.5, "X": 0.25},
+        origin={"X": 3.0},
+        channels=(Channel(name="a", color=0xFF0000, contrast=(1, 9)), Channel(name="b", color=255)),
+    )
+
+
+@pytest.mark.parametrize(("form", "compression"), FORMS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_every_form_is_read_again_with_all_levels(tmp_path, form, compression, lazy):
+    image = picture()
+    data = da.from_array(image.data, chunks=(1, 512, 1024)) if lazy else image.data
+    path = tmp_path / "a.ome.zarr"
+    write_image(image.with_(data=data), path, zarr=form, compression=compression)
+    levels = read_levels(path)
+    assert np.array_equal(levels[0].data.compute(), image.data)
+    assert [level.shape[1:] for level in levels] == [(1300, 1700), (650, 850), (325, 425)]
+    expected = levels[0].data.compute().reshape(2, 650, 2, 850, 2).astype(int).sum((2, 4))
+    assert np.array_equal(levels[1].data.compute(), (expected + 2) // 4)
+    made = levels[0]
+    assert (made.pixel_size, made.origin["X"]) == (image.pixel_size, 3.0)
+    assert made.channels == image.channels
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == (2 if form.version == "0.4" else 3)
+    assert group["0"].shards == (None if form.shards is None else (1, 1024, 1024))
+    assert group["0"].chunks == (1, 512, 512)
+
+
+@pytest.mark.parametrize("form", [ZarrForm(), ZarrForm("0.4"), ZarrForm(shards=512)])
+def test_others_take_it_for_what_it_is(tmp_path, form):
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    write_image(picture(), tmp_path / "a.ome.zarr", zarr=form)
+    (node,) = Reader(parse_url(str(tmp_path / "a.ome.zarr")))()
+    assert [level.shape for level in node.data] == [(2, 1300, 1700), (2, 650, 850), (2, 325, 425)]
+    assert node.metadata["channel_names"] == ["a", "b"] or node.metadata["name"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("version", "shards", "says"),
+    [("0.3", None, "0.4 and 0.5|0.5 and 0.4"), ("0.4", 512, "no shards"), ("0.5", 700, "of 512")],
+)
+def test_forms_that_there_are_not(version, shards, says):
+    with pytest.raises(UsageError, match=says):
+        ZarrForm(version, shards)
+
+
+def test_other_formats_have_no_blosc(tmp_path):
+    with pytest.raises(UsageError, match="no blosc"):
+        write_image(picture(), tmp_path / "a.ome.tif", compression="blosc")
+
+
+def tree(folder):
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("form", [ZarrForm("0.4"), ZarrForm(shards=1024)])
+def test_parts_fill_whole_files(tmp_path, form):
+    from napari_vdsr.batch import Part, find_unfinished, finish
+
+    write_image(picture((2, 600, 700)), tmp_path / "in.ome.zarr")
+    settings = Settings(model=BICUBIC, options=Options(tile=512), workers=2, zarr=form)
+    run(plan([str(tmp_path / "in.ome.zarr")], tmp_path / "whole"), settings)
+    jobs = plan([str(tmp_path / "in.ome.zarr")], tmp_path / "out")
+    for number in (3, 1, 2):
+        (result,) = run(jobs, settings, part=Part(number, 3))
+        assert result.status == "part done", result.reason
+    assert finish(*find_unfinished(tmp_path / "out")).status == "done"
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    made = read_image(tmp_path / "out/in.ome.zarr")
+    assert made.shape == (2, 1200, 1400)
+    (again,) = run(jobs, Settings(model=BICUBIC, options=Options(tile=512)))
+    assert again.status == "failed"  # it was made in another form
+
+
+AXES = [
+    {"name": "t", "type": "time", "unit": "millisecond"},
+    {"name": "y", "type": "space", "unit": "micrometer"},
+    {"name": "x", "type": "space", "unit": "micrometer"},
+]
+
+
+def newest(path, steps, systems=None, **more):
+    group = zarr.create_group(path, zarr_format=3)
+    group.create_array("s0", data=np.arange(2 * 6 * 7, dtype="u2").reshape(2, 6, 7))
+    group.create_array("s1", data=np.zeros((2, 3, 4), "u2"))
+    systems = systems or [{"name": "intrinsic", "axes": AXES}]
+    datasets = [
+        {"path": path, "coordinateTransformations": [{**step, "input": {"path": path}}]}
+        for path, step in zip(("s0", "s1"), steps, strict=True)
+    ]
+    described = {"coordinateSystems": systems, "datasets": datasets, **more}
+    group.attrs["ome"] = {"version": "0.6", "multiscales": [described]}
+
+
+def scaled(*factors, to="intrinsic"):
+    return {"type": "scale", "scale": list(factors), "output": {"name": to}}
+
+
+def test_coordinate_systems_give_axes_and_sizes(tmp_path):
+    sequence = {
+        "type": "sequence",
+        "transformations": [
+            {"type": "scale", "scale": [100.0, 0.5, 0.25]},
+            {"type": "translation", "translation": [0.0, 3.0, 4.0]},
+        ],
+        "output": {"name": "intrinsic"},
+    }
+    newest(tmp_path / "a.zarr", [sequence, scaled(100, 1, 0.5)])
+    image, small = read_levels(tmp_path / "a.zarr")
+    assert (image.axes, image.shape, small.shape) == ("TYX", (2, 6, 7), (2, 3, 4))
+    assert image.pixel_size == {"Y": 0.5, "X": 0.25}
+    assert image.origin == {"Y": 3.0, "X": 4.0}
+    assert image.time_step == pytest.approx(0.1)
+    assert image.notes == ()
+
+
+def test_the_intrinsic_system_counts_and_others_are_told(tmp_path):
+    world = {"name": "world", "axes": [{"name": a} for a in "abc"]}
+    further = [{**scaled(9, 9, 9, to="world"), "input": {"name": "intrinsic"}}]
+    newest(
+        tmp_path / "a.zarr",
+        [scaled(1, 0.5, 0.5), scaled(1, 1, 1)],
+        [world, {"name": "intrinsic", "axes": AXES}],
+        coordinateTransformations=further,
+    )
+    image = read_image(tmp_path / "a.zarr")
+    assert image.axes == "TYX"
+    assert image.pixel_size == {"Y": 0.5, "X": 0.5}
+    assert image.notes == ("placed by its coordinate system intrinsic, not world",)
+
+
+def test_an_identity_means_pixels_and_what_is_none_of_these_is_told(tmp_path):
+    identity = {"type": "identity", "output": {"name": "intrinsic"}}
+    newest(tmp_path / "a.zarr", [identity, scaled(1, 2, 2)])
+    assert read_image(tmp_path / "a.zarr").pixel_size == {"Y": 1.0, "X": 1.0}
+    affine = {"type": "affine", "affine": [[1, 0, 0, 0]] * 3, "output": {"name": "intrinsic"}}
+    newest(tmp_path / "b.zarr", [affine, scaled(1, 2, 2)])
+    assert (
+        "a transformation of its levels (affine) was left out"
+        in read_image(tmp_path / "b.zarr").notes
+    )
+
+
+@pytest.mark.parametrize(
+    "systems",
+    [[], [None], [{"name": "intrinsic"}], [{"axes": 5}], {"a": 1}, [{"name": "q", "axes": []}]],
+)
+def test_systems_that_say_nothing_are_no_crash(tmp_path, systems):
+    newest(tmp_path / "a.zarr", [scaled(1, 1, 1), scaled(1, 2, 2)])
+    attributes = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    attributes["attributes"]["ome"]["multiscales"][0]["coordinateSystems"] = systems
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(attributes))
+    with pytest.raises(OSError, match=r"a\.zarr"):
+        read_image(tmp_path / "a.zarr")
