@@ -1,7 +1,10 @@
 """Bundle a trained model: measure it, complete its card, and put log and curve beside the docs.
 
-python tools/bundle.py runs/vdsr/vdsr.safetensors Set5 Set14 --description "..." --hardware "..."
+python tools/bundle.py runs/lite Set5 Set14 --name lite --description "..." --hardware "..."
 python tools/bundle.py runs/vdsr-fluo/vdsr-fluo.safetensors --preset fine-tune --description ...
+
+A run's folder gives the weights of its last checkpoint, whether it has ended or not. With
+--into a model too large for the package is written elsewhere, its checksum beside it.
 """
 
 from __future__ import annotations
@@ -9,14 +12,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.evaluation.protocol import PROTOCOL
+from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import Model, load_model, save_model
 from napari_vdsr.options import Options
+from napari_vdsr.training.config import TrainConfig, config_from
+from napari_vdsr.training.export import export_checkpoint
+from napari_vdsr.training.monitor import draw_curve, read_log
 
 ROOT = Path(__file__).parents[1]
 EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
@@ -24,26 +32,33 @@ EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="written by `vdsr train`")
+    parser.add_argument("model", type=Path, help="written by `vdsr train`, or the run's folder")
     parser.add_argument(
         "sets", type=Path, nargs="*",
         help="folders of test images; without them the figures of its training are kept",
     )  # fmt: skip
+    parser.add_argument("--name", help="of the model; by default that of its file or run")
     parser.add_argument("--preset", default="fast", help="the recipe that it was trained by")
+    parser.add_argument("--command", help="the whole command, where the model does not tell it")
+    parser.add_argument("--into", type=Path, help="folder, in place of the package and the docs")
     parser.add_argument("--description", required=True)
     parser.add_argument("--hardware", required=True, help="what it was trained on")
     arguments = parser.parse_args()
-    model = load_model(str(arguments.model))
+    run = arguments.model if arguments.model.is_dir() else arguments.model.parent
+    model = trained(arguments.model)
     training = model.card.training
     config = training["config"]
+    name = arguments.name or (run.name if arguments.model.is_dir() else model.name)
     card = dataclasses.replace(
         model.card,
+        name=name,
         description=arguments.description,
         licence="BSD-3-Clause",
         training={
-            "command": command(training, model.name, arguments.preset),
+            "command": arguments.command or command(training, name, arguments.preset),
             "seed": config["seed"],
-            "patches": training["step"] * config["batch_size"],
+            "patches": patches(config_from(config), training["step"]),
+            "hours": round(training["seconds"] / 3600, 2),
             "hardware": arguments.hardware,
             **training,
             "before": before(training),
@@ -53,12 +68,36 @@ def main() -> None:
         },
         measured=measure(model, arguments.sets) if arguments.sets else model.card.measured,
     )
-    target = ROOT / "src/napari_vdsr/models" / f"{model.name}.safetensors"
+    models = arguments.into or ROOT / "src/napari_vdsr/models"
+    docs = arguments.into or ROOT / "docs"
+    models.mkdir(parents=True, exist_ok=True)
+    target = models / f"{name}.safetensors"
     save_model(target, model.network, card)
-    run = arguments.model.parent
-    shutil.copyfile(run / "log.csv", ROOT / f"docs/{model.name}-log.csv")
-    shutil.copyfile(run / "curve.png", ROOT / f"docs/{model.name}-curve.png")
-    print(target, card.measured)
+    if arguments.into:
+        note = f"{file_sha256(target)}  {target.name}\n"
+        target.with_name(f"{target.name}.sha256").write_text(note, "ascii", newline="\n")
+    shutil.copyfile(run / "log.csv", docs / f"{name}-log.csv")
+    rows = read_log(run / "log.csv")
+    if rows:
+        draw_curve(rows, docs / f"{name}-curve.png")
+    print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, step {training['step']:,}")
+    for dataset, psnr in card.measured.get("psnr_db", {}).items():
+        print(f"{dataset}: " + " / ".join(f"{value:.2f}" for value in psnr.values()))
+
+
+def trained(path: Path) -> Model:
+    """Load a model file, or the last checkpoint of a run."""
+    if not path.is_dir():
+        return load_model(str(path))
+    with tempfile.TemporaryDirectory() as folder:  # the run's own folder is left alone
+        return load_model(export_checkpoint(path, Path(folder) / "model.safetensors"))
+
+
+def patches(config: TrainConfig, steps: int) -> int:
+    """Patches of so many steps."""
+    if not config.grow:
+        return steps * config.batch_size
+    return sum(config.stages[config.stage_at(step)][1] for step in range(steps))
 
 
 def before(training: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,6 +116,8 @@ def before(training: dict[str, Any]) -> list[dict[str, Any]]:
 
 def command(training: dict[str, Any], name: str, preset: str) -> str:
     """Return the command line of the run, with the names of its folders alone."""
+    if "sources" not in training:
+        raise SystemExit("a checkpoint does not tell its command: pass --command")
     words = ["vdsr train", *training["sources"], f"-o runs/{name}"]
     words += [f"--validation {training['validation']}"] if training["validation"] else []
     words += [f"--exclude {pattern}" for pattern in training["data"]["excluded"]]
