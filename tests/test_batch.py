@@ -179,15 +179,13 @@ def test_no_room_is_said_before_work(folder, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_batch_leaves_no_partial_output_and_is_finished_by_the_same_command(tmp_path):
     picture(tmp_path / "in/a.tif", 1, (60, 50))
-    picture(tmp_path / "in/b.tif", 2, (1000, 1000))
+    picture(tmp_path / "in/b.tif", 2, (600, 600))
     command = [sys.executable, "-c", "from napari_vdsr.cli import main; main()", "upscale"]
     command += [str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "bicubic"]
     command += ["--compression", "zlib", "--scale", "4"]
     batch = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
         while not any((tmp_path / "out").glob(".b.tif*")):
-            assert time.monotonic() < deadline
             assert batch.poll() is None, "finished before it could be killed"
             time.sleep(0.01)
     finally:
@@ -197,7 +195,7 @@ def test_killed_batch_leaves_no_partial_output_and_is_finished_by_the_same_comma
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "already done" in done.stdout
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
-    assert read_image(tmp_path / "out/b.tif").shape == (4000, 4000)
+    assert read_image(tmp_path / "out/b.tif").shape == (2400, 2400)
 
 
 def test_links_that_lead_nowhere_are_left_out_of_folders_and_named_alone(folder, tmp_path):

@@ -226,7 +226,7 @@ def test_wrong_tables_of_networks(table, said):
         {"architecture": "srcnn", "kernels": [8, 1, 5]},
         {"architecture": "drrn", "width": 0},
         {"architecture": "edsr", "width": 2.5},
-        {"architecture": "edsr", "width": 4096, "depth": 4096},
+        {"architecture": "edsr", "width": 4096, "depth": 8},
     ],
 )
 def test_networks_that_cannot_be(table):
