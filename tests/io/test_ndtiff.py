@@ -110,10 +110,10 @@ ODD = {
 def test_an_odd_index_ends_in_one_line(folder, kind):
     folder, found = folder
     index(folder, [*(entry(*one) for one in found[:-1]), ODD[kind](found[-1])])
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ImageFileError) as caught:
         np.asarray(read_image(folder / "a_NDTiffStack.tif").data)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     text = str(caught.value)
     assert text.isprintable() and len(text) < 600
 

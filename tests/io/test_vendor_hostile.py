@@ -32,9 +32,9 @@ def test_a_stk_of_more_planes_than_there_are(tmp_path, planes):
     with pytest.raises(ImageFileError, match=r"planes are missing: Z3 to|has \d+ planes"):
         read_image(path)
     if planes < 2**31:
-        began = time.monotonic()
+        began = time.process_time()
         image = read_image(path, partial=True)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
         np.testing.assert_array_equal(np.asarray(image.data), DATA)
 
 
@@ -82,7 +82,7 @@ def hostile(path, rng):
 def test_odd_numbers_end_in_a_result_or_in_one_line(tmp_path):
     for seed in range(60):
         path = hostile(tmp_path / "a.tif", random.Random(seed))
-        began = time.monotonic()
+        began = time.process_time()
         try:
             image = read_image(path)
             assert image.data.size <= DATA.size, seed
@@ -90,4 +90,4 @@ def test_odd_numbers_end_in_a_result_or_in_one_line(tmp_path):
             assert np.isin(found, DATA).all(), seed
         except ImageFileError as error:
             assert str(error).isprintable() and len(str(error)) < 600, seed
-        assert time.monotonic() - began < 5, seed
+        assert time.process_time() - began < 5, seed

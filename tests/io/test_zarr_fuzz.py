@@ -62,7 +62,7 @@ def test_odd_metadata(tmp_path, make):
         values = json.loads((good / file).read_text())
         content = fuzz.as_json(fuzz.changed(values, rng), rng).encode("utf-8", "surrogatepass")
         (bad / file).write_bytes(content)
-        began = time.monotonic()
+        began = time.process_time()
         try:
             image = read_image(bad)
             places = (image.pixel_size, image.spacing, image.origin)
@@ -71,4 +71,4 @@ def test_odd_metadata(tmp_path, make):
                 np.asarray(image.data)
         except VdsrError as error:
             assert str(error).isprintable() and len(str(error)) < 600, (seed, str(error))
-        assert time.monotonic() - began < SLOWEST, (seed, file)
+        assert time.process_time() - began < SLOWEST, (seed, file)
