@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
+from small_networks import SETTINGS
 
 from napari_vdsr.networks import (
     BTSRN,
@@ -120,20 +121,9 @@ def test_last_init_scales_only_the_last_layer():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_hyperparameters_build_the_same_network(name):
-    given = {
-        "bicubic": {},
-        "vdsr": {"depth": 3, "width": 4, "last_init": 0.5},
-        "fsrcnn": {"factors": [2, 3], "width": 5, "inner": 4, "depth": 2},
-        "espcn": {"factors": [3], "widths": [4, 3]},
-        "lite": {"factors": [2, 4], "depth": 4, "width": 5, "skips": 2, "last_init": 0.2},
-        "srcnn": {"kernels": [5, 1, 3], "widths": [4, 3]},
-        "drrn": {"blocks": 2, "units": 3, "width": 4, "last_init": 0.2},
-        "btsrn": {"factors": [2, 4], "low": 2, "high": 1, "width": 4, "inner": 3, "channels": 3},
-        "srresnet": {"factors": [3], "depth": 2, "width": 4, "channels": 3},
-        "srgan": {"factors": [4], "depth": 2, "width": 4, "channels": 1},
-        "edsr": {"factors": [2], "depth": 2, "width": 4, "strength": 0.1, "channels": 3},
-        "mdsr": {"factors": [2, 3], "depth": 2, "width": 4, "channels": 3},
-    }[name]
+    assert name in SETTINGS, "add its settings to tests/small_networks.py"
+    other = {"channels": 3, "skips": 2}  # than by default
+    given = {key: other.get(key, value) for key, value in SETTINGS[name].items()}
     network = NETWORKS[name](**given)
     assert network.hyperparameters == given
     again = NETWORKS[name](**network.hyperparameters)
