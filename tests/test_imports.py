@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import napari_vdsr
+import napari_vdsr.training
 
 GUI = {"napari", "magicgui", "qtpy", "lightning"}
 
@@ -39,10 +40,11 @@ def test_engine_needs_no_gui_and_no_trainer():
     assert not loaded & {"matplotlib", *GUI}
 
 
-def test_public_names_are_there():
-    assert napari_vdsr.__all__ == sorted(napari_vdsr.__all__)
-    for name in napari_vdsr.__all__:
-        assert getattr(napari_vdsr, name) is not None
-    assert set(dir(napari_vdsr)) == set(napari_vdsr.__all__)
+@pytest.mark.parametrize("package", [napari_vdsr, napari_vdsr.training])
+def test_public_names_are_there(package):
+    assert package.__all__ == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name).__doc__ or name == "__version__"
+    assert set(dir(package)) == set(package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'downscale'"):
-        _ = napari_vdsr.downscale
+        _ = package.downscale
