@@ -2,15 +2,24 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+import napari_vdsr
 from napari_vdsr.cli.main import app
-from napari_vdsr.model.file import load_model
+from napari_vdsr.engine import upscale
+from napari_vdsr.image import Image
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language):
@@ -19,11 +28,12 @@ def blocks(page, language):
     )
 
 
-def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model):
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model, page):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks(ROOT / "README.md", "python")
-    exec(compile(example, "README.md", "exec"), {})
+    (example,) = blocks(ROOT / page, "python")
+    exec(compile(example, page, "exec"), {})
     assert "(1320, 1100) uint8" in capsys.readouterr().out
     assert (tmp_path / "sharp.ome.tif").stat().st_size > 1320 * 1100
 
@@ -36,6 +46,53 @@ def test_table_is_that_of_the_card():
     for dataset, scale, psnr, ssim in rows:
         assert float(psnr) == pytest.approx(measured["psnr_db"][dataset][scale], abs=6e-4)
         assert float(ssim) == pytest.approx(measured["ssim"][dataset][scale], abs=6e-6)
+
+
+def test_every_python_block_is_run_by_a_test():
+    """Those of `docs/examples.md` are the files of `examples/`, which have tests of their own."""
+    run = {"README.md", "docs/index.md", "CONTRIBUTING.md"}
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            name = page.relative_to(ROOT).as_posix()
+            included = re.fullmatch(r'--8<-- "(examples/\w+\.py)"\n', block)
+            assert (included and (ROOT / included[1]).is_file()) or name in run, name
+
+
+def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
+    """What `CONTRIBUTING.md` tells to write, held to what it promises."""
+    (block,) = blocks(CONTRIBUTING, "python")
+    names = {"__name__": "toy"}
+    exec(compile(block, "toy.py", "exec"), names)
+    monkeypatch.setitem(NETWORKS, "toy", names["Toy"])
+    torch.manual_seed(0)
+    network = names["Toy"](width=4).eval()
+    assert network.radius == 2
+    card = ModelCard(name="toy", architecture="toy", scales=(2.0,))
+    save_model(tmp_path / "toy.safetensors", network, card)
+    model = load_model(str(tmp_path / "toy.safetensors"))
+    assert model.network.hyperparameters == {"width": 4}
+    pixels = np.random.default_rng(0).random((23, 31), np.float32)
+    image = Image(data=pixels, axes="YX")
+    results = [
+        upscale(image, model, 2, tile=tile, device="cpu", normalize=(0, 1)).data.compute()
+        for tile in (7, 64)
+    ]
+    np.testing.assert_allclose(*results, atol=1e-5)
+    with torch.inference_mode():
+        x = torch.rand(1, 1, 9, 9)
+        torch.testing.assert_close(network(x), network.trunk()(x))
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {napari_vdsr.__version__}\n" in text
+
+
+def test_workflows_pin_their_actions():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        used = re.findall(r"uses: (\S+)", path.read_text("utf-8"))
+        assert used
+        assert all(re.search(r"@(v\d+|release/v1)$", action) for action in used), path.name
 
 
 def commands():
