@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import skimage.data
-import torch
 
 import napari_vdsr as vdsr
 from napari_vdsr.evaluation.measure import evaluate
@@ -26,9 +25,8 @@ else:
 rows = evaluate(
     [vdsr.load_model("vdsr")],  # and any others; bicubic comes by itself
     [folder],
-    scales=[2],
-    device=torch.device("cpu"),
-    precision=torch.float32,
+    [2],
+    vdsr.Options(device="cpu"),
 )
 print(format_rows(rows))
 for row in rows[1:]:
