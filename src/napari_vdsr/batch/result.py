@@ -41,6 +41,9 @@ class Result:
         Every file that it was read from.
     products : dict of str to str
         Outputs beside the target, by what they hold.
+    regions, bytes, expected : int, int, float
+        In a dry run: regions that are computed one by one, bytes of the result's pixels, and
+        about how many seconds one process computes.
     """
 
     source: str
@@ -56,6 +59,9 @@ class Result:
     series: int | None = None
     files: list[str] = field(default_factory=list)
     products: dict[str, str] = field(default_factory=dict)
+    regions: int = 0
+    bytes: int = 0
+    expected: float = 0.0
 
 
 def one_line(error: Exception, source: Path) -> Advised:

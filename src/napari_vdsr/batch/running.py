@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed, exists
+from napari_vdsr.batch.estimate import estimate
 from napari_vdsr.batch.parts import Part, check_in_parts, kind_of, opened, publish
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
@@ -201,6 +202,7 @@ def run_one(
                 job = replace(job, products=())
             describe_image(result, job, image, settings)
             if dry_run:
+                estimate(result, job, image, settings)
                 result.status = "planned"
             elif part is not None:
                 make_folder(job.target.parent)

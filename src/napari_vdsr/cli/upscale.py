@@ -13,7 +13,7 @@ from napari_vdsr.cli.words import say
 from napari_vdsr.errors import ReportError, UsageError
 
 if TYPE_CHECKING:
-    from napari_vdsr.batch import Job, Plan, Result
+    from napari_vdsr.batch import Job, Part, Plan, Result
     from napari_vdsr.io.formats import Compression, Format
     from napari_vdsr.io.zarr.form import Version
 
@@ -363,7 +363,7 @@ def command(
             results.append(result)
             progress.finish(worked=result.status in ("done", "planned"))
             if not quiet or result.status == "failed":
-                progress.print(describe(result))
+                progress.print(describe(result, _processes(share, scheduler)))
 
         def advance(job: Job, done: int, of: int) -> None:
             progress.update(job.source.name, done, of)
@@ -406,8 +406,8 @@ def summary(through: int, total: int, failed: int, plan: Plan) -> str:
     return line
 
 
-def describe(result: Result) -> str:
-    """One line about one file."""
+def describe(result: Result, of: int = 1) -> str:
+    """One line about one file; of a dry run, for so many processes."""
     if result.status == "failed":
         return f"failed: {say(result.reason)}"
     sizes = [f"{axes_shape(result.axes, shape)}" for shape in (result.shape, result.output_shape)]
@@ -416,8 +416,35 @@ def describe(result: Result) -> str:
     line += f" {result.dtype}"
     if result.status == "done":
         line += f", {result.seconds:.1f} s"
+    if result.regions:
+        share = f"each of {of} processes" if of > 1 else "one process"
+        line += f", {result.regions:,} regions, {amount(result.bytes)}"
+        line += f", about {duration(result.expected / of)} for {share}"
     told = "; ".join(map(say, filter(None, (result.reason, *result.notes))))
     return f"{line} ({told})" if told else line
+
+
+def amount(size: int) -> str:
+    """For example ``"1.2 GiB"``."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+    unit = min(len(units) - 1, max(0, (size.bit_length() - 1) // 10))
+    return f"{size / 1024**unit:.{1 if unit else 0}f} {units[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """For example ``"40 s"``, ``"3 min"``, ``"2.5 h"`` or ``"12 days"``."""
+    for most, per, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / per:.{0 if seconds >= 10 * per else 1}f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _processes(part: Part | None, scheduler: str | None) -> int:
+    """How many processes share the work, as far as the command says."""
+    if part is not None:
+        return part.of
+    digits = (scheduler or "").removeprefix("local:")
+    return max(1, int(digits)) if digits.isdecimal() else 1
 
 
 def axes_shape(axes: str, shape: list[int]) -> str:

@@ -56,7 +56,7 @@ class ImageRegions:
         self._data = cast("Any", image.data)
         self._axes, self._order = stored_axes(image)
         sizes = [self._data.chunks[i] for i in self._order]
-        self.groups = [_grouped(list(each), step) for each, step in zip(sizes, steps, strict=True)]
+        self.groups = [grouped(list(each), step) for each, step in zip(sizes, steps, strict=True)]
         largest = math.prod(max(g.stop - g.start for g in groups) for groups in self.groups)
         if largest * image.dtype.itemsize > LARGEST_REGION:
             tile = [max(size) for size in sizes[-2:]]
@@ -102,7 +102,7 @@ class ImageRegions:
         return made
 
 
-def _grouped(sizes: Sequence[int], step: int) -> list[Group]:
+def grouped(sizes: Sequence[int], step: int) -> list[Group]:
     """Group chunks so that groups begin at multiples of a step."""
     groups: list[Group] = []
     first = start = stop = 0
