@@ -37,7 +37,7 @@ def checkpoint(path, number):
 
 def report(path, number):
     written = Report(path, number, SimpleNamespace(model=SimpleNamespace(name="x" * 150_000),
-                     model_identity="", parameters=dict))  # fmt: skip
+                     executor=SimpleNamespace(identity=""), parameters=dict))  # fmt: skip
     written.write([])
     if written.failure is not None:
         raise written.failure

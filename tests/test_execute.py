@@ -16,6 +16,7 @@ from torch import nn
 
 from napari_vdsr.errors import DeviceMemoryError
 from napari_vdsr.execute import Executor, executor, stream
+from napari_vdsr.execute.blocks import Blocks
 from napari_vdsr.networks import DRRN, ESPCN, FSRCNN, VDSR, Bicubic, Network, Trunk
 
 CPU = torch.device("cpu")
@@ -416,7 +417,45 @@ def test_blocks_shrink_until_they_fit(shape, limit, caplog):
     network = LittleMemory(limit)
     x = planes(*shape)
     assert_close(run(network, x), whole(network.inside, x))
-    assert len(caplog.records) == (np.prod(shape) > limit)
+    # On the CPU images run apart.
+    assert len(caplog.records) == (np.prod(shape[1:]) > limit)
+
+
+@pytest.mark.parametrize("limit", [5_000, 12_000, 20_000, 40_000])
+def test_several_images_are_halved_too(limit):
+    network = LittleMemory(limit)
+    x = planes(3, 90, 110)
+    with torch.inference_mode():
+        made = Blocks(network, CPU, torch.float32).run(torch.from_numpy(x)[:, None])
+    assert_close(made[:, 0].numpy(), whole(network.inside, x))
+
+
+def test_of_several_images_only_those_that_fail_run_again():
+    class Overflowing(Chain):
+        """Infinite beyond 1, and nothing at 0, in half precision alone."""
+
+        def trunk(self, factor=1):
+            return None
+
+        def forward(self, x, factor=1):
+            half = torch.is_autocast_enabled("cpu")
+            seen.append((len(x), half))
+            return torch.where(x > 1, torch.inf, x + 0.5) if half else x + 0.5
+
+    seen = []
+    network = Overflowing(nn.Conv2d(1, 1, 1))
+    x = torch.stack([torch.full((1, 8, 8), v) for v in (0.25, 2.0, 0.5)])
+    runner = Blocks(network, CPU, torch.bfloat16)
+    torch.testing.assert_close(runner.run(x), x + 0.5)
+    assert seen == [(3, True), (1, False)]
+
+
+def test_many_small_images_equal_each_alone():
+    for network, factor in ((vdsr(), 1), (ESPCN(factors=(2,)).eval(), 2)):
+        shared = Executor(network, CPU, torch.float32)
+        x = planes(7, 40, 33)
+        alone = np.concatenate([shared.run(x[i : i + 1], factor) for i in range(7)])
+        np.testing.assert_array_equal(shared.run(x, factor), alone)
 
 
 def test_planes_are_separated_before_they_are_halved():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -15,16 +16,19 @@ import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import SEEN, full_opacity, straightened
-from napari_vdsr.chunks import Chunks
+from napari_vdsr.chunks import Chunks, ranges
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.nodata import missing_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_vdsr.image import Array, Image
+
+    # The index of its first pixel, and its pixels.
+    Block = tuple[tuple[int, ...], NDArray[Any]]
 
 MODES = ("auto", "dtype", "minmax", "percentile")
 PERCENTILES = (0.1, 99.9)
@@ -122,8 +126,10 @@ def measure(
         mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype, image.bits),) * channels)
-    ranges = tuple(_measure_channel(image, c, mode, on_block) for c in range(channels))
-    return Normalization(mode, ranges)
+    chunks = Chunks(_chunked(image.data))  # once: it looks at all that the pixels are made of
+    return Normalization(
+        mode, tuple(_measure_channel(image, chunks, c, mode, on_block) for c in range(channels))
+    )
 
 
 def reads_pixels(image: Image, mode: str | tuple[float, float] | Normalization) -> bool:
@@ -135,13 +141,8 @@ def reads_pixels(image: Image, mode: str | tuple[float, float] | Normalization) 
 
 def block_count(image: Image) -> int:
     """How many blocks ``measure`` reads where it reads the pixels."""
-    total = 0
-    for channel in range(image.size("C")):
-        data = one_channel(image, channel).data
-        if isinstance(data, np.ndarray):
-            data = da.from_array(data, chunks=BLOCK, name=False)
-        total += math.prod(data.numblocks)
-    return total
+    spans = [ranges(sizes) for sizes in _chunked(image.data).chunks]
+    return sum(1 for c in range(image.size("C")) for _ in _numbers(spans, image.axes, c))
 
 
 def check_mode(mode: str | tuple[float, float]) -> None:
@@ -197,20 +198,50 @@ def check_finite(values: NDArray[Any], name: str) -> None:
 
 
 def _measure_channel(
-    image: Image, channel: int, mode: str, on_block: Callable[[], None] | None
+    image: Image, chunks: Chunks, channel: int, mode: str, on_block: Callable[[], None] | None
 ) -> Range:
-    data = one_channel(image, channel).data
-    if image.size("S") == 4 and not image.has_alpha:
-        data = data[..., :3]  # how opaque a pixel is says nothing of how bright it is
-    if mode == "percentile" and data.dtype.itemsize <= 2 and data.dtype.kind in "ui":
-        low, high, minimum, maximum = _exact_percentiles(data, image, on_block)
+    blocks = _blocks_of(image, chunks, channel, on_block)
+    if mode == "percentile" and image.dtype.itemsize <= 2 and image.dtype.kind in "ui":
+        low, high, minimum, maximum = _exact_percentiles(blocks, image)
     else:
-        low, high, minimum, maximum = _sampled_percentiles(data, image, on_block)
+        low, high, minimum, maximum = _sampled_percentiles(blocks, image)
     if minimum > maximum:
         return Range(0.0, 0.0)  # nothing was measured
     if mode == "minmax" or not low < high:
         low, high = minimum, maximum
     return Range(low, high)
+
+
+def _chunked(data: Array) -> da.Array:
+    return data if isinstance(data, da.Array) else da.from_array(data, chunks=BLOCK, name=False)
+
+
+def _numbers(
+    spans: Sequence[Sequence[slice]], axes: str, channel: int
+) -> Iterator[tuple[tuple[int, slice], ...]]:
+    """Number and place, along every axis, of each chunk that holds some of a channel."""
+    numbered = [list(enumerate(places)) for places in spans]
+    if "C" in axes:
+        at = axes.index("C")
+        numbered[at] = [(n, s) for n, s in numbered[at] if s.start <= channel < s.stop]
+    return product(*numbered)
+
+
+def _blocks_of(
+    image: Image, chunks: Chunks, channel: int, on_block: Callable[[], None] | None
+) -> Iterator[Block]:
+    """Pieces of one channel one by one, each with the index of its first pixel."""
+    for numbered in _numbers(chunks.spans, image.axes, channel):
+        block = chunks.compute(tuple(n for n, _ in numbered))
+        start = [place.start for _, place in numbered]
+        if "C" in image.axes:
+            axis = image.axes.index("C")
+            block = block.take([channel - start[axis]], axis)
+        if image.size("S") == 4 and not image.has_alpha:
+            block = block[..., :3]  # how opaque a pixel is says nothing of how bright it is
+        yield tuple(start), block
+        if on_block is not None:
+            on_block()
 
 
 def _intensities(
@@ -235,13 +266,11 @@ def _intensities(
     return block, ~lost
 
 
-def _exact_percentiles(
-    data: Array, image: Image, on_block: Callable[[], None] | None
-) -> tuple[float, float, float, float]:
+def _exact_percentiles(blocks: Iterable[Block], image: Image) -> tuple[float, float, float, float]:
     """Percentiles, minimum and maximum of 8 and 16-bit integers, by counting."""
-    first = int(np.iinfo(data.dtype).min)
-    counts = np.zeros(2 ** (8 * data.dtype.itemsize), np.int64)
-    for _, block in iter_blocks(data, on_block):
+    first = int(np.iinfo(image.dtype).min)
+    counts = np.zeros(2 ** (8 * image.dtype.itemsize), np.int64)
+    for _, block in blocks:
         values, kept = _intensities(block, image)
         values = values.ravel() if kept is None else values[kept]
         counts += np.bincount(values.astype(np.int64) - first, minlength=counts.size)
@@ -255,12 +284,15 @@ def _exact_percentiles(
 
 
 def _sampled_percentiles(
-    data: Array, image: Image, on_block: Callable[[], None] | None
+    blocks: Iterable[Block], image: Image
 ) -> tuple[float, float, float, float]:
     """Percentiles of a regular grid of pixels; minimum and maximum of all of them."""
-    step = max(1, math.ceil(math.sqrt(data.size / SAMPLE)))
+    size = image.data.size // image.size("C")
+    if image.size("S") == 4 and not image.has_alpha:
+        size = size // 4 * 3
+    step = max(1, math.ceil(math.sqrt(size / SAMPLE)))
     minimum, maximum, sample = math.inf, -math.inf, []
-    for start, block in iter_blocks(data, on_block):
+    for start, block in blocks:
         values, kept = _intensities(block, image)
         there = values if kept is None else values[kept]
         check_finite(there, image.name)
@@ -300,19 +332,7 @@ def unmeasured(image: Image) -> str | None:
     if image.labels:
         return "holds labels, the numbers of objects, and no intensities"
     if image.nodata is not None:
-        for _, block in iter_blocks(image.data):
+        for _, block in Chunks(_chunked(image.data)):
             if missing_pixels(block, image.nodata, color=image.is_rgb).any():
                 return "has pixels without a measurement (nodata)"
     return None
-
-
-def iter_blocks(
-    data: Array, on_block: Callable[[], None] | None = None
-) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-    """Pieces of an array one by one, each with the index of its first element."""
-    if isinstance(data, np.ndarray):
-        data = da.from_array(data, chunks=BLOCK, name=False)
-    for place, block in Chunks(data):
-        yield tuple(span.start for span in place), block
-        if on_block is not None:
-            on_block()

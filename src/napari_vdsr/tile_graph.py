@@ -22,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 from napari_vdsr.chunks import ranges
 from napari_vdsr.enhance import Extent, Reading, source_span, tile_extent
 from napari_vdsr.options import CONSISTENCY, RESULT
-from napari_vdsr.tile_task import Plan, upscale_tile
+from napari_vdsr.tile_task import Plan, upscale_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,12 +83,13 @@ Span = tuple[int, int]
 
 def compute_tile(
     shared: Shared,
-    plane: tuple[int, ...],
-    channel: int,
+    lead: tuple[int, ...],
+    planes: Sequence[tuple[int, ...]],
+    channels: Sequence[int],
     row: Span,
     column: Span,
     corner: Span,
-    blocks: Sequence[Sequence[NDArray[Any]]],
+    blocks: Sequence[Sequence[Sequence[NDArray[Any]]]],
 ) -> Any:
     """Compute one tile: what a task does.
 
@@ -96,26 +97,33 @@ def compute_tile(
     ----------
     shared : Shared
         What all tiles share.
-    plane : tuple of int
-        Index of the plane in its chunk, along the axes before the plane.
-    channel : int
-        Index on the C axis.
+    lead : tuple of int
+        How many planes along each of the axes before the plane.
+    planes : sequence of tuple of int
+        Index of each plane in its chunk.
+    channels : sequence of int
+        Index on the C axis of each.
     row, column : (int, int)
         First and last pixel of the result, the last one excluded.
     corner : (int, int)
         Row and column of the source with which the blocks begin.
-    blocks : list of list of numpy.ndarray
-        Chunks of the source that the tile touches, by rows and columns.
+    blocks : list of list of list of numpy.ndarray
+        Chunks of the source that the tile touches, by planes, rows and columns.
 
     Returns
     -------
     numpy.ndarray, or dict of str to numpy.ndarray
-        (1, ..., rows, columns) or the same with samples; by product, if there are several.
+        (*lead, rows, columns) or the same with samples; by product, if there are several.
     """
     rows, columns = shared.rows.tile(*row), shared.columns.tile(*column)
     window = (_within(rows.tile.source, corner[0]), _within(columns.tile.source, corner[1]))
-    made = upscale_tile(_joined(blocks, plane, window), rows, columns, channel, shared.plan)
-    placed = {product: pixels[(None,) * len(plane)] for product, pixels in made.items()}
+    tiles = [_joined(each, plane, window) for each, plane in zip(blocks, planes, strict=True)]
+    made = upscale_tiles(tiles, rows, columns, channels, shared.plan)
+    placed = {}
+    for kind in (RESULT, *shared.plan.products):
+        first = made[0][kind]
+        pixels = first[None] if len(made) == 1 else np.stack([each.pop(kind) for each in made])
+        placed[kind] = pixels.reshape(lead + first.shape)
     return placed if shared.plan.products else placed[RESULT]
 
 
@@ -159,10 +167,11 @@ def tile_arrays(
     name: str,
     cuts: tuple[list[Span], list[Span]],
     channels: Sequence[int],
+    together: Sequence[int],
     *,
     samples: bool,
 ) -> dict[str, da.Array]:
-    """Return the products as dask arrays whose chunks are tiles of single planes.
+    """Return the products as dask arrays whose chunks are tiles.
 
     Parameters
     ----------
@@ -176,6 +185,8 @@ def tile_arrays(
         First and last row, and column, of each tile of the result.
     channels : sequence of int
         Index on the C axis of each plane, in C order.
+    together : sequence of int
+        How many planes belong to one tile, along each of the axes before the plane.
     samples : bool
         Whether the last axis holds colour samples, which the result alone has, too.
 
@@ -198,24 +209,28 @@ def tile_arrays(
         ]
         for at, (spans, axis) in enumerate(zip(cuts, (shared.rows, shared.columns), strict=True))
     )
-    planes = product(*(_numbered(source.chunks[axis]) for axis in range(lead)))
-    numbers = np.ndindex(*source.shape[:lead])
-    for number, plane, channel in zip(numbers, planes, channels, strict=True):
-        chunk, inside = tuple(c for c, _ in plane), tuple(i for _, i in plane)
+    places = [_numbered(source.chunks[axis]) for axis in range(lead)]
+    numbers = np.arange(len(channels)).reshape(source.shape[:lead])
+    outer = [_pieces(n, each) for n, each in zip(source.shape, together)]
+    for at in product(*map(enumerate, map(ranges, outer))):
+        number, spans = tuple(i for i, _ in at), tuple(span for _, span in at)
+        planes = list(product(*(places[axis][span] for axis, span in enumerate(spans))))
+        insides = [tuple(i for _, i in plane) for plane in planes]
+        within = numbers[spans]
+        own = [channels[n] for n in within.flat]
         tiles = product(enumerate(rows), enumerate(columns))
         for (i, (row, downs, top)), (j, (column, acrosses, left)) in tiles:
             key = (name, *number, i, j, *last)
             blocks = List(
                 *(
-                    List(*(TaskRef((source.name, *chunk, y, x, *last)) for x in acrosses))
-                    for y in downs
+                    _references(source.name, [chunk for chunk, _ in plane], downs, acrosses, last)
+                    for plane in planes
                 )
             )
             layer[key] = Task(
-                key, compute_tile, TaskRef(shared_key), inside, channel, row, column, (top, left),
-                blocks,
+                key, compute_tile, TaskRef(shared_key), within.shape, insides, own, row, column,
+                (top, left), blocks,
             )  # fmt: skip
-    outer = [(1,) * length for length in source.shape[:lead]]
     chunks = [*outer, *(tuple(stop - start for start, stop in spans) for spans in cuts)]
     whole = (*chunks, *((length,) for length in source.shape[lead + 2 :]))
     if not shared.plan.products:
@@ -258,6 +273,18 @@ def _touched(sizes: Sequence[int], source: slice) -> tuple[range, int]:
     first = int(np.searchsorted(starts, source.start, side="right")) - 1
     last = int(np.searchsorted(starts, source.stop, side="left"))
     return range(first, last), int(starts[first])
+
+
+def _references(
+    name: str, chunk: Sequence[int], downs: range, acrosses: range, last: tuple[int, ...]
+) -> List:
+    """Chunks of a plane, by rows and columns."""
+    return List(*(List(*(TaskRef((name, *chunk, y, x, *last)) for x in acrosses)) for y in downs))
+
+
+def _pieces(length: int, each: int) -> tuple[int, ...]:
+    """Sizes of the pieces of an axis, the last one what is left."""
+    return tuple(min(each, length - start) for start in range(0, length, each))
 
 
 def _numbered(sizes: Sequence[int]) -> list[tuple[int, int]]:

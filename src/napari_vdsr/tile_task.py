@@ -1,9 +1,10 @@
-"""What one task of the lazy graph computes: a tile of the result."""
+"""What one task of the lazy graph computes: a tile of the result, of one plane or several."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from napari_vdsr.options import CONSISTENCY, RESULT, SPREAD
 from napari_vdsr.resize import apply_windows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from napari_vdsr.enhance import Extent, Reading, TileAxis
@@ -76,7 +79,7 @@ class Plan:
         ranges = [[r.low, r.high] for r in self.normalization.ranges]
         return {
             "model": self.model.name,
-            "model_sha256": self.model.identity,
+            "model_sha256": self.executor.identity,
             "scale_y": self.scale[0],
             "scale_x": self.scale[1],
             "precision": self.precision,
@@ -89,28 +92,55 @@ class Plan:
         }
 
 
-def upscale_tile(
-    pixels: NDArray[Any], row: Extent, column: Extent, channel: int, plan: Plan
-) -> dict[str, NDArray[Any]]:
-    """Compute one tile of the output, and of all other products that are asked for.
+class Need(NamedTuple):
+    """What the network is to improve: planes of the source, and their bicubic image.
+
+    Attributes
+    ----------
+    planes, base : numpy.ndarray
+        (N, y, x) and (N, Y, X), normalised.
+    colors : bool
+        Whether the planes are red, green and blue.
+    """
+
+    planes: NDArray[np.float64]
+    base: NDArray[np.float64]
+    colors: bool
+
+
+# A tile on its way: it says at most once what the network is to improve, and goes on with
+# what that changes.
+Steps = Generator[Need, Change, dict[str, "NDArray[Any]"]]
+ChangeSteps = Generator[Need, Change, Change]
+
+
+def upscale_tiles(
+    tiles: Sequence[NDArray[Any]],
+    row: Extent,
+    column: Extent,
+    channels: Sequence[int],
+    plan: Plan,
+) -> list[dict[str, NDArray[Any]]]:
+    """Compute a tile of the output, and of all other products that are asked for.
 
     Parameters
     ----------
-    pixels : numpy.ndarray
-        (y, x) or (y, x, S): the source pixels that the tile reads.
+    tiles : sequence of numpy.ndarray
+        (y, x) or (y, x, S): the source pixels that the tile reads, of one plane or of
+        several, which go through the network in one call.
     row, column : Extent
         The tile along Y and X.
-    channel : int
-        Index on the C axis, which picks the intensity range.
+    channels : sequence of int
+        Index on the C axis of each plane, which picks the intensity range.
     plan : Plan
         The run.
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        The result, (Y, X) or (Y, X, S), of the dtype of `pixels`; further products as they
-        are described in `napari_vdsr.products`, (Y, X), float32, the consistency with the
-        source's rows and columns that belong to the tile.
+    list of dict of str to numpy.ndarray
+        For each plane the result, (Y, X) or (Y, X, S), of the dtype of `tiles`; further
+        products as they are described in `napari_vdsr.products`, (Y, X), float32, the
+        consistency with the source's rows and columns that belong to the tile.
 
     Raises
     ------
@@ -124,6 +154,51 @@ def upscale_tile(
     The result is the bicubic image, kept in float64 and the file's own units, plus what
     the network changed. So integers of any width are as exact as bicubic makes them.
     """
+    steps = [_steps(pixels, row, column, c, plan) for pixels, c in zip(tiles, channels)]
+    made: list[dict[str, NDArray[Any]]] = [{} for _ in steps]
+    needs: dict[int, Need] = {}
+    for number, step in enumerate(steps):
+        try:
+            needs[number] = next(step)
+        except StopIteration as done:
+            made[number] = done.value
+    changes = _changes(list(needs.values()), row.tile, column.tile, plan)
+    for number, change in zip(needs, changes, strict=True):
+        try:
+            steps[number].send(change)
+        except StopIteration as done:
+            made[number] = done.value
+    return made
+
+
+def _changes(needs: list[Need], row: TileAxis, column: TileAxis, plan: Plan) -> Iterator[Change]:
+    """Find what the network changes, for each of several planes of an image."""
+    if not needs:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        change = change_of(
+            _stacked([need.planes for need in needs]),
+            _stacked([need.base for need in needs]),
+            row,
+            column,
+            plan.reading,
+            plan.executor,
+            spread=SPREAD in plan.products,
+            colors=needs[0].colors,
+        )
+    first = 0
+    for need in needs:
+        own = slice(first, first + len(need.planes))
+        yield Change(change.added[own], None if change.spread is None else change.spread[own])
+        first = own.stop
+
+
+def _stacked(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _steps(pixels: NDArray[Any], row: Extent, column: Extent, channel: int, plan: Plan) -> Steps:
+    """Compute the tile of one plane."""
     nearest = np.ix_(row.near, column.near)
     own = (row.own, column.own)
     if plan.labels:
@@ -141,11 +216,13 @@ def upscale_tile(
         if lost.any():
             values = fill_missing(values, ~lost, unit.middle)
     if color and pixels.shape[-1] == 4 and plan.alpha != "none":
-        result, change = _veiled_tile(values, pixels[nearest], row.tile, column.tile, unit, plan)
+        result, change = yield from _veiled_tile(
+            values, pixels[nearest], row.tile, column.tile, unit, plan
+        )
     else:
         bicubic = within(values, row.tile, column.tile)
         result = bicubic[row.tile.core, column.tile.core]
-        change = _network_change(values, bicubic, row.tile, column.tile, unit, plan, color=color)
+        change = yield from _network_change(values, bicubic, unit, plan, color=color)
         if color:
             result[..., :3] += change.added
         else:
@@ -258,7 +335,7 @@ def _veiled_tile(
     column: TileAxis,
     unit: Range,
     plan: Plan,
-) -> tuple[NDArray[np.float64], Change]:
+) -> Generator[Need, Change, tuple[NDArray[np.float64], Change]]:
     """Tile of colours with alpha, (Y, X, 4), and what the network changes behind the veil."""
     full = full_opacity(source.dtype, plan.bits)
     straight = plan.alpha == "straight"
@@ -268,11 +345,11 @@ def _veiled_tile(
     if not (share > 0).any():
         change = NO_CHANGE
     elif (share == 1).all():
-        change = _network_change(colors, veiled, row, column, unit, plan, color=True)
+        change = yield from _network_change(colors, veiled, unit, plan, color=True)
     else:
         behind = fill_missing(colors, np.clip(share / SEEN, 0, 1), unit.middle)
         bicubic = within(behind, row, column)
-        change = _network_change(behind, bicubic, row, column, unit, plan, color=True)
+        change = yield from _network_change(behind, bicubic, unit, plan, color=True)
     result = veiled[row.core, column.core]
     added = change.added.astype(np.float64)
     return composed(result, added, source, full, straight=straight), change
@@ -281,13 +358,11 @@ def _veiled_tile(
 def _network_change(
     source: NDArray[Any],
     bicubic: NDArray[np.float64],
-    row: TileAxis,
-    column: TileAxis,
     unit: Range,
     plan: Plan,
     *,
     color: bool,
-) -> Change:
+) -> ChangeSteps:
     """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
     if unit.width == 0:  # in a constant image nothing can be sharpened
         return NO_CHANGE
@@ -309,16 +384,8 @@ def _network_change(
         return unit.width * found.astype(np.float64)
 
     with np.errstate(over="ignore", invalid="ignore"):
-        change = change_of(
-            planes(source),
-            planes(bicubic),
-            row,
-            column,
-            plan.reading,
-            plan.executor,
-            spread=SPREAD in plan.products,
-            colors=color,
-        )
+        need = Need(planes(source), planes(bicubic), color)
+    change = yield need
     if not np.isfinite(change.added).all():
         raise ImageDataError(
             f"image {plan.name!r} has intensities so far outside {unit.low:g} to {unit.high:g}, "

@@ -119,7 +119,7 @@ class Report:
             "software": f"napari-vdsr {__version__}",
             "model": {
                 "name": self._settings.model.name,
-                "sha256": self._settings.model_identity,
+                "sha256": self._settings.executor.identity,
             },
             "parameters": self._parameters,
             "total": self._total,

@@ -260,7 +260,9 @@ def _upscale_file(
         _write_regions(job, image, settings, record, result, on_progress)
         return
     options = replace(settings.options, nodata="auto", products=_further(todo))
-    made = engine.run(image, settings.model, settings.scale_of(image), options)
+    made = engine.run(
+        image, settings.model, settings.scale_of(image), options, executor=settings.executor
+    )
     outputs = [
         Output(
             made[product],

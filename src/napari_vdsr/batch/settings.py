@@ -15,6 +15,7 @@ from napari_vdsr.selection import Selection, selected
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
+    from napari_vdsr.execute import Executor
     from napari_vdsr.image import Image
     from napari_vdsr.io.formats import Compression, Format
     from napari_vdsr.io.tiff.sets import Series
@@ -110,9 +111,9 @@ class Settings:
         return None if self.series == "all" else self.series
 
     @cached_property
-    def model_identity(self) -> str:
-        """The model's, found once: hashing its weights for every file would be felt."""
-        return self.model.identity
+    def executor(self) -> Executor:
+        """What runs the network, made once: doing so for every file would be felt."""
+        return executor_for(self.model, self.options)
 
     def parameters(self) -> dict[str, Any]:
         """Those settings that decide an output's pixels and form, as far as all share them."""
@@ -122,9 +123,9 @@ class Settings:
         else:
             shared_scale = list(check_model_scale(self.scale, self.model))
         return {
-            "model": self.model_identity or self.model.name,
+            "model": self.executor.identity or self.model.name,
             "scale": shared_scale,
-            "precision": str(executor_for(self.model, self.options).precision),
+            "precision": str(self.executor.precision),
             **self.options.decisive(),
             **({"labels": True} if self.labels else {}),
             "axes": self.axes,

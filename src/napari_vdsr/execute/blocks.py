@@ -79,6 +79,10 @@ class Blocks:
             self._shrink(planes)
         return self._run_halves(planes)
 
+    def takes(self, images: Tensor) -> bool:
+        """Whether several images may run at once, as far as memory goes."""
+        return images.numel() < self.too_many
+
     def working_bytes(self, height: int, width: int) -> int:
         convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
         channels = max((max(c.in_channels, c.out_channels) for c in convolutions), default=1)
@@ -114,22 +118,28 @@ class Blocks:
     def _compute_checked(self, planes: Tensor) -> Tensor:
         """Compute planes, in float32 where the precision's range does not suffice."""
         result = self._compute(planes, self.precision)
-        if self.precision == torch.float32 or (
-            bool(result.isfinite().all()) and not self._vanished(result, planes)
-        ):
+        if self.precision == torch.float32:
             return result
-        exact = self._compute(planes, torch.float32)
-        if not self.warned and not torch.equal(exact, result):
+        failed = self._failed(result, planes)
+        if not failed.any():
+            return result
+        exact = self._compute(planes[failed], torch.float32)
+        if not self.warned and not torch.equal(exact, result[failed]):
             self.warned = True
             logger.warning(
                 "%s overflows or vanishes in this network: such blocks run in float32.",
                 str(self.precision).removeprefix("torch."),
             )
-        return exact
+        result[failed] = exact
+        return result
 
-    def _vanished(self, result: Tensor, images: Tensor) -> bool:
-        """Whether the network made nothing: its input again, or zero."""
-        return torch.equal(result, images) or not bool(result.any())
+    def _failed(self, result: Tensor, images: Tensor) -> Tensor:
+        """Of which images the result is not finite, or nothing: the input again, or zero."""
+        made = result.flatten(1)  # (N, pixels)
+        failed = ~made.isfinite().all(1) | ~made.any(1)
+        if result.shape == images.shape:
+            failed |= (made == images.flatten(1)).all(1)
+        return failed
 
     def _compute(self, images: Tensor, precision: torch.dtype) -> Tensor:
         x = images.to(self.device)  # (N, C, H, W)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from napari_vdsr.execute.blocks import Blocks
-from napari_vdsr.execute.stream import Stream, can_stream
+from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
+from napari_vdsr.model.file import network_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +75,11 @@ class Executor:
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
         return _executor, (self._network, self.device, self.precision, self.ensemble)
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of the network's weights when it was asked for first; see ``Model.identity``."""
+        return network_identity(self._network)
 
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
         """Super-resolve planes that carry their halo already.
@@ -141,9 +148,12 @@ class Executor:
     ) -> torch.Tensor:
         runner = self._runner(factor)
         runner.check = self.check
+        run = runner.run
+        if self.device.type == "cpu" and 1 < len(images) and runner.takes(images):
+            run = partial(_one_by_one, runner.run)
         if not (flips or swap):
-            return runner.run(images)
-        return _turned_back(runner.run(_turned(images, flips, swap=swap)), flips, swap=swap)
+            return run(images)
+        return _turned_back(run(_turned(images, flips, swap=swap)), flips, swap=swap)
 
     def _runner(self, factor: int) -> Stream | Blocks:
         if factor not in self._runners:
@@ -181,6 +191,24 @@ class Executor:
             return needed
         planes = 3 * 4 * height * width * factor**2  # turned, its result, and the sum of all
         return max(needed, runner.working_bytes(width, height)) + planes
+
+
+def _one_by_one(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """Run images apart on the CPU, so many at once that each core has its own.
+
+    Cores that share a small image mostly wait for each other.
+    """
+    cores = torch.get_num_threads()
+    count = min(len(images), cores)
+
+    def made(number: int) -> torch.Tensor:
+        with torch.inference_mode():
+            return run(images[number : number + 1])
+
+    if count == 1 or not threads_are_free():
+        return torch.cat([made(number) for number in range(len(images))])
+    with few_threads(count, cores // count) as pool:
+        return torch.cat(list(pool.map(made, range(len(images)))))
 
 
 def _executor(

@@ -42,6 +42,11 @@ def can_stream(trunk: Trunk) -> bool:
     ) and isinstance(chain[0], nn.Conv2d)
 
 
+def threads_are_free() -> bool:
+    """Whether each thread that calls torch has a number of cores of its own: OpenMP's do."""
+    return "parallel backend: OpenMP" in torch.__config__.parallel_info()
+
+
 @dataclass
 class Stage:
     """A convolution and the point-wise layers that follow it."""
@@ -140,6 +145,10 @@ class Stream:
             self._add_to(image, output)
         return result
 
+    def takes(self, images: Tensor) -> bool:
+        """Whether several images may run at once: each has some strips, or is one."""
+        return True
+
     def working_bytes(self, height: int, width: int) -> int:
         # Every stage's last rows, and its first for the strip above; then its input and
         # output, of which the last band is as high as all stages reach together.
@@ -160,8 +169,7 @@ class Stream:
         threads = torch.get_num_threads()
         # A strip fills the first rows of every stage by itself.
         most = max(1, height // max(STRIP_ROWS, 2 * self.radius))
-        # Only OpenMP has a number of threads for each calling thread.
-        if most == 1 or "parallel backend: OpenMP" not in torch.__config__.parallel_info():
+        if most == 1 or not threads_are_free():
             return 1, threads
         each = -(-threads // most)
         return threads // each, each
@@ -179,7 +187,7 @@ class Stream:
         if count == 1:
             strips[0].run(self._band(width))
             return
-        with _threads(count, threads) as pool:
+        with few_threads(count, threads) as pool:
             runs = [pool.submit(strip.run, self._band(width)) for strip in strips]
             try:
                 for run in runs:
@@ -189,7 +197,7 @@ class Stream:
 
 
 @contextmanager
-def _threads(count: int, each: int) -> Iterator[ThreadPoolExecutor]:
+def few_threads(count: int, each: int) -> Iterator[ThreadPoolExecutor]:
     """Open a pool whose threads run every torch operation on `each` cores."""
     total = torch.get_num_threads()
     ready = threading.Barrier(count + 1, timeout=60)
@@ -205,7 +213,10 @@ def _threads(count: int, each: int) -> Iterator[ThreadPoolExecutor]:
         ready.wait()
         # Threads that others start get the number that was set last, by any thread.
         torch.set_num_threads(total)
-        yield pool
+        try:
+            yield pool
+        finally:
+            torch.set_num_threads(total)
 
 
 class Skip:

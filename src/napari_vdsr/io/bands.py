@@ -127,11 +127,17 @@ class Bands:
             Folder for an unnamed temporary file. It is used only if chunks span several
             planes, and keeps memory bounded then.
         """
-        lead = self.spans[: len(self.lead_shape)]
-        if all(span.stop - span.start == 1 for spans in lead for span in spans):
-            yield from self
-        else:
-            yield from self._through_file(scratch)
+        yield from self if self._is_ordered() else self._through_file(scratch)
+
+    def _is_ordered(self) -> bool:
+        """Say whether the regions hold all planes one after another."""
+        counts = [len(spans) for spans in self.spans[: len(self.lead_shape)]]
+        if counts == list(self.lead_shape):
+            return True
+        # Some hold several planes: whole ones, along one axis and all axes after it.
+        last = max((axis for axis, count in enumerate(counts) if count > 1), default=0)
+        rows = self.spans[len(self.lead_shape)]
+        return len(rows) == 1 and counts[:last] == list(self.lead_shape[:last])
 
     def _through_file(self, folder: Path) -> Iterator[Band]:
         rows, *_ = self.plane_shape

@@ -57,8 +57,13 @@ class Model:
         That of the card's for a model from a file, and of a model that was never saved,
         or trained on since, its own.
         """
-        tensors = _on_cpu(self.network)
-        return weights_sha256(tensors) if tensors else ""
+        return network_identity(self.network)
+
+
+def network_identity(network: Network) -> str:
+    """SHA-256 of a network's weights as they are now; empty for one that has none."""
+    tensors = _on_cpu(network)
+    return weights_sha256(tensors) if tensors else ""
 
 
 def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard:

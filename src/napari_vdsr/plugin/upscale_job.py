@@ -242,6 +242,7 @@ class Work:
             replace(options, products=()) if alone else options,
             window=window,
             executor=self._executor,
+            planes=1,  # their tiles are timed one by one
         )
 
     def near(self, lead: Sequence[slice], window: tuple[slice, slice]) -> Image:
