@@ -35,6 +35,8 @@ class Remedy(Enum):
     )
     READ_PAGES = "export it again, or name its axes to read its pages one by one"
 
+    INSTALL = 'install the extra that reads it: pip install "napari-vdsr[{extra}]"'
+
     # Computing
     MORE_MEMORY = "allow more memory"
     ON_CPU = "close what else uses it, or compute on the CPU"

@@ -10,6 +10,7 @@ from string import Formatter
 
 from napari_vdsr.errors import UsageError
 from napari_vdsr.goal import Goal
+from napari_vdsr.io.vendors.formats import VENDOR_SUFFIXES
 
 SUFFIX_OF = {
     "ome-tiff": ".ome.tif",
@@ -23,7 +24,9 @@ SUFFIX_OF = {
 LONGEST_NAME = 255
 FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
 # Formats of microscopes and slide scanners, whose axes and sizes OME-TIFF alone holds.
-MICROSCOPES = (".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex")
+MICROSCOPES = (
+    ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex", *VENDOR_SUFFIXES
+)  # fmt: skip
 PICTURES = (".png", ".jpg", ".webp")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")
 
@@ -109,8 +112,8 @@ def beside(target: Path, product: str) -> Path:
 
 
 def split_suffix(name: str) -> tuple[str, str]:
-    """Stem and suffix of a file name, where ``.ome.tif`` and ``.ome.zarr`` are one suffix."""
-    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr"):
+    """Stem and suffix of a file name, where ``.ome.tif`` and the like are one suffix."""
+    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr", ".nii.gz"):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
     path = Path(name)

@@ -13,6 +13,7 @@ WORDS = {
     Remedy.SERIES: "--series N reads another one, --series all each of them",
     Remedy.PARTIAL: "export or copy it again, or pass --partial to take the planes that are there",
     Remedy.READ_PAGES: "export it again, or pass --axes, e.g. TYX, to read its pages one by one",
+    Remedy.INSTALL: 'run: pip install "napari-vdsr[{extra}]"',
     Remedy.MORE_MEMORY: "pass a larger --max-memory, or fewer --workers, which share it",
     Remedy.ON_CPU: "close what else uses it, or pass --device cpu",
     Remedy.AUTO_DEVICE: "run vdsr doctor to see why, or pass --device auto",

@@ -16,6 +16,8 @@ from napari_vdsr.io.pictures.netpbm import read_netpbm
 from napari_vdsr.io.pictures.raster import picture_provenance, read_picture
 from napari_vdsr.io.tiff.ome_document import companion, is_ome
 from napari_vdsr.io.tiff.read import list_tiff, read_tiff_levels, tiff_provenance
+from napari_vdsr.io.vendors.formats import HEAD_BYTES, VENDOR_SUFFIXES, vendor_of
+from napari_vdsr.io.vendors.held import list_vendor, read_vendor
 from napari_vdsr.io.zarr.folder import is_zarr_folder
 from napari_vdsr.showing import shown
 
@@ -33,7 +35,7 @@ PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pbm", ".pgm", ".ppm", ".pnm",
     ".pam", ".pfm", ".webp", ".jp2",
 )  # fmt: skip
-IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
+IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES + VENDOR_SUFFIXES
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PICTURE_MAGIC = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", *NETPBM_MAGIC, b"RIFF",
@@ -43,7 +45,12 @@ PICTURE_MAGIC = (
 
 def is_image_file(path: str | Path) -> bool:
     """Say whether a file's suffix is one that `read_image` knows."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES or is_packed_nifti(path)
+
+
+def is_packed_nifti(path: str | Path) -> bool:
+    """Say whether a file's suffix is the double one of NIfTI."""
+    return Path(path).stem != ".nii" and Path(path).name.lower().endswith(".nii.gz")
 
 
 def read_image(
@@ -64,7 +71,8 @@ def read_image(
     ----------
     path : str or Path
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
-        PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, recognised by content; or an OME-Zarr folder.
+        PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, and by extras CZI, ND2, LIF, DICOM or NIfTI,
+        recognised by content; or an OME-Zarr folder.
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
@@ -84,7 +92,7 @@ def read_image(
         file declares, None if every pixel is a measurement.
     labels : bool, optional
         Whether pixels are the numbers of objects, as in a segmentation; by default what the
-        file declares, which OME-Zarr alone can.
+        file declares, as OME-Zarr, NIfTI and DICOM can.
 
     Returns
     -------
@@ -102,6 +110,8 @@ def read_image(
         If `axes` does not fit the file's dimensions.
     UsageError
         If the file has no such series.
+    MissingExtraError
+        If the format needs a library that is not installed.
 
     Notes
     -----
@@ -156,6 +166,12 @@ def read_levels(
             file, axes=axes, series=series, name=name, nodata=nodata, labels=labels
         )
     head = _head(file)
+    if (vendor := vendor_of(file, head)) is not None:
+        return [
+            read_vendor(
+                file, vendor, axes=axes, series=series, name=name, nodata=nodata, labels=labels
+            )
+        ]
     if head.startswith(PICTURE_MAGIC):
         if series not in (None, 0):
             raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
@@ -200,6 +216,8 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
 
         return list_zarr(file)
     head = _head(file)
+    if (vendor := vendor_of(file, head)) is not None:
+        return list_vendor(file, vendor)
     if head.startswith(TIFF_MAGIC):
         return list_tiff(file)
     described = _described(file, head)
@@ -269,6 +287,8 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     head = _head(file)
     if head.startswith(TIFF_MAGIC):
         return tiff_provenance(file)
+    if vendor_of(file, head) is not None:
+        return None
     if head.startswith(PICTURE_MAGIC) and not head.startswith(NETPBM_MAGIC):
         return picture_provenance(file)
     return None
@@ -284,7 +304,7 @@ def _head(path: str) -> bytes:
             # Opening a pipe would wait for ever.
             raise failure(path, "is a pipe or a device, not a file", "Copy it to a file first")
         with open(path, "rb") as file:
-            return file.read(16)
+            return file.read(HEAD_BYTES)
 
 
 def _folder(path: str) -> ImageFileError:
@@ -307,4 +327,4 @@ def _unknown(path: str, head: bytes) -> ImageFileError:
 
 def _stem(name: str) -> str:
     stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") else stem
+    return stem[:-4] if stem.lower().endswith((".ome", ".nii")) else stem

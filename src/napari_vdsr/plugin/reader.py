@@ -1,4 +1,4 @@
-"""Reader contribution: TIFF, OME-TIFF, ImageJ TIFF, PNG, JPEG and OME-Zarr as layers."""
+"""Reader contribution: every format that the package reads, as layers."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from napari_vdsr.errors import ImageFileError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.io import is_image_file, is_zarr_folder, list_series, read_levels
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC
+from napari_vdsr.io.vendors.formats import HEAD_BYTES, vendor_of
 from napari_vdsr.io.zarr.plate import label_images, plate_images
 from napari_vdsr.plugin.layers import LayerData, layer_data
 from napari_vdsr.plugin.words import in_our_words, say
@@ -76,7 +77,10 @@ def is_recognised(path: str) -> bool:
         return True
     try:
         with open(path, "rb") as file:
-            return is_image_file(path) and file.read(16).startswith(TIFF_MAGIC + PICTURE_MAGIC)
+            head = file.read(HEAD_BYTES)
+        return is_image_file(path) and (
+            head.startswith(TIFF_MAGIC + PICTURE_MAGIC) or vendor_of(path, head) is not None
+        )
     except OSError:
         return is_image_file(path)
 

@@ -21,6 +21,9 @@ WORDS = {
         "takes the planes that are there"
     ),
     Remedy.READ_PAGES: "export it again from its source program",
+    Remedy.INSTALL: (
+        'run pip install "napari-vdsr[{extra}]" where napari is installed, and start napari again'
+    ),
     Remedy.MORE_MEMORY: "close other programs",
     Remedy.ON_CPU: "close what else uses it, or choose 'cpu' as Device",
     Remedy.AUTO_DEVICE: "choose 'auto' as Device",

@@ -1,0 +1,1 @@
+"""Formats of microscope makers and of medicine, each read through a library that is an extra."""
