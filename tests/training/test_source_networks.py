@@ -1,5 +1,6 @@
 """Every network, from training to the upscaled image."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -117,6 +118,28 @@ def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
             folders, tmp_path,
             settings={"architecture": "lite", "mode": "jpeg", "jpeg_quality": (10, 90)},
         )  # fmt: skip
+
+
+def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeypatch):
+    """Weights of enlargements that were not drawn yet have no state of the optimizer."""
+    settings = {"architecture": "lite", "steps": 12, "validate_every": 12}
+    whole = run(folders, tmp_path / "whole", settings=settings)
+    stops = iter([True])
+    with pytest.raises(KeyboardInterrupt):
+        run(folders, tmp_path / "cut", settings=settings, should_stop=lambda: next(stops))
+    saved = Checkpoint.load(tmp_path / "cut" / NAME)
+    assert saved.step == 1
+    assert 0 < saved.stepped < len(saved.network)
+    resumed = run(folders, tmp_path / "cut", settings=settings, resume=True)
+    assert load_model(whole).identity == load_model(resumed).identity
+    # What is lost is still noticed.
+    saved.save(tmp_path / "cut" / NAME)
+    gone = {key.partition(".")[0] for key in saved.optimizer}.pop()
+    less = {k: v for k, v in saved.optimizer.items() if not k.startswith(f"{gone}.")}
+    broken = Checkpoint.load(tmp_path / "cut" / NAME)
+    monkeypatch.setattr(Checkpoint, "load", lambda path: replace(broken, optimizer=less))
+    with pytest.raises(TrainingError, match="state is not whole"):
+        run(folders, tmp_path / "cut", settings=settings, resume=True)
 
 
 GAN = {

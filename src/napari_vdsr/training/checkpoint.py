@@ -75,6 +75,7 @@ class Header(Struct, forbid_unknown_fields=True):
     data: dict[str, Any]
     groups: Annotated[list[dict[str, Any]], Meta(max_length=64)]
     adversary_groups: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
+    stepped: Annotated[int, Meta(ge=0)] | None = None
     loss_sum: float = 0.0
     loss_count: Annotated[int, Meta(ge=0, le=10**12)] = 0
     best: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
@@ -112,6 +113,9 @@ class Checkpoint:
         Of the model.
     adversary, adversary_optimizer, adversary_groups
         The same of the discriminator, with ``loss = "gan"``.
+    stepped : int or None
+        Weights of which the optimizer has a state, filled in when it is written: those of
+        an enlargement that no batch has had yet have none. None in files from before.
     """
 
     step: int
@@ -130,6 +134,7 @@ class Checkpoint:
     adversary: dict[str, Tensor] = field(default_factory=dict)
     adversary_optimizer: dict[str, Tensor] = field(default_factory=dict)
     adversary_groups: list[dict[str, Any]] = field(default_factory=list)
+    stepped: int | None = None
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all.
@@ -157,6 +162,7 @@ class Checkpoint:
             "name",
         )
         header = {name: getattr(self, name) for name in numbers}
+        header["stepped"] = len({key.partition(".")[0] for key in self.optimizer})
         write_whole(path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     @classmethod
@@ -240,9 +246,21 @@ def flatten_optimizer(
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
+    groups: list[dict[str, Any]],
+    stepped: int | None = None,
 ) -> None:
     """Put back what `flatten_optimizer` gave.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        New.
+    tensors, groups
+        What it gave.
+    stepped : int, optional
+        Weights that have a state; by default all, or none.
 
     Raises
     ------
@@ -251,7 +269,7 @@ def restore_optimizer(
     """
     mine = optimizer.state_dict()["param_groups"]
     _check_groups(mine, groups)
-    state = _by_parameter(optimizer, tensors)
+    state = _by_parameter(optimizer, tensors, stepped)
     groups = [
         other | {name: group[name] for name in OF_A_MACHINE if name in group}
         for group, other in zip(mine, groups, strict=True)
@@ -283,9 +301,9 @@ def _as_json(value: Any) -> Any:
 
 
 def _by_parameter(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], stepped: int | None
 ) -> dict[int, dict[str, Tensor]]:
-    """Optimizer's state by the number of the weight; all weights have it, or none.
+    """Optimizer's state by the number of the weight; `stepped` have it, or all, or none.
 
     Raises
     ------
@@ -306,7 +324,9 @@ def _by_parameter(
     names = {frozenset(values) for values in state.values()}
     adam = isinstance(optimizer, torch.optim.AdamW)
     wanted = ADAM if adam else SGD
-    if state and (len(state) < len(weights) or names != {wanted}):
+    if stepped is None:
+        stepped = len(weights) if state else 0
+    if len(state) != stepped or (state and names != {wanted}):
         raise Damaged("the optimizer's state is not whole")
     return state
 

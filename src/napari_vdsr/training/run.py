@@ -144,7 +144,9 @@ class Run:
         self.adversary: Adversary | None = None
         try:
             if saved is not None:  # now that the weights are on their device: the state follows
-                restore_optimizer(self.plain_optimizer, saved.optimizer, saved.groups)
+                restore_optimizer(
+                    self.plain_optimizer, saved.optimizer, saved.groups, saved.stepped
+                )
             if config.loss == GAN:
                 self.adversary = Adversary(fabric, config, self.patches.smallest, saved)
         except Damaged as error:
