@@ -95,9 +95,7 @@ def trained(path: Path) -> Model:
 
 def patches(config: TrainConfig, steps: int) -> int:
     """Patches of so many steps."""
-    if not config.grow:
-        return steps * config.batch_size
-    return sum(config.stages[config.stage_at(step)][1] for step in range(steps))
+    return sum(config.batch_at(step) for step in range(steps))
 
 
 def before(training: dict[str, Any]) -> list[dict[str, Any]]:

@@ -292,9 +292,16 @@ class TestGrowth:
         with pytest.raises(TrainingError, match="at least 40 pixels"):
             Patches(numbered_images(), config(grow=(40,), grow_every=5, scales=(2,)), CPU)
 
+    def test_another_number_from_a_step_on(self):
+        settings = config(late_batch=90, late_from=3, grow=(12,), grow_every=5)
+        patches = Patches(numbered_images(), settings, CPU)
+        for step, count in ((2, 64), (3, 90), (5, 50)):
+            assert len(patches.batch(step)[0]) == count == settings.batch_at(step)
+
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
+            ({"late_batch": 9}, "belong together"),
             ({"grow": (9,), "grow_every": 5}, "larger than the one before"),
             ({"grow": (20, 12), "grow_every": 5}, "larger than the one before"),
             ({"grow": (20,)}, "belong together"),

@@ -113,6 +113,8 @@ class TrainConfig:
     grow: tuple[Positive, ...] = ()
     grow_every: Count = 0
     batch_size: Positive = 32
+    late_batch: Count = 0
+    late_from: Count = 0
     flat_threshold: Amount = 1e-4
     redraws: Count = 4
     loss: str = "l2"
@@ -235,7 +237,9 @@ class TrainConfig:
                 f"{weights:.0e} weights; allowed are {MOST_WEIGHTS:.0e}."
             )
         self._check_growth()
-        pixels = max(count * size**2 for size, count in self.stages)
+        size = max(self.patch_size, *self.grow, 1)
+        most = max(self.batch_size, self.late_batch) * self.patch_size**2
+        pixels = max(most, size**2)
         if pixels > MOST_PIXELS:
             raise UsageError(
                 f"training settings batch_size {self.batch_size} and patch_size {self.patch_size} "
@@ -243,8 +247,7 @@ class TrainConfig:
             )
 
     def _check_growth(self) -> None:
-        sizes = (self.patch_size, *self.grow)
-        if sorted(set(sizes)) != list(sizes):
+        if sorted(set(self.sizes)) != list(self.sizes):
             raise UsageError(
                 f"training setting grow is {list(self.grow)}, and patch_size {self.patch_size}; "
                 "each is to be larger than the one before."
@@ -255,15 +258,26 @@ class TrainConfig:
                 "next one is taken. Set both, or neither."
             )
 
-    @property
-    def stages(self) -> list[tuple[int, int]]:
-        """Size and number of the patches of a step, in every stage of `grow`.
+        if bool(self.late_batch) != bool(self.late_from):
+            raise UsageError(
+                "late_batch and late_from belong together: the patches of a step, and the step "
+                "from which on there are so many. Set both, or neither."
+            )
 
-        As patches grow there are fewer, so that a step has about as many pixels as in the
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows and columns of patches, in every stage of `grow`."""
+        return (self.patch_size, *self.grow)
+
+    def batch_at(self, step: int) -> int:
+        """Patches of a step.
+
+        As they grow there are fewer, so that a step has about as many pixels as in the
         first stage.
         """
-        pixels = self.batch_size * self.patch_size**2
-        return [(size, max(1, pixels // size**2)) for size in (self.patch_size, *self.grow)]
+        late = self.late_batch and step >= self.late_from
+        pixels = (self.late_batch if late else self.batch_size) * self.patch_size**2
+        return max(1, pixels // self.sizes[self.stage_at(step)] ** 2)
 
     def stage_at(self, step: int) -> int:
         """Stage of `grow` in which a step is taken, from 0."""

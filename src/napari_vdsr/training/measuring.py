@@ -67,7 +67,7 @@ def measure(run: Run, loss: float, held_out: Validation | None) -> Progress:
         loss=loss,
         lr=run.optimizer.param_groups[0]["lr"],
         seconds=run.seconds,
-        patches_per_second=config.stages[config.stage_at(run.step - 1)][1] / run.seconds_per_step,
+        patches_per_second=config.batch_at(run.step - 1) / run.seconds_per_step,
         seconds_per_step=run.seconds_per_step,
         gains={task: value - bicubic[task] for task, value in psnr.items()},
         psnr=psnr,

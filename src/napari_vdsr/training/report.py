@@ -165,8 +165,9 @@ def write_report(
     weights = sum(parameter.numel() for parameter in loaded.network.parameters())
     start = start_model(run) if fields else None
     start_name = Path(config.start_from).name if start is not None else ""
-    fewest = config.stages[config.stage_at(max(0, run.step - 1))][1]
-    taken = f"{config.batch_size} to {fewest}" if config.grow else f"{config.batch_size}"
+    last = config.batch_at(max(0, run.step - 1))
+    changes = config.grow or config.late_batch
+    taken = f"{config.batch_size} to {last}" if changes else f"{config.batch_size}"
     outcomes = list(_outcomes(run, fields, model, start))
     text.write(f"# {in_markdown(card.name)}\n\n")
     text.write(

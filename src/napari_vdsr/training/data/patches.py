@@ -151,13 +151,10 @@ class Stage(NamedTuple):
         Rows and columns of what the network reads.
     sides : dict of int to int
         Rows and columns of the high-resolution patches of each scale.
-    batch : int
-        How many there are in a step.
     """
 
     size: int
     sides: dict[int, int]
-    batch: int
 
 
 class Patches:
@@ -204,8 +201,8 @@ class Patches:
     ) -> None:
         self.config, self.tasks, self.device, self.source = config, tuple(tasks), device, source
         self._stages = [
-            Stage(size, {t.scale: size * (t.scale if source else 1) for t in tasks}, count)
-            for size, count in config.stages
+            Stage(size, {t.scale: size * (t.scale if source else 1) for t in tasks})
+            for size in config.sizes
         ]
         first, *_, last = self._stages * 2
         self.fields = [f for f in fields if _holds(f, first)]
@@ -241,7 +238,7 @@ class Patches:
         """Patches of one step on one of several processes, a batch / ranks of them."""
         pool = self._pool_of(step)
         stage = self._stages[self.config.stage_at(step)]
-        count = max(1, stage.batch // ranks)
+        count = max(1, self.config.batch_at(step) // ranks)
         rng = np.random.default_rng([self.config.seed, step, rank])
         chosen = rng.integers(len(self.tasks), size=count)
         if self.source:  # all processes at the same factor, or some would wait
