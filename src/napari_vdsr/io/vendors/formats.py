@@ -85,7 +85,7 @@ def vendor_of(path: str, head: bytes) -> Vendor | None:
     if head.startswith(b"p\0\0\0") and head[8:9] == b"*" and b"<\0L\0M\0S\0" in head[13:64]:
         return LIF
     if head[128:132] == b"DICM" or (
-        suffix in DICOM.suffixes and head.startswith(DICOM_GROUPS) and head[3:4] == b"\0"
+        suffix in DICOM.suffixes and head.startswith(DICOM_GROUPS) and b"\0" in head[2:4]
     ):
         return DICOM
     return NIFTI if is_nifti(head) else None
