@@ -290,6 +290,7 @@ def test_a_report_has_names_that_are_no_text(tmp_path):
     assert os.listdir(tmp_path / "out") == [name]
 
 
+@pytest.mark.slow
 def test_of_two_runs_each_takes_what_the_other_is_not_at(folder, tmp_path):
     jobs = plan([str(folder)], tmp_path / "out", recursive=True)
     first, *others = jobs

@@ -61,6 +61,7 @@ def test_a_plane_is_enlarged_by_a_whole_factor_and_shrunk_to_size(name, scale, s
     np.testing.assert_allclose(base + change, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     name=st.sampled_from(sorted(MADE)),

@@ -32,6 +32,7 @@ def test_numbers_and_files_need_no_torch():
     assert not loaded & {"torch", *GUI}
 
 
+@pytest.mark.slow
 def test_engine_needs_no_gui_and_no_trainer():
     loaded = modules_after(
         "import napari_vdsr.engine, napari_vdsr.evaluation.measure, napari_vdsr.batch"

@@ -121,6 +121,7 @@ def test_products_of_integers_are_exact_before_rounding():
     assert np.abs(found[CONSISTENCY] - exact[CONSISTENCY]).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.5, 2])
 @pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize("network", MODELS)

@@ -98,6 +98,7 @@ assert (tile == whole.compute()[1:, 17:34, :17]).all()
 """
 
 
+@pytest.mark.slow
 def test_expression_arrays():
     pytest.importorskip("dask.array._array_expr._collection")
     subprocess.run([sys.executable, "-W", "ignore", "-c", EXPRESSIONS], check=True)
