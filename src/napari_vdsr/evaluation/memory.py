@@ -77,7 +77,7 @@ def give_back() -> None:
 def reset() -> bool:
     """Let Linux count the peak anew; whether it does."""
     try:
-        RESET.write_text("5")
+        RESET.write_text("5", "ascii")
     except OSError:
         return False
     return STATUS.is_file()
