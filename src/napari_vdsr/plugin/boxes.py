@@ -1,14 +1,15 @@
 """Choices of layers and of a model, as fields."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox, Label, Select
 from napari.layers import Image as ImageLayer
+from napari.layers import Shapes
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.errors import VdsrError
@@ -20,6 +21,8 @@ from napari_vdsr.plugin.words import say
 
 CHOOSE = "choose a file..."
 CHOOSE_LAYER = "choose a layer..."
+SOON_MS = 150
+WHOLE, VIEW = "whole layer", "what the view shows"
 
 
 class _Kept:
@@ -120,6 +123,67 @@ class LayerBox(_Kept, ComboBox):
             event.disconnect(self._reset)
         if self._follows:
             self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+class RegionBox(_Kept, ComboBox):
+    """Choice of how much of a layer is taken: all, what is seen, or what is drawn.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers of shapes are offered.
+    moved : callable
+        Called a moment after the chosen region has changed: by drawing, or by moving the view.
+    """
+
+    def __init__(self, viewer: Viewer, moved: Callable[[], object]) -> None:
+        self._viewer = viewer
+        self._sources: list[Any] = []  # of events that tell of a change
+        super().__init__(
+            label="Region", choices=self._regions,
+            tooltip="What of the layer is upscaled: all of it, what the canvas shows when it is "
+            "run, or a rectangle in a layer of shapes",
+        )  # fmt: skip
+        narrow(self)
+        self._events = [
+            viewer.layers.events.inserted, viewer.layers.events.removed,
+            viewer.layers.events.changed,
+        ]  # fmt: skip
+        for event in self._events:
+            event.connect(self.reset_choices)
+        self._soon = QTimer(self.native)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON_MS)
+        self._soon.timeout.connect(moved)
+        self.changed.connect(self._follow)
+
+    def _follow(self, value: Any = None) -> None:
+        """Listen to what is chosen, and to nothing else."""
+        for event in self._sources:
+            event.disconnect(self._on_moved)
+        self._sources = []
+        if value == VIEW:
+            camera = self._viewer.scene.camera
+            self._sources = [camera.events.center, camera.events.zoom]
+        elif isinstance(value, Shapes):
+            self._sources = [value.events.data, value.events.highlight]
+        for event in self._sources:
+            event.connect(self._on_moved)
+
+    def _on_moved(self, _: Any = None) -> None:
+        self._soon.start()  # anew: a drag of the mouse makes hundreds of events
+
+    def _regions(self, _: Any = None) -> list[tuple[str, Any]]:
+        drawn = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
+        named = [(f"shape in {layer.name}", layer) for layer in drawn]
+        return [(text, text) for text in (WHOLE, VIEW)] + named
+
+    def disconnect(self) -> None:
+        """Leave the viewer alone; the widget is going."""
+        for event in self._events:
+            event.disconnect(self.reset_choices)
+        self._follow()
+        self._soon.stop()
 
 
 class ModelBox(ComboBox):

@@ -46,6 +46,9 @@ class Request:
         One of ``OUTPUTS``.
     path : pathlib.Path or None
         The OME-Zarr folder, if that is the output.
+    region : (slice, slice) or None
+        Rows and columns of the source; None for all. Its pixels are those that the result of
+        all would have there.
     first_plane : tuple of int
         Index on the leading axes of the plane to begin with, which the user sees.
     levels : tuple of arrays
@@ -60,6 +63,7 @@ class Request:
     options: Options = field(default_factory=Options)
     output: str = MEMORY
     path: Path | None = None
+    region: tuple[slice, slice] | None = None
     first_plane: tuple[int, ...] = ()
     levels: tuple[Any, ...] = ()
     speed: float | None = None
@@ -74,13 +78,25 @@ class Request:
         sizes = dict(zip("YX", self.scale))
         return tuple(sizes.get(axis, 1.0) for axis in self.image.axes if axis != "S")
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the whole result that are computed."""
+        spans = []
+        for number, (axis, scale) in enumerate(zip("YX", self.scale)):
+            length = output_length(self.image.size(axis), scale)
+            span = slice(0, length)
+            if self.region is not None:
+                part = self.region[number]
+                # Every pixel of the result that the region reaches into.
+                first = math.floor(round(part.start * scale, 9))
+                span = slice(first, min(math.ceil(round(part.stop * scale, 9)), length))
+            spans.append(span)
+        return spans[0], spans[1]
+
     def shape(self) -> tuple[int, ...]:
-        """Shape of the result."""
-        sizes = dict(zip("YX", self.scale))
-        return tuple(
-            output_length(n, sizes[axis]) if axis in sizes else n
-            for axis, n in zip(self.image.axes, self.image.shape)
-        )
+        """Shape of the result, of the region if there is one."""
+        sizes = {axis: part.stop - part.start for axis, part in zip("YX", self.window)}
+        return tuple(sizes.get(axis, n) for axis, n in zip(self.image.axes, self.image.shape))
 
     def result_bytes(self) -> int:
         """Memory that the layers of the result take."""

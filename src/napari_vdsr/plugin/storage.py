@@ -50,7 +50,7 @@ class Storage:
         self.grey_axes = self.axes.removesuffix("S")  # of what is made beside
         self._shrink_product = shrinking(_floats(result, self.grey_axes))
         for product in request.options.products:
-            shape = request.image.shape if product == CONSISTENCY else request.shape()
+            shape = _source_shape(request) if product == CONSISTENCY else request.shape()
             shape = shape[: len(self.grey_axes)]
             self.levels[product] = _empty(self.grey_axes, shape, np.dtype(np.float32))
 
@@ -163,6 +163,22 @@ def storage_for(request: Request, result: Image) -> Iterator[Storage]:
 def _for_zarr(result: Image) -> Image:
     """The image, its axes renamed to those that OME-Zarr knows."""
     return arranged(Path(result.name), result, "ome-zarr")
+
+
+def _source_shape(request: Request) -> tuple[int, ...]:
+    sizes = {axis: span.stop - span.start for axis, span in zip("YX", source_spans(request))}
+    return tuple(sizes.get(a, n) for a, n in zip(request.image.axes, request.image.shape))
+
+
+def source_spans(request: Request) -> tuple[slice, slice]:
+    """Rows and columns of the source that belong to those of the result."""
+    from napari_vdsr.enhance import source_span  # torch comes with it
+
+    rows, columns = (
+        source_span(request.image.size(axis), scale, part.start, part.stop)
+        for axis, scale, part in zip("YX", request.scale, request.window)
+    )
+    return rows, columns
 
 
 def _floats(result: Image, axes: str) -> Image:

@@ -29,13 +29,13 @@ from napari_vdsr.model.card import (
 from napari_vdsr.model.catalog import find_model
 from napari_vdsr.options import CONSISTENCY, RESIDUAL, SPREAD, Options
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
+from napari_vdsr.plugin.boxes import CHOOSE, VIEW, WHOLE, LayerBox, ModelBox, RegionBox
 from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Dock, Fold, Form, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import is_output
-from napari_vdsr.plugin.viewport import shown_plane
+from napari_vdsr.plugin.viewport import drawn_region, shown_plane, visible_window
 from napari_vdsr.plugin.words import say
 
 CONTRAST = "contrast limits"
@@ -62,7 +62,7 @@ class UpscaleForm(Dock):
         self._build()
         super().__init__(
             widgets=[
-                Form([self.layer, self.model, self.model.about, self.scale]),
+                Form([self.layer, self.region, self.model, self.model.about, self.scale]),
                 self.advanced,
                 self.settings,
                 Form([self.info]),
@@ -72,7 +72,7 @@ class UpscaleForm(Dock):
         self.scale.changed.connect(self._on_scale)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
-        for field in (self.layer, self.model, self.scale_y, self.scale_x, self.device,
+        for field in (self.layer, self.region, self.model, self.scale_y, self.scale_x, self.device,
                       self.precision, self.ensemble, self.normalize, self.fill, self.path,
                       self.output, *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
@@ -81,6 +81,7 @@ class UpscaleForm(Dock):
 
     def _build(self) -> None:
         self.layer = LayerBox(self._viewer)
+        self.region = RegionBox(self._viewer, self.update_info)
         self.model = ModelBox()
         self.scale = FloatSpinBox(
             label="Scale", value=2, min=1, max=LARGEST_SCALE, step=1,
@@ -177,12 +178,24 @@ class UpscaleForm(Dock):
             options=replace(self._options(), normalize=self._range(layer), fill=self._fill_value()),
             output=self.output.value,
             path=self._zarr_path() if self.output.value == job.ZARR else None,
+            region=self._region(layer),
             first_plane=shown_plane(self._viewer, layer),
             levels=tuple(layer.data)[1:] if layer.multiscale else (),
         )
         request.options.check_image(request.image)
         speed, _ = self.speed_of(request)
         return replace(request, speed=speed)
+
+    def _region(self, layer: ImageLayer) -> tuple[slice, slice] | None:
+        """Rows and columns of a layer that are meant; None for all."""
+        if self.region.value == WHOLE:
+            return None
+        if self.region.value != VIEW:
+            return drawn_region(self._viewer, self.region.value, layer)
+        shape = (layer.data.shapes[0] if layer.multiscale else layer.data.shape)[: layer.ndim]
+        rows, columns = map(int, shape[-2:])
+        seen, _ = visible_window(self._viewer, layer, (1, 1), (rows, columns), rows * columns)
+        return seen
 
     def _options(self) -> Options:
         """What the boxes say; the fields of numbers not yet."""
@@ -299,6 +312,7 @@ class UpscaleForm(Dock):
                 model=self.model.value,
                 scale=(self.scale_y.value, self.scale_x.value),
                 options=self._options(),
+                region=self._region(layer),
             )
             self.check_scale(request.scale)
         except VdsrError as error:

@@ -35,7 +35,7 @@ from napari_vdsr.plugin.request import (
 )
 from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.steps import Counted, Counter
-from napari_vdsr.plugin.storage import Storage, storage_for
+from napari_vdsr.plugin.storage import Storage, source_spans, storage_for
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.regions import Part, Region
 from napari_vdsr.sampling import measure_sample
@@ -281,9 +281,8 @@ class Work:
         """The whole result, with its record but without pixels."""
         lead = [slice(None) if a == "C" else slice(0, 1) for a in self.image.axes if a not in "YXS"]
         shape = self.request.shape()
-        sizes = dict(zip(self.image.axes, shape))
-        window = slice(0, sizes["Y"]), slice(0, sizes["X"])
-        result = self.upscale(lead, window, max(sizes["Y"], sizes["X"]), alone=True)[RESULT]
+        side = max(n for a, n in zip(self.image.axes, shape) if a in "YX")
+        result = self.upscale(lead, self.request.window, side, alone=True)[RESULT]
         return result.with_(data=da.zeros(shape, dtype=result.dtype, chunks=shape))
 
 
@@ -336,6 +335,8 @@ class Filling:
         axes, shape = work.image.axes, work.request.shape()
         sizes = dict(zip(axes, shape))
         self._rows, self._columns = sizes["Y"], sizes["X"]
+        self._first = tuple(part.start for part in work.request.window)
+        self._first_source = tuple(span.start for span in source_spans(work.request))
         self._planes = math.prod(n for a, n in sizes.items() if a not in "YXS")
         self._pixels = self._planes * self._rows * self._columns
         self._tiles = self._total = 0
@@ -365,7 +366,8 @@ class Filling:
             sides = max(1, int(READ_PIXELS * scale / (together * height * side)))
             for column in range(0, self._columns, sides * side):
                 last = min(column + sides * side, self._columns)
-                window = slice(row, row + height), slice(column, last)
+                top, left = self._first
+                window = slice(top + row, top + row + height), slice(left + column, left + last)
                 yield from self._window_tiles(lead, window, side)
             row += height
 
@@ -423,6 +425,7 @@ class Filling:
         """Index of the first pixel of a window in the layer of a product."""
         axes = self._work.image.axes
         inside = dict(zip("YX", window))
+        first = dict(zip("YX", self._first_source if product == CONSISTENCY else self._first))
         if product == CONSISTENCY:
             span = self._work.vdsr.enhance.source_span
             for axis, scale in zip("YX", self._work.request.scale):
@@ -430,8 +433,11 @@ class Filling:
                 inside[axis] = span(self._work.image.size(axis), scale, place.start, place.stop)
         places = iter(lead)
         return [
-            0 if a == "S" else inside[a].start if a in inside else next(places).start for a in axes
-        ]
+            0 if a == "S"
+            else inside[a].start - first[a] if a in inside
+            else next(places).start
+            for a in axes
+        ]  # fmt: skip
 
     def _tell(self) -> None:
         """Say which tile is next."""
@@ -450,7 +456,15 @@ def _sketch(work: Work, storage: Storage, report: Report) -> None:
         return
     for plane in planes:
         report.check()
-        storage.sketch(plane, np.asarray(image.data[_plane_index(image.axes, plane)]))
+        rows, columns = (_shown_for(part, s) for part, s in zip(request.window, request.scale))
+        pixels = image.data[_plane_index(image.axes, plane)][rows, columns]
+        storage.sketch(plane, np.asarray(pixels))
+
+
+def _shown_for(part: slice, scale: float) -> slice:
+    """Pixels of the source that stand for a part of the result until it is computed."""
+    first = math.floor(part.start / scale)
+    return slice(first, max(math.ceil(part.stop / scale), first + 1))
 
 
 def _groups(request: Request, pace: Pace) -> Iterator[tuple[slice, ...]]:
@@ -501,7 +515,7 @@ def lazy(request: Request, report: Report) -> Opened:
     -------
     Opened
         The result as a pyramid whose smaller level is the source itself: only what is
-        seen at full size goes through the network.
+        seen at full size goes through the network. Of a region there is that level alone.
     """
     work = Work(request, report)
     work.measure()
@@ -509,8 +523,13 @@ def lazy(request: Request, report: Report) -> Opened:
     options = replace(
         request.options, normalize=work.normalization, fill=None, tile=LAZY_TILE, products=()
     )
-    result = work.vdsr.engine.run(work.image, work.model, request.scale, options)[RESULT]
-    return Opened({RESULT: [result.data, work.image.data]}, result.metadata["provenance"])
+    window = None if request.region is None else request.window
+    found = work.vdsr.engine.run(work.image, work.model, request.scale, options, window=window)
+    result = found[RESULT]
+    levels = [result.data]
+    if window is None:
+        levels.append(work.image.data)
+    return Opened({RESULT: levels}, result.metadata["provenance"])
 
 
 def _limits(sizes: np.ndarray) -> tuple[float, float]:

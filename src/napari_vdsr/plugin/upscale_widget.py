@@ -65,6 +65,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         self.row.close_down()
         self._temporary.close()
         self.layer.disconnect()
+        self.region.disconnect()
         self._viewer.layers.selection.events.active.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
@@ -74,7 +75,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         """Upscale what the canvas shows."""
         try:
             request = self.request()
-            request = replace(request, options=replace(request.options, products=()))
+            request = replace(request, options=replace(request.options, products=()), region=None)
             layer = self.layer.value
             key = request.speed_key
             speed = self.speeds[key][0] if key in self.speeds else PREVIEW_PIXELS / PREVIEW_SECONDS
@@ -187,14 +188,15 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         model = "VDSR" if request.model == "vdsr" else Path(request.model).stem
         for kind, levels in opened.levels.items():
             same_grid = kind == CONSISTENCY
-            placed = transform_of(meta) if same_grid else resampled(meta, request.factors())
+            placed, grid = _placed(meta, request, same_grid)
             title = f"{model} x{scale}" + ("" if kind == RESULT else f" {kind}")
+            title += " region" if request.region else ""
             self._layers[kind] = self._viewer.add_image(
                 levels if len(levels) > 1 else levels[0],
                 multiscale=len(levels) > 1,
                 rgb=bool(meta.get("rgb")) and kind == RESULT,
                 name=f"{self._source.name} [{title}]",
-                metadata=self._metadata(opened, kind, None if same_grid else request.scale),
+                metadata=self._metadata(opened, kind, grid),
                 # dask would go on showing what a file held when a tile was first looked at
                 cache=request.output != job.ZARR,
                 **placed,
@@ -202,13 +204,11 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
                 visible=False,
             )
 
-    def _metadata(
-        self, opened: job.Opened, kind: str, scale: tuple[float, float] | None
-    ) -> dict[str, Any]:
+    def _metadata(self, opened: job.Opened, kind: str, grid: Grid) -> dict[str, Any]:
         """Metadata of a new layer: the source's, counted in its own pixels."""
         found = {**self._source.metadata, "provenance": dict(opened.provenance), OUTPUT_MARK: kind}
-        if scale is not None and isinstance(found.get("image"), dict):
-            found["image"], _ = regridded(found["image"], Grid(scale))
+        if isinstance(found.get("image"), dict):
+            found["image"], _ = regridded(found["image"], grid)
         return found
 
     def _show_result(self) -> None:
@@ -287,6 +287,22 @@ def _run(request: job.Request, report: Report) -> job.Finished | job.Opened:
     from napari_vdsr.plugin.upscale_job import lazy, run
 
     return (lazy if request.output == job.LAZY else run)(request, report)
+
+
+def _placed(
+    meta: dict[str, Any], request: job.Request, same_grid: bool
+) -> tuple[dict[str, Any], Grid]:
+    """Where a new layer lies, and its pixels among those of the whole source or result."""
+    window, scale, factors = request.window, request.scale, request.factors()
+    if same_grid:
+        if request.region is None:
+            return transform_of(meta), Grid((1.0, 1.0))
+        from napari_vdsr.plugin.storage import source_spans  # torch is there by now
+
+        window, scale, factors = source_spans(request), (1.0, 1.0), (1.0,) * len(factors)
+    start = (window[0].start, window[1].start)
+    lead = [0] * (len(factors) - 2)
+    return resampled(meta, factors, [*lead, *start]), Grid(scale, start)
 
 
 def _display(meta: dict[str, Any]) -> dict[str, Any]:

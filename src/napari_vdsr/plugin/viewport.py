@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
+from napari.layers import Shapes
 from napari.viewer import Viewer
 
 from napari_vdsr.errors import UsageError
@@ -56,6 +57,46 @@ def visible_window(
     if not whole:
         spans = [_middle(span, size) for span, size in zip(spans, _shrunk(sizes, most))]
     return (slice(*spans[0]), slice(*spans[1])), whole
+
+
+def drawn_region(viewer: Viewer, shapes: Shapes, layer: ImageLayer) -> tuple[slice, slice]:
+    """Rows and columns of a layer that a drawn shape covers, or the box around it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        For where its sliders stand.
+    shapes : napari.layers.Shapes
+        The selected shape counts, or the only one.
+    layer : napari.layers.Image
+        Whose pixels are meant, wherever it lies and however it is turned.
+
+    Raises
+    ------
+    UsageError
+        If it is not clear which shape is meant, or it does not lie on the layer.
+    """
+    chosen = sorted(shapes.selected_data) or range(len(shapes.data))
+    if len(chosen) != 1:
+        many = "no shape" if not chosen else f"{len(chosen)} shapes, of which one is to be selected"
+        raise UsageError(f"Layer {shapes.name!r} has {many}. Draw a rectangle, or select one.")
+    corners = np.asarray(shapes.data[next(iter(chosen))], float)
+    point = np.asarray(viewer.dims.point, float)
+    found = []
+    for corner in corners:
+        world = np.asarray(shapes.data_to_world(corner), float)
+        at = point.copy()
+        at[len(at) - len(world) :] = world
+        found.append(layer.world_to_data(at)[-2:])
+    shape = (layer.data.shapes[0] if layer.multiscale else layer.data.shape)[: layer.ndim][-2:]
+    spans = []
+    for ends, length in zip(np.asarray(found, float).T, shape, strict=True):
+        # Pixel i lies from i - 0.5 to i + 0.5; a line on their border belongs to neither.
+        first, last = math.floor(round(ends.min() + 0.5, 6)), math.ceil(round(ends.max() + 0.5, 6))
+        spans.append(slice(max(first, 0), min(last, length)))
+    if any(span.start >= span.stop for span in spans):
+        raise UsageError(f"The shape in {shapes.name!r} does not lie on layer {layer.name!r}.")
+    return spans[0], spans[1]
 
 
 def _corners(viewer: Viewer, layer: ImageLayer) -> np.ndarray:
