@@ -103,9 +103,12 @@ def test_tiles_of_any_size_give_the_same_result(axes, monkeypatch, shallow_model
     sizes = {"T": 2, "C": 2, "Z": 3, "Y": 25, "X": 37, "S": 3}
     data = np.random.default_rng(0).integers(0, 4000, [sizes[a] for a in axes]).astype(np.uint16)
     expected = upscale(Image(data=data, axes=axes), load_model("vdsr"), 2, device="cpu")
-    request = Request(image=Image(data=data, axes=axes), first_plane=(1, 0, 1)[: axes.find("Y")])
+    request = Request(
+        image=Image(data=data, axes=axes),
+        first_plane=(1, 0, 1)[: axes.find("Y")],
+        tile_seconds=0.02,  # so that their size changes on the way
+    )
     monkeypatch.setattr(pace, "LEAST", 16)
-    monkeypatch.setattr(pace, "SECONDS", 0.02)  # so that their size changes on the way
     told = Told()
     upscale_job.run(request, told)
     result = told.opened.levels[RESULT][0]
@@ -126,9 +129,9 @@ def test_tiles_of_a_network_that_reads_the_source(scale, monkeypatch, tmp_path):
     image = Image(data=data, axes="CYX")
     expected = upscale(image, load_model(path), scale, device="cpu")
     monkeypatch.setattr(pace, "LEAST", 16)
-    monkeypatch.setattr(pace, "SECONDS", 0.001)
     told = Told()
-    upscale_job.run(Request(image=image, model=str(path), scale=scale), told)
+    request = Request(image=image, model=str(path), scale=scale, tile_seconds=0.001)
+    upscale_job.run(request, told)
     result = told.opened.levels[RESULT][0]
     difference = result.astype(int) - expected.data.compute(scheduler="synchronous")
     assert np.abs(difference).max() <= 1  # halves are rounded either way

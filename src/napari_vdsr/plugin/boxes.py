@@ -20,6 +20,7 @@ from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.words import say
 
 CHOOSE = "choose a file..."
+DEFAULT = "vdsr"
 CHOOSE_LAYER = "choose a layer..."
 SOON_MS = 150
 WHOLE, VIEW = "whole layer", "what the view shows"
@@ -195,8 +196,10 @@ class ModelBox(ComboBox):
         What the chosen model says of itself, to stand below.
     """
 
-    def __init__(self, label: str = "Model", default: str = "vdsr", **options: Any) -> None:
+    def __init__(self, label: str = "Model", default: str = DEFAULT, **options: Any) -> None:
         self._files: list[Path] = []
+        if default not in (CHOOSE, *(card.name for card in list_models())):
+            default = self._file(default)
         self._last = default
         self.about = Label(label="", value="")
         super().__init__(
@@ -228,6 +231,15 @@ class ModelBox(ComboBox):
         bundled.sort(key=lambda name: name == "bicubic")
         files = [(path.name, str(path)) for path in self._files]
         return [*((name, name) for name in bundled), *files, (CHOOSE, CHOOSE)]
+
+    def _file(self, path: str) -> str:
+        """Offer a file that the preferences name; the default model instead of what is none."""
+        try:
+            read_card(Path(path))
+        except VdsrError:
+            return DEFAULT
+        self._files.append(Path(path))
+        return path
 
     def add_file(self, path: Path) -> None:
         """Offer a model file, and choose it.

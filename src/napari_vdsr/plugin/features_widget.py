@@ -17,6 +17,7 @@ from napari_vdsr.plugin.form import Dock, Form, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
+from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.task import Report
@@ -40,7 +41,7 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self.layer = LayerBox(viewer)
-        self.model = ModelBox()
+        self.model = ModelBox(default=preferences().model)
         self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
         self.number = SpinBox(
             label="Network layer", value=1, min=1, max=1000,

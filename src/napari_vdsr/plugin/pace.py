@@ -2,8 +2,6 @@
 
 import math
 
-# What a tile should take: so often there is something new to see.
-SECONDS = 1.0
 # Sides of tiles in result pixels: what the halo around them allows, and their memory.
 LEAST, MOST = 128, 2048
 
@@ -20,10 +18,15 @@ class Pace:
         smallest level of a pyramid.
     speed : float or None
         Result pixels per second, if a preview or a run has shown it.
+    seconds : float
+        What a tile should take: so often there is something new to see.
     """
 
-    def __init__(self, halo: int, unit: int = 1, speed: float | None = None) -> None:
+    def __init__(
+        self, halo: int, unit: int = 1, speed: float | None = None, seconds: float = 1.0
+    ) -> None:
         self._halo = halo
+        self._aim = seconds
         self._unit = max(unit, 1)
         self._work = speed  # pixels per second, those of the halo counted
         self._net = speed  # and without them
@@ -34,7 +37,7 @@ class Pace:
         least = math.ceil(LEAST / self._unit) * self._unit
         if self._work is None:
             return least
-        wanted = math.sqrt(self._work * SECONDS) - 2 * self._halo
+        wanted = math.sqrt(self._work * self._aim) - 2 * self._halo
         side = int(min(wanted, MOST)) // self._unit * self._unit
         return max(side, least)
 
@@ -52,7 +55,7 @@ class Pace:
     def planes(self, rows: int, columns: int) -> int:
         """How many planes of this size are as long as a tile."""
         padded = (rows + 2 * self._halo) * (columns + 2 * self._halo)
-        return 1 if self._work is None else max(1, int(self._work * SECONDS / padded))
+        return 1 if self._work is None else max(1, int(self._work * self._aim / padded))
 
 
 def _mean(before: float | None, now: float) -> float:

@@ -55,6 +55,8 @@ class Request:
         Smaller copies of the source, if it is a pyramid.
     speed : float or None
         Result pixels per second, if they are known.
+    tile_seconds : float
+        What a tile should take.
     """
 
     image: Image
@@ -67,6 +69,7 @@ class Request:
     first_plane: tuple[int, ...] = ()
     levels: tuple[Any, ...] = ()
     speed: float | None = None
+    tile_seconds: float = 1.0
 
     @property
     def speed_key(self) -> tuple[str, str, str, int]:

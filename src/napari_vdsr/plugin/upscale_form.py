@@ -32,6 +32,7 @@ from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.boxes import CHOOSE, VIEW, WHOLE, LayerBox, ModelBox, RegionBox
 from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Dock, Fold, Form, wrap
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.preferences import left_in, preferences
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task_row import TaskRow
 from napari_vdsr.plugin.temporary import is_output
@@ -77,12 +78,33 @@ class UpscaleForm(Dock):
                       self.output, *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
+        self._recall()
         self.update_info()
+
+    def kept_fields(self) -> dict[str, Any]:
+        """Fields that are as they were left when the dock is opened again in its window."""
+        return {
+            "model": self.model, "scale": self.scale, "scale_y": self.scale_y,
+            "scale_x": self.scale_x, "device": self.device, "precision": self.precision,
+            "normalize": self.normalize, "fill": self.fill, "output": self.output,
+            "ensemble": self.ensemble, **self.products,
+        }  # fmt: skip
+
+    def remember(self) -> None:
+        """Keep how the fields are left."""
+        left_in(self._viewer).update({n: field.value for n, field in self.kept_fields().items()})
+
+    def _recall(self) -> None:
+        for name, value in left_in(self._viewer).items():
+            field = self.kept_fields()[name]
+            if name == "model" and value not in field.choices:
+                continue  # a file that this new box does not know
+            field.value = value
 
     def _build(self) -> None:
         self.layer = LayerBox(self._viewer)
         self.region = RegionBox(self._viewer, self.update_info)
-        self.model = ModelBox()
+        self.model = ModelBox(default=preferences().model)
         self.scale = FloatSpinBox(
             label="Scale", value=2, min=1, max=LARGEST_SCALE, step=1,
             tooltip="Result pixels per source pixel; 1.5 and the like will do, too",
@@ -91,10 +113,13 @@ class UpscaleForm(Dock):
         self.scale_y = FloatSpinBox(label="Scale Y", value=2, min=1, max=LARGEST_SCALE, step=1)
         self.scale_x = FloatSpinBox(label="Scale X", value=2, min=1, max=LARGEST_SCALE, step=1)
         self.device = ComboBox(
-            label="Device", choices=DEVICES, tooltip="auto takes a GPU where torch finds one"
+            label="Device",
+            choices=DEVICES,
+            value=preferences().device,
+            tooltip="auto takes a GPU where torch finds one",
         )
         self.precision = ComboBox(
-            label="Precision", choices=PRECISIONS,
+            label="Precision", choices=PRECISIONS, value=preferences().precision,
             tooltip="auto: float32 on CPUs, fp16 on NVIDIA GPUs; bf16: faster on recent CPUs",
         )  # fmt: skip
         self.normalize = ComboBox(
@@ -179,6 +204,7 @@ class UpscaleForm(Dock):
             output=self.output.value,
             path=self._zarr_path() if self.output.value == job.ZARR else None,
             region=self._region(layer),
+            tile_seconds=preferences().tile_seconds,
             first_plane=shown_plane(self._viewer, layer),
             levels=tuple(layer.data)[1:] if layer.multiscale else (),
         )

@@ -159,7 +159,7 @@ class Work:
             data = da.from_array(data, name=False)
         self.image = image.with_(data=data)
         self.halo = self.model.network.radius
-        self.pace = Pace(self.halo, speed=request.speed)
+        self.pace = Pace(self.halo, speed=request.speed, seconds=request.tile_seconds)
 
     def _filled(self, image: Image) -> Image:
         fill = self.request.options.fill
@@ -305,7 +305,7 @@ def run(request: Request, report: Report) -> Finished:
         if request.output == MEMORY:
             _sketch(work, storage, report)
         report(Opened(storage.levels, result.metadata["provenance"]), wait=True)
-        work.pace = Pace(work.halo, storage.unit, request.speed)
+        work.pace = Pace(work.halo, storage.unit, request.speed, request.tile_seconds)
         filling = Filling(work, storage, report)
         # One at a time: the network takes the whole machine, and Cancel waits for one only.
         regions.run(filling.regions(), filling.write, in_flight=1, on_done=filling.count)

@@ -18,6 +18,7 @@ from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
+from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.temporary import OUTPUT_MARK, Temporary
@@ -29,8 +30,6 @@ from napari_vdsr.regrid import Grid, regridded
 PREVIEW_PIXELS = 640 * 640
 PREVIEW_SECONDS = 1.5
 PAUSE_MS = 30
-# Of the free memory, what a result may take.
-SHARE = 0.7
 DISPLAY = (
     "colormap", "contrast_limits", "gamma", "blending", "opacity", "interpolation2d",
     "interpolation3d", "rendering", "attenuation", "iso_threshold", "projection_mode",
@@ -62,6 +61,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
+        self.remember()
         self.row.close_down()
         self._temporary.close()
         self.layer.disconnect()
@@ -158,7 +158,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         if request.output != job.MEMORY:
             return
         free = psutil.virtual_memory().available
-        if request.result_bytes() > SHARE * free:
+        if request.result_bytes() > preferences().memory / 100 * free:
             raise UsageError(
                 f"The result takes {size(request.result_bytes())} of memory, and {size(free)} are "
                 f"free. Choose {job.ZARR!r} as output, under Advanced."
