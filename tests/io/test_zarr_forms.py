@@ -187,3 +187,71 @@ def test_systems_that_say_nothing_are_no_crash(tmp_path, systems):
     (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(attributes))
     with pytest.raises(OSError, match=r"a\.zarr"):
         read_image(tmp_path / "a.zarr")
+
+
+def plate(path, version="0.5", wells=("A/1", "B/2"), fields=("0", "1")):
+    """A plate of small images."""
+    rows = sorted({well.split("/")[0] for well in wells})
+    columns = sorted({well.split("/")[1] for well in wells})
+    described = {
+        "name": "test",
+        "rows": [{"name": name} for name in rows],
+        "columns": [{"name": name} for name in columns],
+        "wells": [
+            {"path": w, "rowIndex": rows.index(w[0]), "columnIndex": columns.index(w[2])}
+            for w in wells
+        ],
+        "field_count": len(fields),
+    }
+    images = {"images": [{"path": field} for field in fields]}
+    old = version == "0.4"
+    for folder, attributes in [("", {"plate": described}), *((w, {"well": images}) for w in wells)]:
+        group = zarr.open_group(path / folder, mode="a", zarr_format=2 if old else 3)
+        group.attrs.update(attributes if old else {"ome": {"version": version, **attributes}})
+    for number, (well, field) in enumerate((w, f) for w in wells for f in fields):
+        data = np.full((20, 30), number, np.uint16)
+        image = Image(data=data, axes="YX", pixel_size={"Y": 0.5, "X": 0.5})
+        write_image(image, path / well / field, format="ome-zarr", zarr=ZarrForm(version))
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("written", ["0.4", "0.5"])
+def test_a_plate_becomes_a_plate(tmp_path, version, written):
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    source = plate(tmp_path / "in.ome.zarr", version)
+    settings = Settings(model=BICUBIC, zarr=ZarrForm(written))
+    jobs = plan([str(source)], tmp_path / "out")
+    assert [job.target.relative_to(tmp_path / "out").as_posix() for job in jobs] == [
+        f"in.ome.zarr/{well}/{field}" for well in ("A/1", "B/2") for field in "01"
+    ]
+    assert [result.status for result in run(jobs, settings)] == ["done"] * 4
+    made = read_image(tmp_path / "out/in.ome.zarr/B/2/1")
+    assert (made.shape, made.pixel_size["Y"], int(made.data.max())) == ((40, 60), 0.25, 3)
+    nodes = list(Reader(parse_url(str(tmp_path / "out/in.ome.zarr")))())
+    assert nodes[0].data[0].shape[-2] >= 80  # both rows of wells
+    assert [result.status for result in run(jobs, settings)] == ["already done"] * 4
+    again = plan([str(tmp_path / "out/in.ome.zarr")], tmp_path / "more")
+    assert len(again) == 4  # it is a plate for us, too
+
+
+def test_a_well_and_files_of_a_plate(tmp_path):
+    source = plate(tmp_path / "in.ome.zarr")
+    (result, _) = run(plan([str(source / "A/1")], tmp_path / "out"), Settings(model=BICUBIC))
+    assert result.status == "done", result.reason
+    assert read_image(tmp_path / "out/1.ome.zarr/0").shape == (40, 60)
+    jobs = plan([str(source)], tmp_path / "tiff", format="ome-tiff")
+    assert jobs[0].target.name == "in_A_1_0.ome.tif"
+    results = run(jobs, Settings(model=BICUBIC, format="ome-tiff"))
+    assert [result.status for result in results] == ["done"] * 4
+
+
+def test_a_plate_whose_images_are_not_there_fails_image_by_image(tmp_path):
+    import shutil
+
+    source = plate(tmp_path / "in.ome.zarr")
+    shutil.rmtree(source / "A/1/1")
+    results = run(plan([str(source)], tmp_path / "out"), Settings(model=BICUBIC))
+    assert [result.status for result in results] == ["done", "failed", "done", "done"]

@@ -270,7 +270,7 @@ def _begin(name: str, job: Job) -> _Begun:
         kind = kind_of(job, image, settings)
         if kind != "ome-zarr" or job.products:
             return _Begun(result, alone=True)
-        running.make_folder(job.target.parent)
+        running.make_place(job, settings)
         record = completion_record(job, image, settings)
         if not running.outputs_to_make(job, settings, record, result):
             return _Begun(result)
@@ -339,7 +339,7 @@ class _Batch:
     def image(self, job: Job) -> Result:
         """Upscale an image by all processes, if its format can be written so."""
         started = time.monotonic()
-        running.make_folder(job.target.parent)
+        running.make_place(job, self.settings)
         with claimed(job.target) as mine:
             if not mine:  # by a run of no cluster: that one makes it
                 (result,) = self._submit(_run_files, self.name, [job]).result()

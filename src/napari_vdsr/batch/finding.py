@@ -6,14 +6,16 @@ import glob
 import os
 import stat
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_vdsr.advice import Remedy
-from napari_vdsr.errors import UsageError
+from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import is_zarr_folder
 from napari_vdsr.io.listing import hidden_reason, no_image_reason
+from napari_vdsr.io.zarr.plate import plate_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,15 +33,30 @@ class Found:
         The input folder that it was found in, else the folder that it lies in.
     base : pathlib.Path
         The folder above it whose tree is mirrored below the output folder.
+    plate : pathlib.Path or None
+        The OME-Zarr plate or well that it is an image of.
     """
 
     path: Path
     folder: Path
     base: Path
+    plate: Path | None = None
 
     def relative(self, base: Path) -> Path:
-        """Folder of the input as seen from `base`."""
-        return Path(os.path.relpath(os.path.abspath(self.path.parent), os.path.abspath(base)))
+        """Folder of the input, or of its plate, as seen from `base`."""
+        folder = (self.plate or self.path).parent
+        return Path(os.path.relpath(os.path.abspath(folder), os.path.abspath(base)))
+
+    def images(self) -> list[Found]:
+        """The images of a plate or well, each by itself; else this input.
+
+        A plate that cannot be read stays as it is, so that reading it says why.
+        """
+        with suppress(VdsrError):
+            fields = plate_images(os.fspath(self.path)) if self.path.is_dir() else []
+            if fields:
+                return [replace(self, path=self.path / f, plate=self.path) for f in fields]
+        return [self]
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def check_in_parts(job: Job, image: Image, settings: Settings) -> None:
 
 def kind_of(job: Job, image: Image, settings: Settings) -> str:
     """Format of a job's output."""
-    return settings.format or format_of(job.target, image, settings.compression)[0]
+    return job.format or settings.format or format_of(job.target, image, settings.compression)[0]
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,8 @@ def opened(
     if measured is not None:  # one pass over the pixels is enough for all parts
         ranges = tuple(Range(low, high) for low, high in measured.order["ranges"])
         options = replace(options, normalize=Normalization(measured.order["mode"], ranges))
-    made = engine.run(image, settings.model, settings.scale_of(image), options)[RESULT]
+    scale = settings.scale_of(image)
+    made = engine.run(image, settings.model, scale, options, executor=settings.executor)[RESULT]
     ready = arranged(job.target, made, "ome-zarr")
     regions = ImageRegions(ready, steps_of(ready, settings.zarr))
     # Rounding differs with them, and what is a region does.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.batch.finding import Found, Remark, common_folder, find
-from napari_vdsr.batch.naming import Naming, beside, longest_name
+from napari_vdsr.batch.naming import Naming, beside, longest_name, split_suffix
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
 from napari_vdsr.io.tiff.sets import Series, SetFinder
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from napari_vdsr.goal import Goal
+    from napari_vdsr.io.formats import Format
 
     # What is found, the number of the image in it, and whether it is the main one.
     _Image: TypeAlias = tuple[Found, int | None, bool]
@@ -47,6 +48,9 @@ class Job:
         Why it cannot be done, if that is known beforehand; others can.
     products : tuple of str
         What is made beside the result.
+    plate : (pathlib.Path, pathlib.Path) or None
+        The OME-Zarr plate or well that it is an image of, and the one that the target is an
+        image of.
     """
 
     source: Path
@@ -55,6 +59,12 @@ class Job:
     main: bool = True
     refused: str = ""
     products: tuple[str, ...] = ()
+    plate: tuple[Path, Path] | None = None
+
+    @property
+    def format(self) -> Format | None:
+        """Format of the output, where it is none of those that can be chosen from."""
+        return None if self.plate is None else "ome-zarr"
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -146,7 +156,8 @@ def plan(
         raise UsageError(f"output {output} is no folder. Name one; it need not exist.")
     finding = find(inputs, output, recursive=recursive, pattern=pattern)
     numbered = "{series}" in template
-    jobs = _place(_images(finding.files, series, numbered), output, naming)
+    files = [image for file in finding.files for image in file.images()]
+    jobs = _place(_images(files, series, numbered), output, naming)
     jobs = [replace(job, products=tuple(products)) for job in jobs]
     jobs = _without_collisions(jobs, naming)
     jobs = _with_short_names(jobs, longest_name(output))
@@ -188,8 +199,24 @@ def _place(images: Sequence[_Image], output: Path, naming: Naming) -> list[Job]:
 
 def _job(image: _Image, base: Path, output: Path, naming: Naming) -> Job:
     found, series, main = image
+    if found.plate is not None:
+        return _of_plate(found, found.plate, series, main, output / found.relative(base), naming)
     name = naming.name_of(found.path, series, main=main)
     return Job(found.path, output / found.relative(base) / name, series, main)
+
+
+def _of_plate(
+    found: Found, plate: Path, series: int | None, main: bool, folder: Path, naming: Naming
+) -> Job:
+    """Job of an image of a plate: of the plate that is written, or a file by itself."""
+    inner = found.path.relative_to(plate)
+    if naming.format in (None, "ome-zarr") and series is None:
+        named = plate if plate.name.lower().endswith(".zarr") else plate.with_suffix(".ome.zarr")
+        target = folder / naming.name_of(named)
+        return Job(found.path, target / inner, None, main, plate=(plate, target))
+    stem, suffix = split_suffix(plate.name)
+    name = plate.with_name("_".join((stem, *inner.parts)) + (suffix or ".ome.zarr"))
+    return Job(found.path, folder / naming.name_of(name, series, main=main), series, main)
 
 
 def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:

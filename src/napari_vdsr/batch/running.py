@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
-from napari_vdsr.atomic import claimed, exists
+from napari_vdsr.atomic import claimed, exists, writing
 from napari_vdsr.batch.estimate import estimate
 from napari_vdsr.batch.parts import Part, check_in_parts, kind_of, opened, publish
 from napari_vdsr.batch.planning import Job
@@ -25,6 +25,7 @@ from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, U
 from napari_vdsr.io import Output, write_images
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.io.losses import PICTURES
+from napari_vdsr.io.zarr.plate import write_plate
 from napari_vdsr.options import CONSISTENCY, RESULT
 
 if TYPE_CHECKING:
@@ -205,10 +206,10 @@ def run_one(
                 estimate(result, job, image, settings)
                 result.status = "planned"
             elif part is not None:
-                make_folder(job.target.parent)
+                make_place(job, settings)
                 _make_part(job, image, settings, result, on_progress, part)
             else:
-                make_folder(job.target.parent)
+                make_place(job, settings)
                 if not all(stack.enter_context(claimed(t)) for t in job.outputs.values()):
                     return None
                 _upscale_file(job, image, settings, result, on_progress, waited)
@@ -267,7 +268,8 @@ def _upscale_file(
         Output(
             made[product],
             job.outputs[product],
-            "tiff" if settings.format in PICTURES and product != RESULT else settings.format,
+            job.format
+            or ("tiff" if settings.format in PICTURES and product != RESULT else settings.format),
             settings.compression,
             {**made[product].metadata["provenance"], **of_product(record, product)},
             overwrite,
@@ -402,6 +404,14 @@ def _bytes(result: Result, image: Image, todo: Sequence[str]) -> int:
         pixels = math.prod(image.shape) if product == CONSISTENCY else whole
         size += pixels // samples * FLOAT_BYTES
     return size
+
+
+def make_place(job: Job, settings: Settings) -> None:
+    """Make the folder of an output, and the plate that it is an image of."""
+    make_folder(job.target.parent)
+    if job.plate is not None:
+        with writing(job.target):
+            write_plate(*job.plate, settings.zarr.version)
 
 
 def make_folder(folder: Path) -> None:

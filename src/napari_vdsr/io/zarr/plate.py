@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.atomic import write_whole
 from napari_vdsr.io.failure import damaged, reading
 from napari_vdsr.io.zarr.folder import is_zarr_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from napari_vdsr.io.zarr.form import Version
 
 
 def plate_images(path: str) -> list[str]:
@@ -70,6 +75,60 @@ def label_images(path: str) -> list[str]:
         names = _attributes(folder).get("labels")
         described = [{"path": name} for name in names] if isinstance(names, list) else None
         return [f"labels/{name}" for name in _inner_paths(folder, described)]
+
+
+def write_plate(source: str | Path, target: str | Path, version: Version) -> None:
+    """Write what says that images are those of a plate, as another plate or well does.
+
+    Parameters
+    ----------
+    source : str or Path
+        An OME-Zarr plate or well.
+    target : str or Path
+        The folder that shall be one, too; what is there of it stays.
+    version : str
+        Of OME-Zarr.
+
+    Raises
+    ------
+    ImageFileError
+        If the source is damaged.
+    OSError
+        If the target cannot be written.
+    """
+    source, target = os.fspath(source), Path(target)
+    attributes = _attributes(source)
+    if isinstance(attributes.get("plate"), dict):
+        _write_group(target, {"plate": attributes["plate"]}, version)
+        for well in _inner_paths(source, attributes["plate"].get("wells")):
+            for row in PurePosixPath(well).parents[:-1]:
+                _write_group(target / row, {}, version)
+            if is_zarr_folder(f"{source}/{well}"):
+                inner = _attributes(f"{source}/{well}").get("well")
+                _write_group(target / well, {"well": inner}, version)
+    elif isinstance(attributes.get("well"), dict):
+        _write_group(target, {"well": attributes["well"]}, version)
+
+
+def _write_group(folder: Path, described: dict[str, Any], version: Version) -> None:
+    """Write the metadata of a Zarr group, unless they are there."""
+    if is_zarr_folder(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {"version": version} if version == "0.4" else {}
+    inner = {
+        key: {**{k: v for k, v in value.items() if k != "version"}, **own}
+        for key, value in described.items()
+        if isinstance(value, dict)
+    }
+    if version == "0.4":
+        write_whole(folder / ".zattrs", json.dumps(inner).encode())
+        write_whole(folder / ".zgroup", json.dumps({"zarr_format": 2}).encode())
+        return
+    content = {"zarr_format": 3, "node_type": "group"}
+    attributes = {"ome": {"version": version, **inner}} if inner else {}
+    text = json.dumps({**content, "attributes": attributes})
+    write_whole(folder / "zarr.json", text.encode())
 
 
 def _attributes(path: str) -> Mapping[str, Any]:
