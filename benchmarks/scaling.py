@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -83,14 +84,14 @@ def timed(jobs, settings, **options):
 def workers(folder, arguments):
     """Seconds with 1, 2 and 4 threads, of tiles that sleep and of a network."""
     source = picture(folder, 1024)
-    rows, upscale_tile = [], tile_graph.upscale_tile
+    rows, upscale_tiles = [], tile_graph.upscale_tiles
 
     def sleeping(*given):
         time.sleep(SLEEP)
-        return upscale_tile(*given)
+        return upscale_tiles(*given)
 
     for name, model in (("sleep", "bicubic"), (arguments.model, arguments.model)):
-        tile_graph.upscale_tile = sleeping if name == "sleep" else upscale_tile
+        tile_graph.upscale_tiles = sleeping if name == "sleep" else upscale_tiles
         found = []
         for number in (1, 2, 4):
             settings = Settings(
@@ -101,10 +102,10 @@ def workers(folder, arguments):
             found.append(timed(plan([str(source)], folder / f"{name}{number}"), settings))
         same = tree(folder / f"{name}1") == tree(folder / f"{name}4")
         times = " / ".join(f"{seconds:.2f} s" for seconds in found)
-        rows.append(f"{name}, 16 tiles of {TILE} x {TILE} | {times} | {'same bytes' * same}")
+        rows.append(f"{name}, 16 tiles of {TILE} x {TILE} | {times} | {said(same)}")
         if arguments.short and name == "sleep":
             break
-    tile_graph.upscale_tile = upscale_tile
+    tile_graph.upscale_tiles = upscale_tiles
     return rows
 
 
@@ -115,7 +116,7 @@ def graph(folder, arguments):
     model, rows = load_model("bicubic"), []
     for tile in (TILE, 1024):
         started = time.process_time()
-        made = upscale(image, model, 2, tile=tile, normalize="dtype").data
+        made: Any = upscale(image, model, 2, tile=tile, normalize="dtype").data
         built = time.process_time()
         Chunks(made)
         ready = time.process_time()
@@ -136,7 +137,7 @@ def cluster(folder, arguments):
     alone = timed(plan([str(source)], folder / "alone"), settings)
     with connected("local:4") as client:
         undisturbed = timed(plan([str(source)], folder / "four"), settings, client=client)
-        killed = []
+        killed: list[int] = []
 
         def kill(job, done, of):
             if not killed and done >= of // 3:
@@ -149,8 +150,8 @@ def cluster(folder, arguments):
     same = tree(folder / "alone") == tree(folder / "four") == tree(folder / "killed")
     assert killed
     return [
-        f"{arguments.model}, one process {alone:.1f} s | four {undisturbed:.1f} s, one of them killed "
-        f"{disturbed:.1f} s ({disturbed - undisturbed:+.1f} s) | {'same bytes' * same or 'OTHER BYTES'}"
+        f"{arguments.model}, one process {alone:.1f} s | four {undisturbed:.1f} s, one of them "
+        f"killed {disturbed:.1f} s ({disturbed - undisturbed:+.1f} s) | {said(same)}"
     ]
 
 
@@ -184,8 +185,12 @@ def parts(folder, arguments):
     return [
         f"{arguments.model}, one run {alone:.1f} s | parts {', '.join(map(str, order))} of 8, "
         f"{' and '.join(map(str, sorted(doomed)))} killed and repeated, one after the other "
-        f"{seconds:.1f} s | {'same bytes' * same or 'OTHER BYTES'}"
+        f"{seconds:.1f} s | {said(same)}"
     ]
+
+
+def said(same):
+    return "same bytes" if same else "OTHER BYTES"
 
 
 def records(folder):
