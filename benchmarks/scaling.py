@@ -84,14 +84,14 @@ def timed(jobs, settings, **options):
 def workers(folder, arguments):
     """Seconds with 1, 2 and 4 threads, of tiles that sleep and of a network."""
     source = picture(folder, 1024)
-    rows, upscale_tiles = [], tile_graph.upscale_tiles
+    rows, upscale_tiles = [], vars(tile_graph)["upscale_tiles"]
 
     def sleeping(*given):
         time.sleep(SLEEP)
         return upscale_tiles(*given)
 
     for name, model in (("sleep", "bicubic"), (arguments.model, arguments.model)):
-        tile_graph.upscale_tiles = sleeping if name == "sleep" else upscale_tiles
+        vars(tile_graph)["upscale_tiles"] = sleeping if name == "sleep" else upscale_tiles
         found = []
         for number in (1, 2, 4):
             settings = Settings(
@@ -105,7 +105,7 @@ def workers(folder, arguments):
         rows.append(f"{name}, 16 tiles of {TILE} x {TILE} | {times} | {said(same)}")
         if arguments.short and name == "sleep":
             break
-    tile_graph.upscale_tiles = upscale_tiles
+    vars(tile_graph)["upscale_tiles"] = upscale_tiles
     return rows
 
 
