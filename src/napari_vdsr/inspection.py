@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Inches of one kernel, and of the gap between two.
 KERNEL, GAP = 0.2, 0.05
+NARROWEST = 3.6  # of a figure: its titles fit
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def describe(model: Model) -> str:
         "",
         f"parameters       {total:,}",
         f"receptive field  {field} x {field} pixels of the {grid}",
-        f"cost             {flop / 1e6:.2f} MFLOP per pixel of the result{at}",
+        f"cost             {flop / 1e6:.3g} MFLOP per pixel of the result{at}",
     ]
     return "\n".join(lines)
 
@@ -183,9 +184,9 @@ def _draw(boards: list[NDArray[np.float32]], names: list[str], path: Path, *, ti
     import matplotlib
 
     unit = KERNEL if max(board.shape[1] for board in boards) <= 16 else KERNEL / 2
-    width = max(board.shape[1] for board in boards) * unit + 1.2
+    width = max(NARROWEST, max(board.shape[1] for board in boards) * unit + 1.2)
     heights = [board.shape[0] * unit for board in boards]
-    figure = new_figure(width, sum(heights) + 0.5 * len(boards) + 0.15, layout="constrained")
+    figure = new_figure(width, sum(heights) + 0.6 * len(boards) + 0.15, layout="constrained")
     with matplotlib.rc_context(STYLE):
         axes = figure.subplots(
             len(boards), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
@@ -201,7 +202,7 @@ def _draw(boards: list[NDArray[np.float32]], names: list[str], path: Path, *, ti
                 picture[:-1, :-1], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
             )
             ax.set_axis_off()
-            ax.set_title(name)
+            ax.set_title(name, pad=8)  # above the numbers of the scale beside
             figure.colorbar(drawn, ax=ax, fraction=0.03, pad=0.02)
         save_figure(figure, path, title=title, dpi=150)
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_vdsr.model.catalog import list_models
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.catalog import add_model, list_models
+from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.networks import VDSR
 from napari_vdsr.plugin import request as job
 
 
@@ -81,3 +84,13 @@ def test_each_model_says_what_it_is_for(upscaler):
         tip = upscaler.model.native.itemData(index, Qt.ItemDataRole.ToolTipRole)
         assert tip == description
     assert "fluorescence" in cards["vdsr-fluo"]
+
+
+def test_models_of_ones_own_are_in_the_list(upscaler, tmp_path):
+    card = ModelCard(name="mine", architecture="vdsr", description="For nuclei.", invents=True)
+    save_model(tmp_path / "file.safetensors", VDSR(depth=3, width=4).eval(), card)
+    assert "mine" not in upscaler.model.choices
+    add_model(tmp_path / "file.safetensors", None, None, load_model)
+    upscaler.model.reset_choices()
+    upscaler.model.value = "mine"
+    assert upscaler.model.about.value.startswith("For nuclei. The model was trained adversarially")
