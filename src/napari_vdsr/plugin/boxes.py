@@ -61,7 +61,11 @@ class LayersBox(_Kept, Select):
 
     def __init__(self, viewer: Viewer, label: str = "Layers") -> None:
         self._viewer = viewer
-        super().__init__(label=label, choices=self._images)
+        super().__init__(
+            label=label,
+            choices=self._images,
+            tooltip="Those whose images are taken, one or several",
+        )
         self.max_height = 90
 
     def _images(self, _: Any = None) -> list[ImageLayer]:
@@ -86,7 +90,10 @@ class LayerBox(_Kept, ComboBox):
     def __init__(self, viewer: Viewer, label: str = "Layer", optional: bool = False) -> None:
         self._viewer = viewer
         self._follows = not optional
-        super().__init__(label=label, choices=self._images, nullable=optional)
+        tooltip = (
+            "May be none" if optional else "It follows the layer that is selected in the viewer"
+        )
+        super().__init__(label=label, choices=self._images, nullable=optional, tooltip=tooltip)
         narrow(self)
         self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]
         for event in self._events:

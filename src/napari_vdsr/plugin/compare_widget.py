@@ -70,10 +70,16 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
 
     def _build(self) -> None:
         self.layer = LayerBox(self._viewer)
-        self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
+        self.scale = FloatSpinBox(
+            label="Scale", value=2, min=1, max=64, step=1,
+            tooltip="Result pixels per source pixel",
+        )  # fmt: skip
         names = [card.name for card in list_models()]
         # The baseline and the model for all purposes; each further one costs its time.
-        self.models = Select(label="Methods", choices=names, value=["bicubic", "vdsr"])
+        self.models = Select(
+            label="Methods", choices=names, value=["bicubic", "vdsr"],
+            tooltip="What the picture is enlarged by, one or several, nearest neighbour besides",
+        )  # fmt: skip
         self.models.max_height = 90
         self.more = ModelBox(label="Add model", default=CHOOSE)
         self.truth = LayerBox(self._viewer, label="Truth", optional=True)
@@ -81,11 +87,22 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
             label="", text="Shrink the layer first",
             tooltip="Take the layer for the truth, and upscale a shrunk copy, as papers do",
         )  # fmt: skip
-        self.mode = ComboBox(label="Show", choices=MODES)
-        self.first = ComboBox(label="Left", choices=self._captions)
-        self.second = ComboBox(label="Right", choices=self._captions)
-        self.wipe = FloatSlider(label="Wipe", min=0, max=1, value=0.5, tracking=True)
-        self.seconds = FloatSlider(label="Seconds", min=0.1, max=3, value=0.8)
+        self.mode = ComboBox(
+            label="Show", choices=MODES, tooltip="How the results stand beside each other"
+        )
+        self.first = ComboBox(
+            label="Left", choices=self._captions, tooltip="Shown left of the wipe"
+        )
+        self.second = ComboBox(
+            label="Right", choices=self._captions, tooltip="Shown right of the wipe"
+        )
+        self.wipe = FloatSlider(
+            label="Wipe", min=0, max=1, value=0.5, tracking=True,
+            tooltip="Where one result ends and the other begins",
+        )  # fmt: skip
+        self.seconds = FloatSlider(
+            label="Seconds", min=0.1, max=3, value=0.8, tooltip="How long each is shown"
+        )
         self.compare_button = PushButton(
             text="Compare", tooltip="Upscale what the canvas shows, by every method"
         )

@@ -42,7 +42,10 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
         self._viewer = viewer
         self.layer = LayerBox(viewer)
         self.model = ModelBox(default=preferences().model)
-        self.scale = FloatSpinBox(label="Scale", value=2, min=1, max=64, step=1)
+        self.scale = FloatSpinBox(
+            label="Scale", value=2, min=1, max=64, step=1,
+            tooltip="Result pixels per source pixel",
+        )  # fmt: skip
         self.number = SpinBox(
             label="Network layer", value=1, min=1, max=1000,
             tooltip="From 1; the last one gives what is added to the bicubic image",

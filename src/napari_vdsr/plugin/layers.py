@@ -8,7 +8,7 @@ import numpy as np
 from napari.utils.colormaps import Colormap
 
 from napari_vdsr.alpha import divided, full_opacity
-from napari_vdsr.errors import ImageDataError
+from napari_vdsr.errors import ImageDataError, UsageError
 from napari_vdsr.image import Channel, Image
 
 # What a reader may have called a dimension.
@@ -54,6 +54,32 @@ def axes_of(ndim: int, rgb: bool, labels: Sequence[str] = ()) -> str:
     return "".join(unnamed.get(i, a) for i, a in enumerate(letters)) + "YX" + "S" * rgb
 
 
+def stated_axes(text: str, ndim: int, rgb: bool) -> str:
+    """Letters of a layer's dimensions as somebody has written them.
+
+    Parameters
+    ----------
+    text : str
+        One letter for each dimension, colour samples not counted.
+    ndim, rgb
+        As for `axes_of`.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit.
+    """
+    letters = text.strip().upper()
+    fits = len(letters) == ndim and letters.isascii() and letters.isalpha()
+    if not fits or len(set(letters)) < ndim or "S" in letters or letters[-2:] != "YX":
+        example = axes_of(ndim, False)
+        raise UsageError(
+            f"'Axes' is {text!r}; write one letter for each of the {ndim} dimensions, none twice, "
+            f"the last two Y and X, which are enlarged: {example}, for example."
+        )
+    return letters + "S" * rgb
+
+
 def contradiction(labels: Sequence[str]) -> str:
     """What to tell where a layer's axis labels name other axes than Y and X last.
 
@@ -77,7 +103,7 @@ def contradiction(labels: Sequence[str]) -> str:
     )
 
 
-def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
+def to_image(data: Any, meta: Mapping[str, Any], axes: str = "") -> Image:
     """Image that a layer shows; a lazy one stays lazy.
 
     Parameters
@@ -86,9 +112,13 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
         Of a multiscale layer, all levels; the first one is taken.
     meta : mapping
         As ``Layer.as_layer_data_tuple()`` gives it.
+    axes : str
+        Letters of its dimensions; empty for what its axis labels say.
 
     Raises
     ------
+    UsageError
+        If the letters do not fit.
     ImageDataError
         If the layer has fewer than two dimensions or no intensities.
 
@@ -108,21 +138,22 @@ def to_image(data: Any, meta: Mapping[str, Any]) -> Image:
         import dask.array as da  # takes a fifth of a second
 
         data = data if isinstance(data, da.Array) else da.from_array(data)
-    axes = axes_of(ndim, rgb, meta.get("axis_labels") or ())
+    labels = meta.get("axis_labels") or ()
+    letters = stated_axes(axes, ndim, rgb) if axes.strip() else axes_of(ndim, rgb, labels)
     metadata = dict(meta.get("metadata") or {})
     facts = metadata.get("image")
     values = metadata.get(VALUES)
-    note = contradiction(meta.get("axis_labels") or ())
+    note = "" if axes.strip() else contradiction(labels)
     image = Image(
         data=data,
-        axes=axes,
+        axes=letters,
         name=name,
         metadata=facts if isinstance(facts, dict) else {},
         notes=(note,) if note else (),
         **(values if isinstance(values, dict) else {}),
-        **_physical(axes, meta, ndim),
+        **_physical(letters, meta, ndim),
     )
-    if not rgb and "C" not in axes:
+    if not rgb and "C" not in letters:
         image = image.with_(channels=(channel_of(meta),))
     return image
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 
 from napari_vdsr.errors import VdsrError
@@ -14,6 +14,8 @@ from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.plugin.task import Task
 from napari_vdsr.plugin.words import say
 
+# Who waits so long for something looks elsewhere, and is told.
+NOTIFY_SECONDS = 20
 # Between two looks at how long a step still takes.
 TICK_MS = 500
 
@@ -37,7 +39,9 @@ class TaskRow(Container):
     def __init__(self, buttons: list[PushButton]) -> None:
         self.buttons = buttons
         self._allowed = dict.fromkeys(map(id, buttons), True)
-        self.cancel_button = PushButton(text="Cancel", enabled=False)
+        self.cancel_button = PushButton(
+            text="Cancel", enabled=False, tooltip="Stop; nothing half done is left"
+        )
         row = Container(widgets=[*buttons, self.cancel_button], layout="horizontal", labels=False)
         row.margins = (0, 0, 0, 0)
         self.bar = ProgressBar(min=0, max=100, value=0, visible=False)
@@ -80,6 +84,7 @@ class TaskRow(Container):
         """
         task = Task(function, title)
         self.task = task
+        started = time.monotonic()
         finished: list[bool] = []
 
         def report(value: Any) -> None:
@@ -92,10 +97,14 @@ class TaskRow(Container):
             finished.append(True)
             if not self.closed:
                 on_done(result)
+            if not self.closed and time.monotonic() - started > NOTIFY_SECONDS:
+                show_info(f"{title}: {self.status.value}")
 
         def failed(reason: str) -> None:
             if not self.closed:
                 self.status.value = reason
+                if time.monotonic() - started > NOTIFY_SECONDS:
+                    show_error(f"{title}: {reason}")
 
         def ended() -> None:
             self.task = self._told = None

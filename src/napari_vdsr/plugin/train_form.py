@@ -93,21 +93,28 @@ class TrainForm(Form):
             field.changed.connect(self.show_fields)
 
     def _build(self) -> None:
-        self.source = ComboBox(label="Train on", choices=(FOLDER, LAYERS))
+        self.source = ComboBox(
+            label="Train on", choices=(FOLDER, LAYERS), tooltip="Where the sharp images are"
+        )
         self.folder = FileEdit(
             label="Folder", mode="d", tooltip="Sharp images, as many and as varied as you have"
         )
         self.layers = LayersBox(self._viewer)
-        self.mode = ComboBox(label="To undo", choices=MODES)
+        self.mode = ComboBox(
+            label="To undo", choices=MODES, tooltip="What the model learns to make good"
+        )
         self.low_resolution = FileEdit(
             label="Low-res", mode="d",
             tooltip="Folder of the same fields, measured at low resolution, under the same names",
         )  # fmt: skip
-        self.scales = LineEdit(label="Scales", value="2,3,4")
+        self.scales = LineEdit(
+            label="Scales", value="2,3,4", tooltip="That the model is trained for, whole numbers"
+        )
         self.sampling = ComboBox(
             label="Sampling",
             choices=(("bicubic (the paper)", "bicubic"), ("binning", "area"),
                      ("point scanning", "strided")),
+            tooltip="How the instrument makes few pixels of many",
         )  # fmt: skip
         self.blur = LineEdit(
             label="Blur", value="0", tooltip="Gaussian, sigma in pixels: 1.5, or a range 0.5,1.5"
@@ -136,8 +143,13 @@ class TrainForm(Form):
         self.minutes = FloatSpinBox(
             label="Minutes", value=30, min=0, max=100_000, step=5, tooltip="0: count steps instead"
         )
-        self.steps = SpinBox(label="Steps", value=20000, min=1, max=10_000_000, step=1000)
-        self.device = ComboBox(label="Device", choices=DEVICES)
+        self.steps = SpinBox(
+            label="Steps", value=20000, min=1, max=10_000_000, step=1000,
+            tooltip="Batches of patches; a hundred thousand and more for a model from nothing",
+        )  # fmt: skip
+        self.device = ComboBox(
+            label="Device", choices=DEVICES, tooltip="auto takes a GPU where torch finds one"
+        )
 
     def show_fields(self, _: Any = None) -> None:
         """Show the fields that belong to what is chosen."""

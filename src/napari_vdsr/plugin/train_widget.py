@@ -35,11 +35,19 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
         self.form = TrainForm(viewer)
         self.info = Label(value="")
         wrap(self.info)
-        self.start_button = PushButton(text="Start")
+        self.start_button = PushButton(
+            text="Start", tooltip="Train in the background; Cancel keeps what is learnt"
+        )
         self.row = TaskRow([self.start_button])
         self.row.cancel_button.text = "Stop"
-        self.pictures_button = PushButton(text="Curve and samples", enabled=False)
-        self.use_button = PushButton(text="Use this model now", enabled=False)
+        self.pictures_button = PushButton(
+            text="Curve and samples", enabled=False,
+            tooltip="The loss, and held-out images as the model makes them now",
+        )  # fmt: skip
+        self.use_button = PushButton(
+            text="Use this model now", enabled=False,
+            tooltip="Choose the trained model in VDSR upscale",
+        )  # fmt: skip
         super().__init__([self.form, self.info, self.row, self.pictures_button, self.use_button])
         self.pictures = TrainPictures(self.native)
         self.curve, self.samples = self.pictures.curve, self.pictures.samples

@@ -75,7 +75,7 @@ class UpscaleForm(Dock):
         self.advanced.changed.connect(self._show_settings)
         for field in (self.layer, self.region, self.model, self.scale_y, self.scale_x, self.device,
                       self.precision, self.ensemble, self.normalize, self.fill, self.path,
-                      self.output, *self.products.values()):  # fmt: skip
+                      self.output, self.axes, *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
         self._recall()
@@ -110,8 +110,27 @@ class UpscaleForm(Dock):
             tooltip="Result pixels per source pixel; 1.5 and the like will do, too",
         )  # fmt: skip
         self.advanced = Fold("Advanced")
-        self.scale_y = FloatSpinBox(label="Scale Y", value=2, min=1, max=LARGEST_SCALE, step=1)
-        self.scale_x = FloatSpinBox(label="Scale X", value=2, min=1, max=LARGEST_SCALE, step=1)
+        self.scale_y = FloatSpinBox(
+            label="Scale Y",
+            value=2,
+            min=1,
+            max=LARGEST_SCALE,
+            step=1,
+            tooltip="Result rows per source row",
+        )
+        self.scale_x = FloatSpinBox(
+            label="Scale X",
+            value=2,
+            min=1,
+            max=LARGEST_SCALE,
+            step=1,
+            tooltip="Result columns per source column",
+        )
+        self.axes = LineEdit(
+            label="Axes",
+            tooltip="Letters of the layer's dimensions, such as TZYX; empty: as its axis labels "
+            "say. Of C each channel has intensities of its own",
+        )  # fmt: skip
         self.device = ComboBox(
             label="Device",
             choices=DEVICES,
@@ -148,7 +167,13 @@ class UpscaleForm(Dock):
         self.products = {
             RESIDUAL: self.residual, CONSISTENCY: self.consistency, SPREAD: self.spread,
         }  # fmt: skip
-        self.output = ComboBox(label="Output", choices=job.OUTPUTS)
+        self.output = ComboBox(
+            label="Output",
+            choices=job.OUTPUTS,
+            tooltip="Where the result is kept: for more than memory holds, in a folder on disk; "
+            "a lazy layer is computed where "
+            "one looks",
+        )
         self.path = FileEdit(
             label="Folder", mode="w", filter="OME-Zarr (*.ome.zarr)",
             tooltip="A new OME-Zarr folder; it appears when the run is complete",
@@ -157,6 +182,7 @@ class UpscaleForm(Dock):
             [
                 self.scale_y,
                 self.scale_x,
+                self.axes,
                 self.device,
                 self.precision,
                 self.normalize,
@@ -197,7 +223,7 @@ class UpscaleForm(Dock):
         self.check_scale((self.scale_y.value, self.scale_x.value))
         data, meta, _ = layer.as_layer_data_tuple()
         request = job.Request(
-            image=to_image(data, meta),
+            image=to_image(data, meta, self.axes.value),
             model=self.model.value,
             scale=(self.scale_y.value, self.scale_x.value),
             options=replace(self._options(), normalize=self._range(layer), fill=self._fill_value()),
@@ -332,7 +358,8 @@ class UpscaleForm(Dock):
             return wrong_layer or "Open an image first."
         try:
             data, meta, _ = layer.as_layer_data_tuple()
-            image = to_image(data, meta)
+            self.axes.native.setPlaceholderText(to_image(data, meta).axes.removesuffix("S"))
+            image = to_image(data, meta, self.axes.value)
             request = job.Request(
                 image=image,
                 model=self.model.value,

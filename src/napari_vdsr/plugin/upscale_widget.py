@@ -184,6 +184,9 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
 
     def _add_layers(self, request: job.Request, opened: job.Opened) -> None:
         _, meta, _ = self._source.as_layer_data_tuple()
+        if self.axes.value.strip():  # for whoever saves the result
+            letters = request.image.axes.removesuffix("S").lower()
+            meta["axis_labels"] = tuple(letters)
         scale = "x".join(f"{s:g}" for s in dict.fromkeys(request.scale))
         model = "VDSR" if request.model == "vdsr" else Path(request.model).stem
         for kind, levels in opened.levels.items():
