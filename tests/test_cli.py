@@ -18,12 +18,15 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_vdsr.batch import Settings
-from napari_vdsr.cli import progress, train_view
+from napari_vdsr.cli import options, progress, train_view
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
+from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.file import save_model
+from napari_vdsr.networks import ESPCN, VDSR
 from napari_vdsr.training.monitor import Progress
 
 
@@ -497,3 +500,58 @@ def test_without_the_extra_a_scheduler_is_one_line(vdsr, zarr_image, tmp_path, m
     both = vdsr(*arguments, "--scheduler", "local:2", "--part", "1/2")
     assert both.exit_code == 2
     assert vdsr(*arguments, "--scheduler", "local:2", "--dry-run").exit_code == 0
+
+
+class TestModels:
+    @pytest.mark.parametrize(
+        ("texts", "names"),
+        [
+            (["vdsr"], ["vdsr"]),
+            (["vdsr, lite", "a.safetensors"], ["vdsr", "lite", "a.safetensors"]),
+            (["all"], ["all"]),
+        ],
+    )
+    def test_names_with_commas(self, texts, names):
+        assert options.parse_models(texts) == names
+
+    def test_file_whose_name_has_a_comma(self, tmp_path):
+        path = tmp_path / "a,b.safetensors"
+        path.touch()
+        assert options.parse_models([str(path)]) == [str(path)]
+
+    @pytest.mark.parametrize("texts", [["vdsr,"], [","], [""], ["all,vdsr"], ["all", "vdsr"]])
+    def test_refused(self, texts):
+        with pytest.raises(UsageError, match="--model"):
+            options.parse_models(texts)
+
+    def test_all_is_what_has_a_name_and_enlarges(
+        self, vdsr, pictures, shallow_model, own_models, tmp_path
+    ):
+        own_models.mkdir()
+        for name, network, scales in (
+            ("small", ESPCN(factors=[2], widths=[4, 4]), (2.0,)),
+            ("clean", VDSR(depth=3, width=4), (1.0,)),
+        ):
+            card = ModelCard(name=name, architecture=type(network).__name__.lower(), scales=scales)
+            save_model(own_models / f"{name}.safetensors", network.eval(), card)
+        (own_models / "broken.safetensors").write_bytes(b"nothing")
+        image = pictures / "grey-0.png"
+        result = vdsr("evaluate", image, "-s", "2,3", "-m", "all", "-f", "csv")
+        assert result.exit_code == 0, result.output
+        rows = [line.split(",")[1:3] for line in result.stdout.splitlines()[1:]]
+        assert rows == [
+            ["2", "bicubic"], ["2", "vdsr"], ["2", "small"], ["3", "bicubic"], ["3", "vdsr"],
+        ]  # fmt: skip
+        for told in ("broken is left out", "clean is left out", "not measured at x3"):
+            assert told in result.stderr
+
+    def test_figures_of_the_table(self, vdsr, pictures, shallow_model, tmp_path):
+        result = vdsr(
+            "evaluate", pictures, "-s", "2", "-m", "bicubic,vdsr", "--figures", tmp_path / "f"
+        )
+        assert result.exit_code == 0, result.output
+        found = sorted(path.name for path in (tmp_path / "f").iterdir())
+        name = pictures.name
+        assert found[0] == f"{name}-size.png"
+        assert found[1] == f"{name}-speed.png"
+        assert found[2].startswith(f"{name}-x2-")

@@ -65,7 +65,10 @@ def command(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Bundled name or .safetensors file.", rich_help_panel=PIXELS
+            "--model",
+            "-m",
+            help="Name (vdsr models list) or .safetensors file.",
+            rich_help_panel=PIXELS,
         ),
     ] = "vdsr",
     normalize: Annotated[

@@ -213,7 +213,7 @@ class ModelBox(ComboBox):
             label=label,
             choices=self._names,
             value=default,
-            tooltip="A bundled model, or a .safetensors file that 'VDSR train' has made",
+            tooltip="A model with a name, bundled or your own, or a .safetensors file",
             **options,
         )
         narrow(self)

@@ -84,7 +84,7 @@ def compare(
     request : Request
         The source; its `first_plane` is taken.
     models : sequence of str
-        Bundled names, "bicubic" among them, or paths.
+        Names, "bicubic" among them, or paths.
     window : (slice, slice)
         Rows and columns of the result.
     truth : Image or None

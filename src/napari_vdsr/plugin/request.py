@@ -37,7 +37,7 @@ class Request:
     image : Image
         The source.
     model : str
-        Bundled name or path.
+        Name or path.
     scale : (float, float)
         Along Y and X.
     options : Options
