@@ -167,11 +167,11 @@ def read_levels(
         )
     head = _head(file)
     if (vendor := vendor_of(file, head)) is not None:
-        return [
-            read_vendor(
-                file, vendor, axes=axes, series=series, name=name, nodata=nodata, labels=labels
-            )
-        ]
+        image = read_vendor(
+            file, vendor, axes=axes, series=series, name=name, partial=partial,
+            nodata=nodata, labels=labels,
+        )  # fmt: skip
+        return [image]
     if head.startswith(PICTURE_MAGIC):
         if series not in (None, 0):
             raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")

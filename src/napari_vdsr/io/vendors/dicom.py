@@ -233,9 +233,9 @@ def _masked(path: str, dataset: Dataset) -> int:
 def _own_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Clear, or fill with the sign, what overlays may have put into the highest bits."""
     if pixels.dtype.kind == "u":
-        return pixels & pixels.dtype.type(2**bits - 1)
+        return np.asarray(pixels & pixels.dtype.type(2**bits - 1))
     shift = 8 * pixels.dtype.itemsize - bits
-    return np.right_shift(np.left_shift(pixels, shift), shift)
+    return np.asarray((pixels << shift) >> shift)
 
 
 def _palette(path: str, dataset: Dataset) -> tuple[np.ndarray, int]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import string
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import name_axes, ordered, override_axes, plane_last
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
@@ -53,6 +58,10 @@ class Held:
         Those that hold its pixels; empty for the file itself.
     refusal : tuple of str
         Why it cannot be read, and what to do; empty if it can.
+    lacking : str
+        Clause on planes that are not there, which are read as 0 if only a part is asked for.
+    block : tuple of int
+        Rows and columns to read large planes in; empty for bands of whole rows.
     """
 
     source: LazySource
@@ -63,6 +72,8 @@ class Held:
     labels: bool = False
     files: tuple[str, ...] = ()
     refusal: tuple[str, ...] = ()
+    lacking: str = ""
+    block: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ def read_vendor(
     axes: str | None,
     series: int | None,
     name: str,
+    partial: bool = False,
     nodata: Nodata = "auto",
     labels: bool | None = None,
 ) -> Image:
@@ -123,7 +135,7 @@ def read_vendor(
         The file.
     vendor : Vendor
         Its format.
-    axes, series, nodata, labels
+    axes, series, partial, nodata, labels
         See `napari_vdsr.io.read_image`.
     name : str
         Of the resulting image.
@@ -145,9 +157,13 @@ def read_vendor(
     held = images[info.index]
     if held.refusal:
         raise failure(path, *held.refusal)
+    if held.lacking and not partial:
+        raise failure(path, held.lacking, Remedy.PARTIAL)
     told = note(listed, info)
     with reading(path):
         image = _image(path, held, axes=axes, name=name, labels=labels)
+    if held.lacking:
+        image = image.noted(f"{held.lacking}; they are read as 0")
     if len(images) > 1:
         image = image.with_(metadata={**image.metadata, "series": info.index})
     if told:
@@ -191,7 +207,7 @@ def _image(path: str, held: Held, *, axes: str | None, name: str, labels: bool |
             facts.notes.insert(0, named.rule)
     else:
         named = override_axes(path, axes, shape, held.axes)
-    chunks = chunks_of(named.letters, shape, source.dtype.itemsize)
+    chunks = chunks_of(named.letters, shape, source.dtype.itemsize, held.block)
     pieces = math.prod(-(-n // size) for n, size in zip(shape, chunks))
     if pieces > MOST_PIECES:
         raise damaged(path, f"claims {pieces} planes")
@@ -216,12 +232,28 @@ def _image(path: str, held: Held, *, axes: str | None, name: str, labels: bool |
     return image
 
 
-def chunks_of(axes: str, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the chunks to read an image in: a plane, or a band of it, of about 16 MiB."""
+def chunks_of(
+    axes: str, shape: tuple[int, ...], itemsize: int, block: tuple[int, ...] = ()
+) -> tuple[int, ...]:
+    """Return the chunks to read an image in: a plane, or a part of it, of about 16 MiB.
+
+    Parameters
+    ----------
+    axes : str
+        Of the image.
+    shape : tuple of int
+        Its lengths.
+    itemsize : int
+        Bytes of a value.
+    block : tuple of int
+        Rows and columns of the parts of a large plane; empty for bands of whole rows.
+    """
     size = dict(zip(axes, shape, strict=True))
     pixel = itemsize * size.get("S", 1)
     columns = min(size["X"], max(1, CHUNK_BYTES // pixel))
     rows = min(size["Y"], max(1, CHUNK_BYTES // (columns * pixel)))
+    if block and rows < size["Y"]:
+        rows, columns = (min(n, size[a]) for a, n in zip("YX", block))
     return tuple({"Y": rows, "X": columns, "S": size.get("S", 1)}.get(a, 1) for a in axes)
 
 
@@ -253,3 +285,30 @@ def told_scaling(slope: float, intercept: float) -> str:
         f"values are as stored; what they stand for is {slope:g} x value"
         f"{f' + {intercept:g}' if intercept > 0 else f' - {-intercept:g}' if intercept else ''}"
     )
+
+
+def parse_xml(text: str) -> ElementTree.Element | None:
+    """Return the root of XML; None of what is none, and of what defines entities."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        return None
+    try:
+        return ElementTree.fromstring(text.strip("\0\r\n\t "))
+    except (ElementTree.ParseError, ValueError):
+        return None
+
+
+def date_of(text: str | None) -> str | None:
+    """Return a date and time in ISO 8601, to the second; None of what is no date."""
+    try:
+        found = datetime.fromisoformat(re.sub(r"\.\d+", "", (text or "").strip()))
+    except ValueError:
+        return None
+    return found.isoformat(timespec="seconds")
+
+
+def hex_color(text: str) -> int | None:
+    """Return the colour of ``#RRGGBB`` or ``#AARRGGBB``; None of other texts."""
+    digits = text.strip().removeprefix("#")
+    if len(digits) not in (6, 8) or not all(c in string.hexdigits for c in digits):
+        return None
+    return int(digits[-6:], 16)
