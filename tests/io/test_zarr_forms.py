@@ -255,3 +255,90 @@ def test_a_plate_whose_images_are_not_there_fails_image_by_image(tmp_path):
     shutil.rmtree(source / "A/1/1")
     results = run(plan([str(source)], tmp_path / "out"), Settings(model=BICUBIC))
     assert [result.status for result in results] == ["done", "failed", "done", "done"]
+
+
+def zipped(folder, path, compress=False, top=""):
+    import zipfile
+
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(folder.rglob("*"), key=lambda p: (p.name != "zarr.json", str(p))):
+            if file.is_file():
+                archive.write(file, top + file.relative_to(folder).as_posix())
+    return path
+
+
+@pytest.mark.parametrize("form", [ZarrForm(), ZarrForm("0.4"), ZarrForm(shards=1024)])
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("top", ["", "a.ome.zarr/"])
+def test_one_file_is_read_like_its_folder(tmp_path, form, compress, top):
+    import pickle
+
+    write_image(picture(), tmp_path / "a.ome.zarr", zarr=form)
+    path = zipped(tmp_path / "a.ome.zarr", tmp_path / "a.ozx", compress, top)
+    levels, folder = read_levels(path), read_levels(tmp_path / "a.ome.zarr")
+    for level, same in zip(levels, folder, strict=True):
+        assert np.array_equal(level.data.compute(), same.data.compute())
+    image = levels[0]
+    assert (image.channels, image.pixel_size) == (folder[0].channels, folder[0].pixel_size)
+    assert image.files == (str(path),)
+    copy = pickle.loads(pickle.dumps(image.data))
+    assert np.array_equal(copy[:, :5].compute(), image.data[:, :5].compute())
+
+
+def test_a_batch_makes_a_folder_of_it(tmp_path):
+    write_image(picture((2, 60, 70)), tmp_path / "a.ome.zarr")
+    zipped(tmp_path / "a.ome.zarr", tmp_path / "in.ozx")
+    jobs = plan([str(tmp_path / "in.ozx")], tmp_path / "out")
+    (result,) = run(jobs, Settings(model=BICUBIC))
+    assert result.status == "done", result.reason
+    assert read_image(tmp_path / "out/in.ome.zarr").shape == (2, 120, 140)
+    assert run(jobs, Settings(model=BICUBIC))[0].status == "already done"
+
+
+class TestHostileArchives:
+    @pytest.fixture
+    def archive(self, tmp_path):
+        write_image(picture((2, 600, 700)), tmp_path / "a.ome.zarr")
+        return zipped(tmp_path / "a.ome.zarr", tmp_path / "a.ozx", compress=True)
+
+    def test_a_change_is_noticed(self, archive):
+        image = read_image(archive)
+        archive.write_bytes(archive.read_bytes() + b"\0")
+        with pytest.raises(OSError, match="changed while it was being read"):
+            image.data.compute()
+
+    @pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
+    def test_cut_off(self, archive, cut):
+        content = archive.read_bytes()
+        archive.write_bytes(content[: int(len(content) * cut)])
+        with pytest.raises(OSError, match="no readable ZIP archive"):
+            read_image(archive)
+
+    def test_damaged_bytes_are_no_pixels(self, archive):
+        content = bytearray(archive.read_bytes())
+        for at in range(len(content) // 3, len(content) // 2, 97):
+            content[at] ^= 0x55
+        archive.write_bytes(content)
+        with pytest.raises(OSError, match=r"a\.ozx"):
+            read_image(archive).data.compute()
+
+    def test_a_bomb(self, tmp_path):
+        import zipfile
+
+        write_image(picture((2, 60, 70)), tmp_path / "a.ome.zarr")
+        path = zipped(tmp_path / "a.ome.zarr", tmp_path / "a.ozx")
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("0/c/9/9/9", b"\0" * 2**27)
+        with pytest.raises(OSError, match="larger than their pixels"):
+            read_image(path)
+
+    @pytest.mark.parametrize("names", [["b.txt"], ["a/zarr.json", "b/zarr.json"], []])
+    def test_what_is_no_zarr(self, tmp_path, names):
+        import zipfile
+
+        with zipfile.ZipFile(tmp_path / "a.ozx", "w") as archive:
+            for name in names:
+                archive.writestr(name, "{}")
+        with pytest.raises(OSError, match=r"a\.ozx"):
+            read_image(tmp_path / "a.ozx")

@@ -80,6 +80,8 @@ class Naming:
         """
         stem, suffix = split_suffix(source.name)
         kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
+        if suffix.lower() == ".ozx":
+            kept = SUFFIX_OF["ome-zarr"]
         if suffix.lower() in MICROSCOPES:
             kept = SUFFIX_OF["ome-tiff"]
         beside = not main and series is not None and "{series}" not in self.template

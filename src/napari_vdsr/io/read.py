@@ -18,7 +18,7 @@ from napari_vdsr.io.tiff.ome_document import companion, is_ome
 from napari_vdsr.io.tiff.read import list_tiff, read_tiff_levels, tiff_provenance
 from napari_vdsr.io.vendors.formats import HEAD_BYTES, VENDOR_SUFFIXES, vendor_of
 from napari_vdsr.io.vendors.held import list_vendor, read_vendor
-from napari_vdsr.io.zarr.folder import is_zarr_folder
+from napari_vdsr.io.zarr.folder import is_zarr
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".gif", ".pbm", ".pgm", ".ppm", ".pnm",
     ".pam", ".pfm", ".webp", ".jp2",
 )  # fmt: skip
-IMAGE_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES + VENDOR_SUFFIXES
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *PICTURE_SUFFIXES, *VENDOR_SUFFIXES, ".ozx")
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PICTURE_MAGIC = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", *NETPBM_MAGIC, b"RIFF",
@@ -72,7 +72,8 @@ def read_image(
     path : str or Path
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
         PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, and by extras CZI, ND2, LIF, DICOM or NIfTI,
-        recognised by content; or an OME-Zarr folder.
+        recognised by content; or an OME-Zarr, as
+        a folder or in one file (``.ozx``).
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
@@ -159,7 +160,7 @@ def read_levels(
     """
     file = os.fspath(path)
     name = _stem(Path(os.path.normpath(file)).name)
-    if is_zarr_folder(file):
+    if is_zarr(file):
         from napari_vdsr.io.zarr.read import read_zarr_levels  # zarr takes a while to import
 
         return read_zarr_levels(
@@ -211,7 +212,7 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
         If the file cannot be read.
     """
     file = os.fspath(path)
-    if is_zarr_folder(file):
+    if is_zarr(file):
         from napari_vdsr.io.zarr.read import list_zarr
 
         return list_zarr(file)
@@ -280,7 +281,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         If the file cannot be read.
     """
     file = os.fspath(path)
-    if is_zarr_folder(file):
+    if is_zarr(file):
         from napari_vdsr.io.zarr.read import zarr_provenance
 
         return zarr_provenance(file)

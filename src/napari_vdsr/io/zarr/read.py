@@ -1,4 +1,4 @@
-"""OME-Zarr folders, versions 0.1 to 0.6, as lazy images.
+"""OME-Zarr folders and archives, versions 0.1 to 0.6, as lazy images.
 
 The layout is that of https://ngff.openmicroscopy.org/0.5/, and of the versions before it.
 """
@@ -6,6 +6,7 @@ The layout is that of https://ngff.openmicroscopy.org/0.5/, and of the versions 
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from napari_vdsr.io.zarr.metadata import (
 )
 from napari_vdsr.io.zarr.store import WatchedStore
 from napari_vdsr.io.zarr.systems import in_plain_terms
+from napari_vdsr.io.zarr.zipped import ZippedStore
 from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def read_zarr_levels(
     with reading(path), warnings.catch_warnings():
         # What zarr finds unusual in a readable file is nothing a user could change.
         warnings.simplefilter("ignore")
-        store = WatchedStore(path)
+        store = store_of(path)
         group, multiscales, number, told = _multiscales(store, series)
         attributes = _ome(group)
         multiscales, systems = in_plain_terms(multiscales)
@@ -190,15 +192,20 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
     """Return what `write_image` recorded in an OME-Zarr folder; None if it is not ours."""
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        group, *_ = _multiscales(WatchedStore(path), 0)
+        group, *_ = _multiscales(store_of(path), 0)
         own = _ome(group).get(KEY, {}).get("provenance")
         return dict(own) if isinstance(own, dict) else None
+
+
+def store_of(path: str) -> WatchedStore:
+    """Return the store of a folder or of an archive."""
+    return WatchedStore(path) if os.path.isdir(path) else ZippedStore(path)
 
 
 def group_attributes(path: str) -> dict[str, Any]:
     """Return the metadata of a Zarr group; none of what is no group."""
     try:
-        return _ome(zarr.open_group(WatchedStore(path), mode="r"))
+        return _ome(zarr.open_group(store_of(path), mode="r"))
     except (KeyError, ValueError, TypeError, OSError, json.JSONDecodeError):
         return {}
 
@@ -218,7 +225,8 @@ def _multiscales(
         raise
     attributes = _ome(group)
     if "plate" in attributes:
-        raise failure(path, "is a plate", "Give one of its images, such as plate.zarr/A/1/0")
+        advice = "Give one of its images, such as plate.zarr/A/1/0"
+        raise failure(path, "is a plate", advice if os.path.isdir(path) else "Unpack it first")
     places = _image_places(path, group, attributes)
     look = len(places) > 1
     found = with_main([_series_info(path, group, i, place, look) for i, place in enumerate(places)])
@@ -236,7 +244,7 @@ def list_zarr(path: str) -> list[SeriesInfo]:
     """Return what an OME-Zarr folder says of each of its images."""
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        group = zarr.open_group(WatchedStore(path), mode="r")
+        group = zarr.open_group(store_of(path), mode="r")
         places = _image_places(path, group, _ome(group))
         return with_main(
             [_series_info(path, group, i, place, True) for i, place in enumerate(places)]

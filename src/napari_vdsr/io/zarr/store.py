@@ -199,7 +199,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
             status = os.fstat(descriptor)
             if known != (status.st_size, status.st_mtime_ns):
                 raise self._changed(key)
-            start, stop = _span(byte_range, status.st_size)
+            start, stop = span_of(byte_range, status.st_size)
             file.seek(start)
             data = file.read(max(0, stop - start))
         if expansion.exceeded_by(data):
@@ -279,7 +279,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         raise NotImplementedError
 
 
-def _span(request: ByteRequest | None, size: int) -> tuple[int, int]:
+def span_of(request: ByteRequest | None, size: int) -> tuple[int, int]:
     """First byte of a request, and the one after its last."""
     match request:
         case RangeByteRequest():
