@@ -90,9 +90,8 @@ class KernelMuon(torch.optim.AdamW):
 def muon_optimizer(network, config):
     """Muon for the kernels between first and last layer, AdamW for all else."""
     named = [(name, p) for name, p in network.named_parameters() if p.ndim == 4]
-    first = named[0][0].split(".parametrizations")[0]
-    heads = "heads." if hasattr(network, "heads") else named[-1][0].split(".parametrizations")[0]
-    inner = [p for name, p in named if not name.startswith((first + ".", heads))]
+    ends = {layer_of(named[0][0]), layer_of(named[-1][0])}
+    inner = [p for name, p in named if layer_of(name) not in ends and not name.startswith("heads.")]
     chosen = {id(p) for p in inner}
     others = [p for p in network.parameters() if id(p) not in chosen]
     groups = [
@@ -100,6 +99,11 @@ def muon_optimizer(network, config):
         {"params": others, "weight_decay": 0.0, "base_lr": config.lr, "muon": False},
     ]
     return KernelMuon(groups, lr=config.lr, betas=config.betas)
+
+
+def layer_of(name):
+    """Name of the layer that a weight belongs to, trained as a sum of branches or not."""
+    return name.split(".parametrizations")[0].removesuffix(".weight")
 
 
 def main():
