@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from magicgui.widgets import Container, Label, ProgressBar
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_vdsr import Image, load_model, upscale
 from napari_vdsr.errors import UsageError
@@ -91,3 +93,33 @@ def test_whoever_waited_long_is_told_the_end(viewer, widget, until, monkeypatch,
         found = [text for text in messages if text.startswith("VDSR upscale of a: ")]
         assert bool(found) == told
         assert not told or found == [f"VDSR upscale of a: {upscaler.row.status.value}"]
+
+
+@pytest.mark.usefixtures("shallow_model")
+def test_keys_press_the_buttons_of_the_dock_that_has_the_keyboard(viewer, widget, until, qtbot):
+    viewer.add_image(np.zeros((24, 32), np.uint8), name="a")
+    upscaler = widget(NAME)
+    pressed = []
+    for name in ("run_button", "preview_button"):
+        button = getattr(upscaler, name)
+        button.changed.disconnect()
+        button.changed.connect(lambda _, name=name: pressed.append(name))
+    viewer.window._qt_window.activateWindow()
+    field = upscaler.scale.native
+    field.setFocus()
+    until(lambda: field.hasFocus() or any(w.hasFocus() for w in field.findChildren(QWidget)))
+    focused = QApplication.focusWidget()
+    qtbot.keyClick(focused, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    until(lambda: pressed == ["run_button"])
+    both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(focused, Qt.Key.Key_Return, both)
+    until(lambda: pressed == ["run_button", "preview_button"])
+    assert "(Ctrl+Return)" in upscaler.run_button.tooltip
+    assert "(Esc)" in upscaler.row.cancel_button.tooltip
+    viewer.window._qt_viewer.canvas.native.setFocus()
+    qtbot.keyClick(
+        viewer.window._qt_viewer.canvas.native,
+        Qt.Key.Key_Return,
+        Qt.KeyboardModifier.ControlModifier,
+    )
+    assert pressed == ["run_button", "preview_button"]

@@ -111,7 +111,7 @@ class Part:
         return f"part {self.number} of {self.of}"
 
     def of_several(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Jobs of this part: every so-manieth, as neighbours are often of one size."""
+        """Jobs of this part: every n-th, as neighbours are often of one size."""
         return jobs[self.number - 1 :: self.of]
 
 

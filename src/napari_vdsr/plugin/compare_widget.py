@@ -30,7 +30,7 @@ from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.task_row import TaskRow
+from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 
@@ -63,6 +63,8 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
              self.shrink, self.mode, self.first, self.second, self.wipe, self.seconds]
         )  # fmt: skip
         super().__init__([fields, self.row, self.table])
+        keys = {RUN_KEY: self.compare_button, CANCEL_KEY: self.row.cancel_button}
+        self.row.add_keys(self.native, keys)
         self._timer = QTimer(self.native)
         self._timer.timeout.connect(self._blink)
         self._connect()

@@ -21,7 +21,7 @@ from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.task_row import TaskRow
+from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import OUTPUT_MARK
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 
@@ -66,6 +66,8 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
                 self.about,
             ]
         )
+        keys = {RUN_KEY: self.show_button, CANCEL_KEY: self.row.cancel_button}
+        self.row.add_keys(self.native, keys)
         self.show_button.changed.connect(self.show_features)
         Leaving(self, self._close_down)
 

@@ -1,12 +1,14 @@
 """What stands below every form: the button, what is told, and how far it is."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.form import wrap
@@ -16,6 +18,8 @@ from napari_vdsr.plugin.words import say
 
 # Who waits so long for something looks elsewhere, and is told.
 NOTIFY_SECONDS = 20
+# While the keyboard is in a dock.
+RUN_KEY, LOOK_KEY, CANCEL_KEY = "Ctrl+Return", "Ctrl+Shift+Return", "Esc"
 # Between two looks at how long a step still takes.
 TICK_MS = 500
 
@@ -128,6 +132,23 @@ class TaskRow(Container):
         self.status.value = "Starting..."
         self._timer.start(TICK_MS)
         task.start()
+
+    def add_keys(self, dock: QWidget, keys: Mapping[str, PushButton]) -> None:
+        """Let keys press buttons while the keyboard is in a dock.
+
+        Parameters
+        ----------
+        dock : QWidget
+            Where the keys count, and in all that is in it.
+        keys : mapping of str to PushButton
+            By the key, as Qt writes it; it is told in the button's tooltip.
+        """
+        for key, button in keys.items():
+            shortcut = QShortcut(QKeySequence(key), dock)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(button.native.click)
+            name = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
+            button.tooltip = f"{button.tooltip} ({name})"
 
     def _tell(self, report: Any) -> None:
         """Name the step that begins, or say how far it is."""

@@ -12,7 +12,7 @@ from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin.docks import OneOfAKind, bring
 from napari_vdsr.plugin.form import Dock, wrap
 from napari_vdsr.plugin.leaving import Leaving
-from napari_vdsr.plugin.task_row import TaskRow
+from napari_vdsr.plugin.task_row import RUN_KEY, TaskRow
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
 from napari_vdsr.plugin.train_pictures import TrainPictures
@@ -49,6 +49,7 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
             tooltip="Choose the trained model in VDSR upscale",
         )  # fmt: skip
         super().__init__([self.form, self.info, self.row, self.pictures_button, self.use_button])
+        self.row.add_keys(self.native, {RUN_KEY: self.start_button})
         self.pictures = TrainPictures(self.native)
         self.curve, self.samples = self.pictures.curve, self.pictures.samples
         self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]

@@ -34,7 +34,7 @@ from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Dock, Fold, Form, wrap
 from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.preferences import left_in, preferences
 from napari_vdsr.plugin.steps import duration
-from napari_vdsr.plugin.task_row import TaskRow
+from napari_vdsr.plugin.task_row import CANCEL_KEY, LOOK_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import is_output
 from napari_vdsr.plugin.viewport import drawn_region, shown_plane, visible_window
 from napari_vdsr.plugin.words import say
@@ -70,6 +70,11 @@ class UpscaleForm(Dock):
                 self.row,
             ]
         )
+        self.row.add_keys(
+            self.native,
+            {RUN_KEY: self.run_button, LOOK_KEY: self.preview_button,
+             CANCEL_KEY: self.row.cancel_button},
+        )  # fmt: skip
         self.scale.changed.connect(self._on_scale)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
