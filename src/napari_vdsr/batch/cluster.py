@@ -27,7 +27,7 @@ from napari_vdsr.batch.parts import Work, kind_of, opened, publish
 from napari_vdsr.batch.record import completion_record
 from napari_vdsr.batch.result import Result, one_line
 from napari_vdsr.errors import ClusterError, MissingExtraError, UsageError
-from napari_vdsr.io import is_zarr_folder
+from napari_vdsr.io.zarr.folder import is_zarr
 
 try:
     import distributed
@@ -229,7 +229,7 @@ def _is_large(job: Job, settings: Settings) -> bool:
     """Whether an image is worth being made by several processes, told without reading it."""
     zarr = settings.format == "ome-zarr" or job.target.name.lower().endswith(".zarr")
     with suppress(OSError):
-        return zarr and (is_zarr_folder(job.source) or job.source.stat().st_size > LARGE_BYTES)
+        return zarr and (is_zarr(job.source) or job.source.stat().st_size > LARGE_BYTES)
     return False
 
 

@@ -15,6 +15,7 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import is_zarr_folder
 from napari_vdsr.io.listing import hidden_reason, no_image_reason
+from napari_vdsr.io.remote import is_remote, located
 from napari_vdsr.io.zarr.plate import plate_images
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ class _Search:
         self.passed: list[Remark] = []
 
     def expand(self, text: str) -> list[Found]:
+        if is_remote(text):
+            address = located(text)
+            return [Found(address, address.parent, address.parent)]
         path = Path(text)
         if is_zarr_folder(path) or (os.path.lexists(path) and not path.is_dir()):
             return [Found(path, path.parent, path.parent)]

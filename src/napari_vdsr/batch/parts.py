@@ -14,7 +14,6 @@ import shlex
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr import __version__, engine
@@ -35,6 +34,7 @@ from napari_vdsr.io import read_image
 from napari_vdsr.io.formats import arranged, format_of, renamed_axes, value_losses
 from napari_vdsr.io.losses import losses
 from napari_vdsr.io.provenance import plain_values, software_tag
+from napari_vdsr.io.remote import located
 from napari_vdsr.normalize import Normalization, Range
 from napari_vdsr.options import RESULT
 from napari_vdsr.regions import Region
@@ -42,6 +42,7 @@ from napari_vdsr.regions import run as run_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
@@ -250,7 +251,7 @@ def opened(
         order = {
             "command": list(command),
             "input": job.source.name,
-            "files": [str(Path(file).absolute()) for file in files],
+            "files": [str(file.absolute()) for file in files],
             "axes": image.axes,
             "shape": list(image.shape),
             "output_shape": list(made.shape),
@@ -397,7 +398,7 @@ def publish(
     from napari_vdsr.io.zarr.level import Level
     from napari_vdsr.io.zarr.write import set_provenance
 
-    order, files = unfinished.order, [Path(file) for file in unfinished.order["files"]]
+    order, files = unfinished.order, [located(file) for file in unfinished.order["files"]]
     if state_of(files) != order["identity"]["input"]:
         raise ImageFileError(
             f"{unfinished.target}: its input {files[0]} changed since its parts were made. Remove "

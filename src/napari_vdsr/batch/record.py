@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
 from napari_vdsr.io.failure import reading
 from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.io.remote import is_remote, located
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
@@ -52,7 +53,7 @@ def parameters_sha256(image: Image, settings: Settings) -> str:
 
 def files_of(job: Job, image: Image) -> list[Path]:
     """Files that an image is read from."""
-    return [Path(file) for file in image.files] or [job.source]
+    return [located(file) for file in image.files] or [job.source]
 
 
 def files_sha256(files: Sequence[Path]) -> str:
@@ -72,6 +73,9 @@ def state_of(files: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(files):
+        if is_remote(file):
+            digest.update(content_sha256(file).encode())
+            continue
         with reading(file):
             for path in sorted(_inside(file)) if file.is_dir() else [file]:
                 status = path.stat()
@@ -83,13 +87,18 @@ def state_of(files: Sequence[Path]) -> str:
 def content_sha256(path: Path) -> str:
     """Hash of a file, or of the names and contents of all files in an OME-Zarr folder.
 
-    What systems put into folders, such as ``.DS_Store``, does not count.
+    What systems put into folders, such as ``.DS_Store``, does not count. Of an address, the
+    metadata there count alone.
 
     Raises
     ------
     ImageFileError
         If a file cannot be read, or vanishes meanwhile.
     """
+    if is_remote(path):
+        from napari_vdsr.io.zarr.remote import remote_sha256
+
+        return remote_sha256(os.fspath(path))
     with reading(path):
         if not path.is_dir():
             with path.open("rb") as file:

@@ -73,7 +73,8 @@ def read_image(
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
         PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, and by extras CZI, ND2, LIF, DICOM or NIfTI,
         recognised by content; or an OME-Zarr, as
-        a folder or in one file (``.ozx``).
+        a folder, in one file (``.ozx``), or at an address that fsspec knows (``https://``,
+        ``s3://``).
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.

@@ -22,6 +22,7 @@ from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with
 from napari_vdsr.io.failure import damaged, failure, reading
 from napari_vdsr.io.lazy import as_dask
 from napari_vdsr.io.provenance import KEY
+from napari_vdsr.io.remote import is_remote
 from napari_vdsr.io.zarr.checks import (
     check_array,
     check_name,
@@ -198,7 +199,11 @@ def zarr_provenance(path: str) -> dict[str, Any] | None:
 
 
 def store_of(path: str) -> WatchedStore:
-    """Return the store of a folder or of an archive."""
+    """Return the store of a folder, of an archive, or at an address."""
+    if is_remote(path):
+        from napari_vdsr.io.zarr.remote import RemoteStore
+
+        return RemoteStore(path)
     return WatchedStore(path) if os.path.isdir(path) else ZippedStore(path)
 
 
