@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
     """Mark what needs a window: skipped without a screen, and one at a time on it."""
     skip = pytest.mark.skip(reason="no screen: run under xvfb-run")
     for item in items:
-        if "make_napari_viewer" in getattr(item, "fixturenames", ()):
+        if {"viewer", "make_napari_viewer"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.window)
             if not SCREEN:
                 item.add_marker(skip)
@@ -60,18 +60,45 @@ def quick_viewers():
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session")
+def shared_window(quick_viewers):
+    """The window of all cases that do not close it; it opens with the first of them."""
+    from shared_window import SharedWindow
+
+    window = SharedWindow()
+    yield window
+    window.close()
+
+
 @pytest.fixture
-def viewer(quick_viewers, make_napari_viewer, tmp_path):
-    """A shown napari viewer; when the test ends, no widget, thread or open file is left."""
+def viewer(request, shared_window, qtbot, tmp_path):
+    """A shown napari viewer, as new; when the test ends, no widget, thread or file is left.
+
+    The window is that of other cases, unless the test is marked `own_window`.
+    """
     from qtpy.QtCore import QThreadPool
 
-    viewer = make_napari_viewer(show=True, strict_qt="raise")
-    yield viewer
-    assert QThreadPool.globalInstance().waitForDone(1000 * PATIENCE // 2), (
-        "a thread is still running"
-    )
-    kept_open = [file.path for file in psutil.Process().open_files()]
-    assert not [path for path in kept_open if path.startswith(str(tmp_path))]
+    def end():
+        assert QThreadPool.globalInstance().waitForDone(1000 * PATIENCE // 2), (
+            "a thread is still running"
+        )
+        kept_open = [file.path for file in psutil.Process().open_files()]
+        assert not [path for path in kept_open if path.startswith(str(tmp_path))]
+
+    if request.node.get_closest_marker("own_window"):
+        shared_window.close()
+        make = request.getfixturevalue("make_napari_viewer")
+        yield make(show=True, strict_qt="raise")
+        end()
+    else:
+        viewer = shared_window.open()
+        qtbot.wait_exposed(viewer.window._qt_window, timeout=1000 * PATIENCE // 2)
+        yield viewer
+        if request.node.rep_call.failed:
+            shared_window.close()  # what it left is not for the next one
+        else:
+            shared_window.clean()
+            end()
 
 
 @pytest.fixture

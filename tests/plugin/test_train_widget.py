@@ -203,6 +203,7 @@ def test_the_pictures_dock_closes_and_opens_again(viewer, trainer, pause):
     viewer.window.add_dock_widget(trainer)  # or it would outlive the window
 
 
+@pytest.mark.own_window
 def test_the_window_closes_with_its_pictures_dock(viewer, trainer, pause):
     trainer._draw(trainer.curve, png(640, 672))
     pause()

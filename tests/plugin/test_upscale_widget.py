@@ -251,6 +251,7 @@ def test_lazy(viewer, upscaler, until):
     np.testing.assert_array_equal(result.data[0].compute(), core(data, "YX", tile=(256, 256)))
 
 
+@shallow
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     small_tiles(monkeypatch)
     monkeypatch.setattr("napari_vdsr.io.zarr.form.CHUNK", 16)
@@ -268,6 +269,7 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     assert not upscaler.row.cancel_button.enabled
 
 
+@shallow
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, which):
     small_tiles(monkeypatch)
@@ -279,6 +281,7 @@ def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, whi
     assert [layer.name for layer in viewer.layers] == ([] if which == "source" else ["a"])
 
 
+@pytest.mark.own_window
 def test_closing_the_viewer_ends_the_run(viewer, upscaler, until, monkeypatch):
     small_tiles(monkeypatch)
     viewer.add_image(picture(size=(400, 400)), name="a")

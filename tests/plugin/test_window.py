@@ -107,6 +107,7 @@ class Heartbeat:
         self.longest, self._last = 0.0, self._clock()
 
 
+@pytest.mark.own_window
 def test_a_run_of_4096_pixels_never_blocks_the_window(viewer, widget, until, pause):
     """Tried again where something else held the machine up: what we do, we always do."""
     upscaler = widget("VDSR upscale")
@@ -143,6 +144,7 @@ def test_a_window_that_is_held_up_would_be_seen(viewer, pause):
     assert heart.longest > LONGEST_BLOCK
 
 
+@pytest.mark.own_window
 def test_layers_come_and_go_without_end(viewer):
     """PySide6 6.12.0 takes references to None away that are not its own."""
 

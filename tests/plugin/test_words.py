@@ -18,12 +18,12 @@ def tuples(*layers):
     return [layer.as_layer_data_tuple() for layer in layers]
 
 
-def test_nan(make_napari_viewer):
+def test_nan(viewer):
     pixels = np.zeros((8, 8), np.float32)
     pixels[3, 3] = np.nan
     with pytest.raises(ImageDataError) as caught:
         measure(to_image(*ImageLayer(pixels).as_layer_data_tuple()[:2]), "auto")
-    form = UpscaleForm(make_napari_viewer())
+    form = UpscaleForm(viewer)
     assert f"'{form.fill.label}'" in say(caught.value)
     assert f"under {form.advanced.text.removeprefix('▸ ')}" in say(caught.value)
 
