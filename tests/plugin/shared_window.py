@@ -16,6 +16,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_vdsr.plugin import preferences
+
 APPLICATION = "shared-window"
 CALLBACKS = ("mouse_drag_callbacks", "mouse_move_callbacks", "mouse_wheel_callbacks",
              "mouse_double_click_callbacks")  # fmt: skip
@@ -74,6 +76,7 @@ class SharedWindow:
         notification_manager.records.clear()
         viewer.window._qt_window.resize(self._size)
         self._settle()
+        preferences._left.clear()  # how docks were left, which the window remembers
         callbacks = {name: list(getattr(viewer, name)) for name in CALLBACKS}
         assert callbacks == self._callbacks, "the mouse is still listened to"
         left = self._left()
