@@ -83,6 +83,15 @@ def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
         torch.testing.assert_close(network(x), network.trunk()(x))
 
 
+def test_every_page_is_found_in_the_sites_navigation():
+    listed = set(
+        re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    )
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    assert pages - {"studies/README.md"} == listed
+
+
 def test_the_citation_is_of_this_version():
     text = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {napari_vdsr.__version__}\n" in text
