@@ -138,7 +138,8 @@ def test_file_that_is_no_model_is_not_added(tmp_path, own_models, file):
     assert not own_models.exists() or not any(own_models.iterdir())
 
 
-def test_what_lies_in_the_folder_by_hand(file, own_models):
+def test_what_lies_in_the_folder_by_hand(file, own_models, caplog):
+    catalog._tell_hidden.cache_clear()
     own_models.mkdir()
     for name in ("vdsr", "plain", "bad?"):
         (own_models / f"{name}.safetensors").write_bytes(file.read_bytes())
@@ -152,6 +153,9 @@ def test_what_lies_in_the_folder_by_hand(file, own_models):
     assert "not a readable model" in own["broken"].problem
     assert own["plain"].problem == ""
     assert load_model("vdsr").network.hyperparameters["width"] == 4  # the bundled one
+    assert caplog.text.count("is the bundled one; to use") == 1
+    load_model("vdsr")
+    assert caplog.text.count("is the bundled one; to use") == 1
     assert load_model(own_models / "vdsr.safetensors").network.hyperparameters["width"] == 5
     assert [card.name for card in list_models()] == ["bicubic", "vdsr", "plain"]
     listed = vdsr("list").stdout

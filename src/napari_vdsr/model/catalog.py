@@ -8,6 +8,7 @@ with its checksum noted beside it; whatever lies beside a model file as
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -102,16 +103,27 @@ def find_model(name_or_path: str | Path) -> Path:
     """
     text = str(name_or_path)
     if NAMES.fullmatch(text) and not text.endswith(SUFFIX):
-        for folder in (cards.BUNDLED, models_folder()):
-            path = folder / f"{text}{SUFFIX}"
-            if os.path.isfile(path):  # unlike Path's, False for a name that is too long
-                return path
+        bundled, own = (folder / f"{text}{SUFFIX}" for folder in (cards.BUNDLED, models_folder()))
+        if os.path.isfile(bundled):  # unlike Path's, False for a name that is too long
+            if os.path.isfile(own):
+                _tell_hidden(own)
+            return bundled
+        if os.path.isfile(own):
+            return own
     if os.path.isfile(text):
         return Path(text)
     names = ", ".join(entry.name for entry in entries() if not entry.problem)
     raise ModelFileError(
         f"model {got(text)} is neither a model's name ({names}) nor a file. "
         f"Pass one of these names or the path of a {SUFFIX} file."
+    )
+
+
+@functools.cache
+def _tell_hidden(own: Path) -> None:
+    """Say once that a file of the user's has a bundled model's name."""
+    logger.warning(
+        "model %s is the bundled one; to use %s, pass its path or rename it.", own.stem, own
     )
 
 
