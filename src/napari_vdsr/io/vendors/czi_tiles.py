@@ -44,6 +44,8 @@ class Tile:
         Zeiss's name for the type of pixels.
     at : int
         Position of its segment in the file.
+    dimensions : int
+        Number of its entry's dimensions, which its segment repeats.
     """
 
     scene: int | None
@@ -51,6 +53,7 @@ class Tile:
     box: Rectangle
     kind: str
     at: int
+    dimensions: int
 
     def meets(self, box: Rectangle) -> bool:
         """Whether a part of it lies in a rectangle."""
@@ -62,8 +65,8 @@ class Tile:
     def check(self, path: str, file: BinaryIO, size: int) -> None:
         """Raise ``ImageFileError`` unless its segment is whole."""
         file.seek(self.at)
-        head = file.read(SEGMENT.size + 16)
-        if len(head) < SEGMENT.size + 16 or not head.startswith(b"ZISRAWSUBBLOCK"):
+        head = file.read(SEGMENT.size + 16 + ENTRY.size)
+        if len(head) < SEGMENT.size + 16 + ENTRY.size or not head.startswith(b"ZISRAWSUBBLOCK"):
             raise damaged(path, "a tile is not where its directory says")
         _, allocated, _ = SEGMENT.unpack_from(head)
         metadata, attachment, data = struct.unpack_from("<iiq", head, SEGMENT.size)
@@ -71,6 +74,9 @@ class Tile:
             raise damaged(path, "cut short: a tile is not whole")
         if min(metadata, attachment, data) < 0 or metadata + attachment + data > allocated:
             raise damaged(path, "a tile is longer than its place in the file")
+        schema, *_, dimensions = ENTRY.unpack_from(head, SEGMENT.size + 16)
+        if schema != b"DV" or dimensions != self.dimensions:
+            raise damaged(path, "a tile is another one than its directory says")
 
 
 def tiles_of(path: str, file: BinaryIO, size: int) -> list[Tile]:
@@ -131,4 +137,5 @@ def _entries(path: str, entries: bytes, count: int, size: int) -> Iterator[Tile]
             (starts["X"], starts["Y"], lengths["X"][0], lengths["Y"][0]),
             KINDS.get(kind, f"type {kind}"),
             position,
+            dimensions,
         )
