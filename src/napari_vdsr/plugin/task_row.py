@@ -72,6 +72,7 @@ class TaskRow(Container):
         on_report: Callable[[Any], None],
         on_done: Callable[[Any], None],
         on_stopped: Callable[[], None],
+        on_ended: Callable[[bool], None] | None = None,
     ) -> None:
         """Run a function in another thread.
 
@@ -85,6 +86,8 @@ class TaskRow(Container):
             Called with what the function reports, and with its result.
         on_stopped : callable
             Called if it was cancelled or failed.
+        on_ended : callable, optional
+            Called last of all, when the next work may begin, with whether it was cancelled.
         """
         task = Task(function, title)
         self.task = task
@@ -122,6 +125,8 @@ class TaskRow(Container):
                     self.status.value = "Cancelled."
                 on_stopped()
             self._set_running(False)
+            if on_ended is not None:
+                on_ended(task.cancelled)
 
         task.reported.connect(report)
         task.done.connect(done)

@@ -1,6 +1,7 @@
 """The fields of "VDSR upscale": what they ask for, and what is said of it."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ from napari_vdsr.plugin.layers import to_image
 from napari_vdsr.plugin.preferences import left_in, preferences
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task_row import CANCEL_KEY, LOOK_KEY, RUN_KEY, TaskRow
-from napari_vdsr.plugin.temporary import is_output
+from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.viewport import drawn_region, shown_plane, visible_window
 from napari_vdsr.plugin.words import say
 
 CONTRAST = "contrast limits"
+NO_NAME = re.compile(r"[^\w+-]+")  # of what a file is not called on any system
 NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
 
 
@@ -63,7 +65,16 @@ class UpscaleForm(Dock):
         self._build()
         super().__init__(
             widgets=[
-                Form([self.layer, self.region, self.model, self.model.about, self.scale]),
+                Form(
+                    [
+                        self.layer,
+                        self.several,
+                        self.region,
+                        self.model,
+                        self.model.about,
+                        self.scale,
+                    ]
+                ),
                 self.advanced,
                 self.settings,
                 Form([self.info]),
@@ -78,9 +89,10 @@ class UpscaleForm(Dock):
         self.scale.changed.connect(self._on_scale)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
-        for field in (self.layer, self.region, self.model, self.scale_y, self.scale_x, self.device,
-                      self.precision, self.ensemble, self.normalize, self.fill, self.path,
-                      self.output, self.axes, *self.products.values()):  # fmt: skip
+        for field in (self.layer, self.several, self.region, self.model, self.scale_y,
+                      self.scale_x, self.device, self.precision, self.ensemble, self.normalize,
+                      self.fill, self.path, self.output, self.axes,
+                      *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
         self._recall()
@@ -108,6 +120,10 @@ class UpscaleForm(Dock):
 
     def _build(self) -> None:
         self.layer = LayerBox(self._viewer)
+        self.several = CheckBox(
+            label="", text="All selected layers", visible=False,
+            tooltip="Run through all image layers that are selected in the viewer, one by one",
+        )  # fmt: skip
         self.region = RegionBox(self._viewer, self.update_info)
         self.model = ModelBox(default=preferences().model)
         self.scale = FloatSpinBox(
@@ -213,8 +229,24 @@ class UpscaleForm(Dock):
         self.settings.visible = visible
         self.path.visible = visible and self.output.value == job.ZARR
 
-    def request(self) -> job.Request:
+    def selected(self) -> list[ImageLayer]:
+        """Image layers that are selected in the viewer, in its order; results are not."""
+        chosen = self._viewer.layers.selection
+        images = [one for one in self._viewer.layers if one in chosen and is_image(one)]
+        return [one for one in images if not is_output(one)]
+
+    def wanted(self) -> list[ImageLayer | None]:
+        """Layers that a run takes: the chosen one, or all that are selected."""
+        selected = self.selected()
+        return selected if self.several.value and len(selected) > 1 else [self.layer.value]
+
+    def request(self, layer: ImageLayer | None = None) -> job.Request:
         """What the fields say.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image, optional
+            Instead of the chosen one.
 
         Raises
         ------
@@ -222,7 +254,7 @@ class UpscaleForm(Dock):
             If they do not go together; of a layer that cannot be upscaled, an
             ``ImageDataError``.
         """
-        layer = self.layer.value
+        layer = self.layer.value if layer is None else layer
         if layer is None:
             raise UsageError(self._no_image() or "There is no image layer. Open an image first.")
         self.check_scale((self.scale_y.value, self.scale_x.value))
@@ -233,7 +265,7 @@ class UpscaleForm(Dock):
             scale=(self.scale_y.value, self.scale_x.value),
             options=replace(self._options(), normalize=self._range(layer), fill=self._fill_value()),
             output=self.output.value,
-            path=self._zarr_path() if self.output.value == job.ZARR else None,
+            path=self._zarr_path(layer) if self.output.value == job.ZARR else None,
             region=self._region(layer),
             tile_seconds=preferences().tile_seconds,
             first_plane=shown_plane(self._viewer, layer),
@@ -295,12 +327,15 @@ class UpscaleForm(Dock):
         except ValueError:
             raise UsageError(f"'NaN becomes' is {text!r}; write a number, or nothing.") from None
 
-    def _zarr_path(self) -> Path:
+    def _zarr_path(self, layer: ImageLayer) -> Path:
         path = Path(self.path.value).expanduser()
         if not path.name.endswith(".zarr") or not path.is_absolute():
             raise UsageError(
                 "The result is to be saved: name a folder ending in .ome.zarr under 'Folder'."
             )
+        if len(self.wanted()) > 1:  # each its own, beside each other
+            stem, dot, suffix = path.name.partition(".")
+            path = path.with_name(f"{stem}_{NO_NAME.sub('_', layer.name)}{dot}{suffix}")
         if path.exists():
             raise UsageError(f"{path} exists. Name a new folder.")
         return path
@@ -308,6 +343,9 @@ class UpscaleForm(Dock):
     def update_info(self, _: Any = None) -> None:
         """Say what the fields would give."""
         self.path.visible = self.advanced.value and self.output.value == job.ZARR
+        others = len(self.selected())
+        self.several.visible = others > 1
+        self.several.text = f"All {others} selected layers"
         for box in self.products.values():
             box.enabled = self.output.value != job.LAZY
         text, (preview, run) = self._describe(), self._refusals()
@@ -323,13 +361,16 @@ class UpscaleForm(Dock):
     def _refusals(self) -> tuple[str, str]:
         """Why there would be no preview, and why no run; empty where there would be one."""
         try:
-            request = self.request()
+            self.request()
         except VdsrError as error:
             return (say(error),) * 2
-        try:
-            self.check_run(request)
-        except VdsrError as error:
-            return "", say(error)
+        layers = self.wanted()
+        for layer in layers:
+            try:
+                self.check_run(self.request(layer))
+            except VdsrError as error:
+                name = f"{layer.name}: " if len(layers) > 1 else ""
+                return "", name + say(error)
         return "", ""
 
     def check_run(self, request: job.Request) -> None:
@@ -388,6 +429,8 @@ class UpscaleForm(Dock):
         else:
             lines.append("A preview tells how long it takes.")
         lines += [f"{note[:1].upper()}{note[1:]}." for note in map(say, image.notes)]
+        if len(self.wanted()) > 1:
+            lines.append(f"This is {layer.name}; a run takes {len(self.wanted())} layers.")
         if wrong_layer:
             lines.append(wrong_layer)
         return "\n".join(lines)

@@ -1,7 +1,7 @@
 """The widget "VDSR upscale"."""
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.temporary import OUTPUT_MARK, Temporary
 from napari_vdsr.plugin.upscale_form import UpscaleForm, size
 from napari_vdsr.plugin.viewport import visible_window
+from napari_vdsr.plugin.words import say
 from napari_vdsr.regrid import Grid, regridded
 
 # Pixels of a preview before any speed is known, then what so many seconds allow.
@@ -36,6 +37,28 @@ DISPLAY = (
 )  # fmt: skip
 NOTHING = (None, (), None)
 DIVERGING, SEQUENTIAL = "PiYG", "magma"
+
+
+@dataclass
+class Queue:
+    """Layers of a run.
+
+    Attributes
+    ----------
+    layers : list of napari.layers.Image
+        All of them.
+    waiting : list of (napari.layers.Image, Request)
+        Those that are not begun, and what the fields said of each when the run began.
+    done : int
+        How many are upscaled.
+    failed : list of str
+        Which are not, and why.
+    """
+
+    layers: list[ImageLayer]
+    waiting: list[tuple[ImageLayer, job.Request]] = field(default_factory=list)
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
 
 
 class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
@@ -53,10 +76,13 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         self._temporary = Temporary(viewer)
         self._source: ImageLayer | None = None
         self._is_shown = False
+        self._queue = Queue([])
+        self._source_done = False
         super().__init__(viewer)
         self.preview_button.changed.connect(self.preview)
         self.run_button.changed.connect(self.run)
         viewer.layers.selection.events.active.connect(self.update_info)
+        viewer.layers.selection.events.changed.connect(self.update_info)
         viewer.layers.events.removed.connect(self._on_removed)
         Leaving(self, self._close_down)
 
@@ -67,6 +93,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         self.layer.disconnect()
         self.region.disconnect()
         self._viewer.layers.selection.events.active.disconnect(self.update_info)
+        self._viewer.layers.selection.events.changed.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     # preview
@@ -136,22 +163,58 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
     # run
 
     def run(self, _: Any = None) -> None:
-        """Upscale the whole layer."""
+        """Upscale the whole layer, or all selected ones, one after the other."""
         try:
-            request = self.request()
-            self.check_run(request)
+            requests = [(layer, self.request(layer)) for layer in self.wanted()]
+            for _, request in requests:
+                self.check_run(request)
         except VdsrError as error:
             self.row.refuse(error)
             return
-        self._source = self.layer.value
+        self._queue = Queue([layer for layer, _ in requests], requests)
+        self._run_next()
+
+    def _run_next(self) -> None:
+        """Begin with the next layer, if there is one."""
+        queue = self._queue
+        layer, request = queue.waiting.pop(0)
+        try:
+            self.check_run(request)
+        except VdsrError as error:  # those before it took memory
+            queue.failed.append(f"{layer.name}: {say(error)}")
+            self._go_on(False)
+            return
+        self._source = layer
         self._layers, self._is_shown = {}, False
         self.row.start(
             partial(_run, request),
-            f"VDSR upscale of {self._source.name}",
+            f"VDSR upscale of {layer.name}",
             on_report=partial(self._on_report, request),
             on_done=partial(self._on_done, request),
             on_stopped=self._remove_layers,
+            on_ended=self._on_ended,
         )
+
+    def _on_ended(self, cancelled: bool) -> None:
+        """Count a layer of several, and go on."""
+        queue = self._queue
+        if self._source_done:
+            queue.done += 1
+        elif not cancelled:
+            queue.failed.append(f"{self._source.name}: {self.row.status.value}")
+        self._source_done = False
+        self._go_on(cancelled)
+
+    def _go_on(self, cancelled: bool) -> None:
+        queue = self._queue
+        queue.waiting = [one for one in queue.waiting if one[0] in self._viewer.layers]
+        if queue.waiting and not cancelled:
+            self._run_next()
+        elif len(queue.layers) > 1:
+            told = f"{queue.done} of {len(queue.layers)} layers done."
+            self.row.status.value = " ".join(["Cancelled:"] * cancelled + [told, *queue.failed])
+            there = [layer for layer in queue.layers if layer in self._viewer.layers]
+            self._viewer.layers.selection = there
 
     def check_run(self, request: job.Request) -> None:
         """Raise ``UsageError`` if the result does not fit into the memory that is free."""
@@ -230,6 +293,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
             self._viewer.layers.selection.active = self._source
 
     def _on_done(self, request: job.Request, result: Any) -> None:
+        self._source_done = True
         if isinstance(result, job.Opened):
             self._temporary.restore()
             self._add_layers(request, result)
