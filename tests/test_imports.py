@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import napari_vdsr
 import napari_vdsr.training
@@ -39,6 +41,18 @@ def test_engine_needs_no_gui_and_no_trainer():
     )
     assert "torch" in loaded
     assert not loaded & {"matplotlib", *GUI}
+
+
+def test_bicubic_needs_no_torch(tmp_path):
+    Image.fromarray(np.arange(64 * 64, dtype="u2").reshape(64, 64)).save(tmp_path / "a.tif")
+    command = ["upscale", str(tmp_path / "a.tif"), "-o", str(tmp_path / "out"), "-m", "bicubic"]
+    loaded = modules_after(
+        "from napari_vdsr.cli.main import app\n"
+        f"try: app({[*command, '-q']!r})\n"
+        "except SystemExit as end: assert not end.code, end.code"
+    )
+    assert (tmp_path / "out" / "a.tif").exists()
+    assert not loaded & {"torch", "zarr", *GUI}
 
 
 @pytest.mark.parametrize("package", [napari_vdsr, napari_vdsr.training])

@@ -20,7 +20,8 @@ from napari_vdsr.model.card import (
     read_card,
 )
 from napari_vdsr.model.catalog import list_models
-from napari_vdsr.model.file import Model, load_model, save_model, weights_sha256
+from napari_vdsr.model.file import Model, load_model, save_model
+from napari_vdsr.model.weights import weights_sha256
 from napari_vdsr.networks import ESPCN, VDSR, Bicubic
 
 CARD = ModelCard(

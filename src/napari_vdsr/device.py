@@ -5,24 +5,23 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import DeviceError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    import torch
+
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+# By the names that torch has for them, which takes a second to import.
+PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def available_devices() -> list[str]:
     """Devices that torch can use here, best first; always ends in ``"cpu"``."""
+    import torch
+
     found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         found.append("mps")
@@ -37,6 +36,8 @@ def choose_device(name: str = "auto") -> torch.device:
     DeviceError
         If torch cannot use it here.
     """
+    import torch
+
     found = available_devices()
     if name == "auto":
         return torch.device(found[0])
@@ -64,6 +65,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     DeviceError
         If the name is unknown, or the device computes it only by slow emulation.
     """
+    import torch
+
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     if name not in PRECISIONS:
@@ -78,7 +81,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             "BF16), so it would be slower than float32.",
             Remedy.FLOAT32,
         )
-    return PRECISIONS[name]
+    precision: torch.dtype = getattr(torch, PRECISIONS[name])
+    return precision
 
 
 def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
@@ -88,11 +92,15 @@ def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
     """
     if device.type != "cuda":
         return nullcontext()
+    import torch
+
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def cpu_has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware."""
+    import torch
+
     # torch has no public call for this; a missing one means 'do not know', hence no.
     for query in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         if getattr(torch.cpu, query, bool)():

@@ -12,11 +12,9 @@ import numpy as np
 
 from napari_vdsr import __version__
 from napari_vdsr.advice import Remedy
-from napari_vdsr.device import choose_device, choose_precision
-from napari_vdsr.enhance import Reading
+from napari_vdsr.enhance import Bypass, Reading
 from napari_vdsr.errors import UsageError
-from napari_vdsr.execute import Executor
-from napari_vdsr.model.card import INVENTED, check_card_scale
+from napari_vdsr.model.card import BICUBIC_CARD, INVENTED, check_card_scale
 from napari_vdsr.nodata import REACH, can_hold, check_nodata, written
 from napari_vdsr.normalize import Normalization, measure
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD, Options
@@ -29,6 +27,7 @@ from napari_vdsr.tile_task import Plan
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_vdsr.enhance import Runner
     from napari_vdsr.image import Image
     from napari_vdsr.model.file import Model
     from napari_vdsr.nodata import Nodata
@@ -51,7 +50,7 @@ def upscale(
     scale: float | Sequence[float] = 2,
     *,
     window: tuple[slice, slice] | None = None,
-    executor: Executor | None = None,
+    executor: Runner | None = None,
     **options: Any,
 ) -> Image:
     """Super-resolve every Y, X plane of an image, lazily.
@@ -109,7 +108,7 @@ def products(
     products: Sequence[str] = PRODUCTS,
     *,
     window: tuple[slice, slice] | None = None,
-    executor: Executor | None = None,
+    executor: Runner | None = None,
     **options: Any,
 ) -> dict[str, Image]:
     """Super-resolve an image, and say of each pixel what was done to it, lazily.
@@ -163,7 +162,7 @@ def run(
     options: Options,
     *,
     window: tuple[slice, slice] | None = None,
-    executor: Executor | None = None,
+    executor: Runner | None = None,
     planes: int | None = None,
 ) -> dict[str, Image]:
     """Super-resolve an image as some options say; see `products`.
@@ -171,7 +170,7 @@ def run(
     `planes` is how many may belong to one task, by default as many as fill a tile.
     """
     scale_y, scale_x = check_model_scale(scale, model)
-    reading = Reading.of(model.network, (scale_y, scale_x))
+    reading = reading_of(model, (scale_y, scale_x))
     if executor is None:
         executor = executor_for(model, options)
     image = with_nodata(image, options.nodata, options.fill)
@@ -217,7 +216,22 @@ def run(
     }
 
 
-def executor_for(model: Model, options: Options) -> Executor:
+def reading_of(model: Model, scale: tuple[float, float]) -> Reading:
+    """How a model reads an image at a scale.
+
+    Raises
+    ------
+    ScaleError
+        If it does not enlarge as much.
+    """
+    return Reading(0) if _is_bicubic(model) else Reading.of(model.network, scale)
+
+
+def _is_bicubic(model: Model) -> bool:
+    return model.card == BICUBIC_CARD
+
+
+def executor_for(model: Model, options: Options) -> Runner:
     """What runs a model's network as some options say, on the device that is found here.
 
     Raises
@@ -225,6 +239,12 @@ def executor_for(model: Model, options: Options) -> Executor:
     DeviceError
         If the device or precision cannot be used here.
     """
+    on_cpu = options.device in ("auto", "cpu") and options.precision in ("auto", "float32")
+    if _is_bicubic(model) and on_cpu:
+        return Bypass(options.self_ensemble)
+    from napari_vdsr.device import choose_device, choose_precision
+    from napari_vdsr.execute import Executor
+
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     return Executor(model.network, device, precision, ensemble=options.self_ensemble)
@@ -283,7 +303,7 @@ def filled(image: Image, fill: float) -> Image:
 
 
 def choose_tile(
-    options: Options, image: Image, executor: Executor, reading: Reading
+    options: Options, image: Image, executor: Runner, reading: Reading
 ) -> tuple[int, int]:
     """Output rows and columns of one task.
 
@@ -317,7 +337,7 @@ def choose_tile(
     return rows, columns
 
 
-def tile_bytes(rows: int, columns: int, image: Image, executor: Executor, reading: Reading) -> int:
+def tile_bytes(rows: int, columns: int, image: Image, executor: Runner, reading: Reading) -> int:
     """Estimate of the memory that one task takes, in bytes.
 
     A network that reads the source is counted as if it enlarged by no more than the scale.
@@ -347,7 +367,7 @@ def _lazy(
     # The name follows the work, so that equal work has equal keys; hashing the network for
     # every tile would cost more than the graph.
     sides = len(inside["Y"]), len(inside["X"])
-    together = _together(source.shape[: len(leading)], sides, plan.tile, most)
+    together = planes_together(source.shape[: len(leading)], sides, plan.tile, most)
     meant = (plan.nodata, plan.labels, plan.bits, plan.alpha, plan.products, together)
     work = (source.name, decisive, plan.tile, inside, meant)
     name = f"vdsr-{dask.base.tokenize(*work)}"
@@ -366,8 +386,11 @@ def _lazy(
     }
 
 
-def _together(
-    lengths: Sequence[int], sides: tuple[int, int], tile: tuple[int, int], most: int | None
+def planes_together(
+    lengths: Sequence[int],
+    sides: Sequence[int],
+    tile: tuple[int, int],
+    most: int | None = None,
 ) -> tuple[int, ...]:
     """How many planes make up a tile, along each axis before the plane, where they are small.
 
@@ -376,6 +399,7 @@ def _together(
     fits = all(side <= longest for side, longest in zip(sides, tile))
     room = math.prod(tile) // max(math.prod(sides), 1) if fits else 1
     room = max(room if most is None else min(room, most), 1)
+    room = 2 ** (room.bit_length() - 1)  # which fits the pieces that files have
     found: list[int] = []
     for length in reversed(lengths):
         found.insert(0, max(min(length, room), 1))

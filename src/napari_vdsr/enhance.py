@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -29,14 +30,47 @@ if TYPE_CHECKING:
 class Runner(Protocol):
     """Runs a network on planes; see ``execute.Executor``."""
 
+    check: Callable[[], None] | None
+
+    @property
+    def device(self) -> Any: ...
+
+    @property
+    def precision(self) -> Any: ...
+
     @property
     def ensemble(self) -> bool: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def working_bytes(self, height: int, width: int, factor: int = 1) -> int: ...
 
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]: ...
 
     def turns(
         self, planes: NDArray[np.float32], factor: int = 1
     ) -> Iterator[NDArray[np.float32]]: ...
+
+
+@dataclass
+class Bypass:
+    """Runs no network: all that bicubic needs, without torch."""
+
+    ensemble: bool = False
+    device: str = "cpu"
+    precision: str = "float32"
+    identity: str = ""
+    check: Callable[[], None] | None = None
+
+    def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
+        return planes
+
+    def turns(self, planes: NDArray[np.float32], factor: int = 1) -> Iterator[NDArray[np.float32]]:
+        return repeat(planes, 8)
+
+    def working_bytes(self, height: int, width: int, factor: int = 1) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

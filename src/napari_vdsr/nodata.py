@@ -18,7 +18,6 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from napari_vdsr.errors import UsageError
 
@@ -166,6 +165,8 @@ def _mixed(
 
 
 def _blurred(plane: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    from scipy.ndimage import correlate1d  # takes a while to import, and few images need it
+
     radius = round(3 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()

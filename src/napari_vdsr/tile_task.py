@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_vdsr.enhance import Extent, Reading, TileAxis
-    from napari_vdsr.execute import Executor
+    from napari_vdsr.enhance import Extent, Reading, Runner, TileAxis
     from napari_vdsr.image import Alpha
     from napari_vdsr.model.file import Model
 
@@ -47,7 +46,7 @@ class Plan:
         Intensity ranges, one for each channel.
     device, precision : str
         What computes, for the record.
-    executor : Executor
+    executor : Runner
         Runs the network.
     reading : Reading
         How the network reads the image.
@@ -65,7 +64,7 @@ class Plan:
     normalization: Normalization
     device: str
     precision: str
-    executor: Executor
+    executor: Runner
     reading: Reading
     name: str
     products: tuple[str, ...] = ()

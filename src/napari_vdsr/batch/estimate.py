@@ -11,9 +11,7 @@ import numpy as np
 
 from napari_vdsr import engine
 from napari_vdsr.batch.parts import kind_of
-from napari_vdsr.enhance import Reading
 from napari_vdsr.image import Image
-from napari_vdsr.io.zarr.regions import grouped
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
@@ -32,19 +30,23 @@ def estimate(result: Result, job: Job, image: Image, settings: Settings) -> None
     The time is that of a small trial on random pixels, once for each kind of image; reading
     and writing come on top of it. Nothing is read, and no graph is made.
     """
+    from napari_vdsr.io.zarr.regions import grouped  # zarr takes a while to import
+
     shape = dict(zip(image.axes, result.output_shape, strict=True))
     pair = settings.scale_of(image)
-    reading = Reading.of(settings.model.network, pair)
+    reading = engine.reading_of(settings.model, pair)
     executor = engine.executor_for(settings.model, settings.options)
     tile = engine.choose_tile(settings.options, image, executor, reading)
     zarr = kind_of(job, image, settings) == "ome-zarr"
     steps = [settings.zarr.file(shape[a]) if zarr else 1 for a in "YX"]
-    planes = math.prod(n for a, n in shape.items() if a not in "YXS")
+    lengths = [n for a, n in shape.items() if a not in "YXS"]
+    together = engine.planes_together(lengths, (shape["Y"], shape["X"]), tile)
+    planes = math.prod(-(-n // each) for n, each in zip(lengths, together, strict=True))
     groups = [
         len(grouped(_cut(shape[a], size), step))
         for a, size, step in zip("YX", tile, steps, strict=True)
     ]
-    pixels = planes * shape["Y"] * shape["X"]
+    pixels = math.prod(lengths) * shape["Y"] * shape["X"]
     result.regions = planes * math.prod(groups)
     result.bytes = pixels * image.size("S") * image.dtype.itemsize
     result.expected = round(pixels * _seconds_per_pixel(image, settings, pair), 3)

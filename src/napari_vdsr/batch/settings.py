@@ -15,7 +15,7 @@ from napari_vdsr.selection import Selection, selected
 
 if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
-    from napari_vdsr.execute import Executor
+    from napari_vdsr.enhance import Runner
     from napari_vdsr.image import Image
     from napari_vdsr.io.formats import Compression, Format
     from napari_vdsr.io.tiff.sets import Series
@@ -111,7 +111,7 @@ class Settings:
         return None if self.series == "all" else self.series
 
     @cached_property
-    def executor(self) -> Executor:
+    def executor(self) -> Runner:
         """What runs the network, made once: doing so for every file would be felt."""
         return executor_for(self.model, self.options)
 

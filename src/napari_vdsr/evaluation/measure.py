@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_vdsr.execute import Executor
+    from napari_vdsr.enhance import Runner
 
 __all__ = ["Row", "evaluate", "format_rows"]
 
@@ -131,7 +131,7 @@ class _Trial:
     name: str
     model: Model
     scale: int
-    executor: Executor
+    executor: Runner
     scores: dict[str, Score] = field(default_factory=dict)
     seconds: float = 0.0
     pixels: int = 0

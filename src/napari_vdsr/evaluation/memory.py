@@ -24,7 +24,7 @@ class Peak:
 
     Parameters
     ----------
-    device : torch.device
+    device : torch.device or str
         A CUDA device's own memory is measured; of others that of the process.
 
     Attributes
@@ -38,8 +38,8 @@ class Peak:
     it is installed, is asked every 2 ms.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = torch.device(device)
         self.bytes: int | None = None
 
     @contextlib.contextmanager

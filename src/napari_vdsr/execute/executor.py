@@ -11,7 +11,7 @@ import torch
 
 from napari_vdsr.execute.blocks import Blocks
 from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
-from napari_vdsr.model.file import network_identity
+from napari_vdsr.model.weights import network_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,38 +5,18 @@ The format holds numbers and text only, so that opening a stranger's file runs n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
-from safetensors.torch import save
-from torch.overrides import TorchFunctionMode
+from typing import TYPE_CHECKING
 
 from napari_vdsr.atomic import write_whole
-from napari_vdsr.errors import ModelFileError
-from napari_vdsr.model.card import (
-    BICUBIC_CARD,
-    CARD_KEY,
-    FORMAT,
-    ModelCard,
-    card_from,
-    read_card,
-)
+from napari_vdsr.model.card import BICUBIC_CARD, CARD_KEY, ModelCard, card_from, read_card
 from napari_vdsr.model.catalog import check_noted, find_model, picked_name
-from napari_vdsr.networks import NETWORKS, Network
-from napari_vdsr.schema import Damaged
-from napari_vdsr.showing import got, shortened
-from napari_vdsr.tensorfile import TensorFile, open_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-Built = TypeVar("Built", bound=torch.nn.Module)
-# Whole numbers of a card up to here are believed; larger ones are sizes, or counts of layers.
-SMALL = 64
+    from napari_vdsr.networks import Network
 
 
 @dataclass(frozen=True)
@@ -57,13 +37,26 @@ class Model:
         That of the card's for a model from a file, and of a model that was never saved,
         or trained on since, its own.
         """
+        from napari_vdsr.model.weights import network_identity
+
         return network_identity(self.network)
 
 
-def network_identity(network: Network) -> str:
-    """SHA-256 of a network's weights as they are now; empty for one that has none."""
-    tensors = _on_cpu(network)
-    return weights_sha256(tensors) if tensors else ""
+class Bicubic(Model):
+    """The model without weights, whose network is made only if it is asked for."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "card", BICUBIC_CARD)
+
+    @cached_property
+    def network(self) -> Network:
+        from napari_vdsr.networks import NETWORKS
+
+        return NETWORKS["bicubic"]().eval()
+
+    @property
+    def identity(self) -> str:
+        return ""
 
 
 def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard:
@@ -80,14 +73,15 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
     WriteError
         If the file cannot be written.
     """
+    from napari_vdsr.model.weights import encoded, network_identity, traits
+
     path = Path(path)
-    tensors = _on_cpu(network)
     written = asdict(card) | {
         **traits(network),
         "hyperparameters": network.hyperparameters,
-        "sha256": weights_sha256(tensors),
+        "sha256": network_identity(network),
     }
-    write_whole(path, save(tensors, metadata={CARD_KEY: json.dumps(written)}))
+    write_whole(path, encoded(network, {CARD_KEY: json.dumps(written)}))
     return card_from(written, path)
 
 
@@ -107,135 +101,11 @@ def load_model(name_or_path: str | Path) -> Model:
     is completed.
     """
     if name_or_path == BICUBIC_CARD.name:
-        return Model(NETWORKS["bicubic"]().eval(), BICUBIC_CARD)
+        return Bicubic()
     path = find_model(name_or_path)
     check_noted(path)
     card = read_card(path)
     card = replace(card, name=picked_name(path) or card.name)
-    if card.architecture not in NETWORKS:
-        raise ModelFileError(
-            f"{path}: architecture {got(card.architecture)} is unknown to this version; "
-            f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
-        )
-    try:
-        with open_tensors(path, "pt") as file:
-            network = _claimed(card, file, path)
-            _check_fit(network, file, path)
-            tensors = {name: file.tensor(name) for name in file.shapes}
-    except Damaged as error:
-        raise ModelFileError(f"{path}: not a readable model file ({error}). {FORMAT}") from error
-    if weights_sha256(tensors) != card.sha256:
-        raise ModelFileError(f"{path}: the weights do not match their checksum. Download it anew.")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
-    network.load_state_dict(tensors, assign=True)
-    return Model(network.eval(), _checked_traits(card, network, path))
+    from napari_vdsr.model.weights import read_network  # torch takes a second to import
 
-
-def traits(network: Network) -> dict[str, Any]:
-    """What a card says of how a network reads an image."""
-    return {
-        "reads": network.reads,
-        "channels": network.channels,
-        "factors": tuple(network.factors),
-        "radius": network.radius,
-    }
-
-
-def _checked_traits(card: ModelCard, network: Network, path: Path) -> ModelCard:
-    """Card with the traits of its network.
-
-    Raises
-    ------
-    ModelFileError
-        If it claims others, which would be believed where the network is not at hand.
-    """
-    own = traits(network)
-    for name, value in own.items():
-        claimed = getattr(card, name)
-        if claimed is not None and claimed != value:
-            raise _disagreement(path, f"{name} is {got(claimed)}, and the network's {got(value)}")
-    return replace(card, **own)
-
-
-def _claimed(card: ModelCard, file: TensorFile, path: Path) -> Network:
-    """Network that a card claims, without numbers.
-
-    Raises
-    ------
-    ModelFileError
-        If the file has not the tensors for it, or there is no such network.
-    """
-    held = max(SMALL, len(file.shapes), *(size for shape in file.shapes.values() for size in shape))
-    for name, value in card.hyperparameters.items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and abs(number) > held:
-                raise _disagreement(path, f"{got(name)} is {number}; Missing key for as many")
-    try:
-        return without_numbers(NETWORKS[card.architecture], card.hyperparameters)
-    except Exception as error:  # a card can claim any arguments, and they fail in any way
-        raise _disagreement(path, shortened(str(error))) from error
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what would fill new weights, which takes most of the time on any device."""
-
-    FILLING = frozenset({"copy_", "fill_", "mul_", "normal_", "trunc_normal_", "uniform_", "zero_"})
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self.FILLING:
-            return next(iter((*args, *kwargs.values())))
-        return func(*args, **kwargs)
-
-
-def without_numbers(kind: Callable[..., Built], hyperparameters: Mapping[str, Any]) -> Built:
-    """Build a network that takes no memory: its weights have a shape and lie nowhere."""
-    with torch.device("meta"), _Unfilled():
-        return kind(**hyperparameters)
-
-
-def _check_fit(network: Network, file: TensorFile, path: Path) -> None:
-    """Raise ``ModelFileError`` unless a file holds a network's weights, before they are read."""
-    if any(dtype != "F32" for dtype in file.dtypes.values()):
-        raise ModelFileError(f"{path}: the weights are not float32. Save it with napari-vdsr.")
-    reason = misfit(network, file.shapes)
-    if reason is not None:
-        raise _disagreement(path, reason)
-
-
-def misfit(network: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Return why tensors of such shapes are no weights of a network; None if they are."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    if missing := wanted.keys() - shapes.keys():
-        return f"Missing key {min(missing)}"
-    if unknown := shapes.keys() - wanted.keys():
-        return f"unexpected key {got(min(unknown))}"
-    wrong = [name for name, shape in wanted.items() if shape != shapes[name]]
-    if not wrong:
-        return None
-    name = wrong[0]
-    return f"size mismatch: {name} is {got(shapes[name])}, not {got(wanted[name])}"
-
-
-def _disagreement(path: Path, reason: str) -> ModelFileError:
-    return ModelFileError(f"{path}: weights and card do not agree ({reason}). Download it anew.")
-
-
-def _on_cpu(network: Network) -> dict[str, torch.Tensor]:
-    """Weights as a model file holds them."""
-    return {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
-
-
-def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:
-    """Hash of names, shapes and values, independent of the file around them."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return Model(*read_network(card, path))

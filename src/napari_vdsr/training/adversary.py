@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from napari_vdsr.model.file import misfit, without_numbers
+from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.networks.srgan import Discriminator
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.checkpoint import check_finite, flatten_optimizer, restore_optimizer

@@ -20,7 +20,7 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.atomic import write_whole
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.model.card import LARGEST_SCALE
-from napari_vdsr.model.file import misfit, without_numbers
+from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.schema import Damaged, checked
 from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.model.file import without_numbers
+from napari_vdsr.model.weights import without_numbers
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.showing import got, shortened
 from napari_vdsr.training.branches import with_branches
