@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.batch.naming import Naming
 from napari_vdsr.cli.words import say
 from napari_vdsr.errors import MissingExtraError
@@ -14,6 +15,7 @@ from napari_vdsr.io import IMAGE_SUFFIXES, is_image_file, read_image
 from napari_vdsr.io.listing import no_image_reason
 from napari_vdsr.io.vendors import formats
 from napari_vdsr.io.vendors.formats import VENDORS, vendor_of
+from napari_vdsr.model.file import load_model
 
 ROOT = Path(__file__).parents[2]
 HEADS = {
@@ -52,6 +54,18 @@ def test_without_the_extra_one_line_says_how_to_get_it(vendor, tmp_path, monkeyp
         read_image(path)
     assert f'run: pip install "napari-vdsr[{vendor.extra}]"' in say(caught.value).lower()
     assert "\n" not in say(caught.value)
+
+
+def test_in_a_folder_they_fail_one_by_one_and_others_are_done(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for vendor in VENDORS:
+        monkeypatch.setitem(sys.modules, f"napari_vdsr.io.vendors.{vendor.extra}", None)
+        (folder / f"{vendor.name}{vendor.suffixes[0]}").write_bytes(HEADS[vendor.name])
+    (folder / "z.pgm").write_bytes(b"P5 5 4 255\n" + bytes(20))
+    results = run(plan([str(folder)], tmp_path / "out"), Settings(model=load_model("bicubic")))
+    assert [result.status for result in results] == ["failed"] * len(VENDORS) + ["done"]
+    assert all("which is not installed" in result.reason for result in results[:-1])
 
 
 def test_suffixes_are_known_and_outputs_are_ome_tiff(vendor):

@@ -9,6 +9,8 @@ from napari._app_model.constants._menus import MenuId
 from npe2 import PluginManager, PluginManifest
 
 import napari_vdsr
+from napari_vdsr.io.vendors.formats import VENDOR_SUFFIXES
+from napari_vdsr.plugin.reader import CLAIMED
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def claims(manifest, tmp_path):
     return ask
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.tiff", "a.png", "a.jpg", "a.czi"])
+@pytest.mark.parametrize("name", ["a.tif", "a.tiff", "a.png", "a.jpg", "a.hdr"])
 def test_opening_other_files_asks_no_new_question(claims, name):
     assert not claims(name)
 
@@ -92,6 +94,13 @@ def test_opening_other_files_asks_no_new_question(claims, name):
 @pytest.mark.parametrize("name", ["a.ome.tif", "A.OME.TIFF", "b.c.ome.tif"])
 def test_ome_tiff_is_claimed(claims, name):
     assert claims(name)
+
+
+def test_what_the_manifest_claims_is_what_the_reader_takes(manifest, claims):
+    (reader,) = manifest.contributions.readers
+    assert {pattern.removeprefix("*") for pattern in reader.filename_patterns} == set(CLAIMED)
+    assert set(VENDOR_SUFFIXES) - set(CLAIMED) == {".hdr"}
+    assert all(claims(f"A{suffix.upper()}") for suffix in CLAIMED)
 
 
 def test_the_widgets_modules_import_nothing_heavy():

@@ -20,7 +20,10 @@ from napari_vdsr.showing import shown
 
 PathLike = str | os.PathLike[str]
 # What the manifest claims: for these napari has asked for this reader.
-CLAIMED = (".ome.tif", ".ome.tiff", ".ome.btf", ".zarr", ".ozx")
+CLAIMED = (
+    ".ome.tif", ".ome.tiff", ".ome.btf", ".zarr", ".ozx", ".czi", ".nd2", ".lif", ".dcm", ".dicom",
+    ".nii", ".nii.gz",
+)  # fmt: skip
 # Of one folder or plate: napari becomes slow with more, and nobody looks through them.
 MOST_LAYERS = 64
 MOST_LINES = 8  # of a notification
