@@ -20,7 +20,8 @@ DRIVER = Path(__file__).with_name("mouse_driver.py")
 @pytest.mark.slow
 @pytest.mark.window
 @pytest.mark.timeout(1800)
-def test_an_upscale_by_mouse_alone(tmp_path):
+def test_an_upscale_by_mouse_alone(tmp_path, shared_window):
+    shared_window.close()  # nothing else is to lie under the mouse
     picture = tmp_path / "tissue.png"
     io.imsave(picture, data.immunohistochemistry()[:120, :140])
     done = subprocess.run(
