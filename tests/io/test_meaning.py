@@ -446,7 +446,10 @@ def test_further_pictures_of_a_netpbm_are_told(tmp_path):
 @pytest.mark.parametrize("bits", [9, 10, 12, 14])
 def test_packed_counts_stay_and_say_their_bits(tmp_path, bits):
     data = RANDOM.integers(0, 2**bits, (16, 20)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", data, bitspersample=bits, metadata=None)
+    try:
+        tifffile.imwrite(tmp_path / "a.tif", data, bitspersample=bits, metadata=None)
+    except NotImplementedError:
+        pytest.skip("this imagecodecs reads them only")
     image = read_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(pixels(image), data)
     assert image.bits == bits
