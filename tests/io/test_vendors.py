@@ -77,12 +77,12 @@ def test_suffixes_are_known_and_outputs_are_ome_tiff(vendor):
     assert not is_image_file(".nii.gz")
 
 
-def test_headers_of_other_programs_are_passed_over(tmp_path):
+def test_headers_of_pairs_are_read_where_they_are_named_alone(tmp_path):
+    """Other programs have that suffix for texts beside their images."""
     path = tmp_path / "a.hdr"
-    path.write_text("ENVI\ndescription = {}")
-    assert no_image_reason(path) == "no NIfTI inside"
     path.write_bytes(HEADS["NIfTI"])
-    assert no_image_reason(path) is None
+    assert no_image_reason(path) == "no image by its name"
+    assert Naming().name_of(path) == "a.ome.tif"
 
 
 def test_a_format_that_is_none_of_them_stays_what_it_was(tmp_path):

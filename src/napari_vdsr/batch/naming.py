@@ -25,7 +25,7 @@ LONGEST_NAME = 255
 FIELDS = ("stem", "ext", "parent", "series", "model", "scale")
 # Formats of microscopes and slide scanners, whose axes and sizes OME-TIFF alone holds.
 MICROSCOPES = (
-    ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex", *VENDOR_SUFFIXES
+    ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff", ".bif", ".flex", ".hdr", *VENDOR_SUFFIXES
 )  # fmt: skip
 PICTURES = (".png", ".jpg", ".webp")
 KEPT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".ome.zarr", ".zarr")

@@ -7,7 +7,6 @@ import stat
 from typing import TYPE_CHECKING
 
 from napari_vdsr.io.read import PICTURE_MAGIC, TIFF_MAGIC, is_image_file
-from napari_vdsr.io.vendors.formats import HEAD_BYTES, is_nifti
 from napari_vdsr.io.zarr.folder import is_zarr_folder
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 AMBIGUOUS_SUFFIXES = (
     ".bif", ".dng", ".flex", ".gel", ".lsm", ".ndpi", ".qptiff", ".scn", ".stk", ".svs",
 )  # fmt: skip
-ENVI_SUFFIX = ".hdr"  # of NIfTI's headers, and of ENVI's and Analyze's
 FONT_SUFFIX = ".pfm"  # of portable float maps, and of what Windows knows of a font
 # Folders and files that systems, archives and servers make beside those of the user.
 SYSTEM_NAMES = {
@@ -67,8 +65,6 @@ def no_image_reason(path: Path) -> str | None:
         suffix = path.suffix.lower()
         if suffix in AMBIGUOUS_SUFFIXES and not _begins_with(path, TIFF_MAGIC):
             return "no TIFF inside"
-        if suffix == ENVI_SUFFIX and not _is_nifti(path):
-            return "no NIfTI inside"
         if suffix == FONT_SUFFIX and not _begins_with(path, PICTURE_MAGIC):
             return "no picture inside"
     except FileNotFoundError:
@@ -76,12 +72,6 @@ def no_image_reason(path: Path) -> str | None:
     except OSError:
         return None if os.path.exists(path) else "link that leads nowhere"
     return None
-
-
-def _is_nifti(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return not head or is_nifti(head)
 
 
 def _begins_with(path: Path, magic: tuple[bytes, ...]) -> bool:

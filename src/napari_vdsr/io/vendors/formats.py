@@ -62,7 +62,8 @@ CZI = Vendor("CZI", (".czi",))
 ND2 = Vendor("ND2", (".nd2",))
 LIF = Vendor("LIF", (".lif",))
 DICOM = Vendor("DICOM", (".dcm", ".dicom"))
-NIFTI = Vendor("NIfTI", (".nii", ".nii.gz", ".hdr"))
+# A header of its own, .hdr, is known by its content only: ENVI's and others have that suffix, too.
+NIFTI = Vendor("NIfTI", (".nii", ".nii.gz"))
 VENDORS = (CZI, ND2, LIF, DICOM, NIFTI)
 VENDOR_SUFFIXES = tuple(suffix for vendor in VENDORS for suffix in vendor.suffixes)
 
