@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from napari_vdsr.batch import Part, Settings, find_rosters, find_unfinished, finish, plan, run
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import read_image, write_image
@@ -94,7 +95,7 @@ def test_missing_parts_are_named_with_the_command(source, tmp_path):
     result = finish(found)
     assert result.status == "failed"
     assert "parts 2 to 3, 5 to 6 of 6 are missing (20 of 30 regions)" in result.reason
-    assert "vdsr upscale in.ome.zarr --part 2/6" in result.reason
+    assert "vdsr upscale in.ome.zarr --part 2/6" in say(result.reason)
     assert not (tmp_path / "out/in.ome.zarr").exists()
 
 
@@ -213,7 +214,7 @@ def test_parts_of_several_files_are_files(tmp_path):
     told = roster.check()
     assert told.status == "failed"
     assert "4 of 7 files are missing, of part 2, 3 of 3" in told.reason
-    assert "vdsr upscale --part 2/3" in told.reason
+    assert "vdsr upscale --part 2/3" in say(told.reason)
     made = [[Path(r.target).name for r in run(jobs, SETTINGS, part=Part(n, 3))] for n in (2, 1, 3)]
     assert made[0] == ["in-1.tif", "in-4.tif"]
     assert sorted(name for names in made for name in names) == [f"in-{n}.tif" for n in range(7)]

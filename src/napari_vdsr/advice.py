@@ -61,6 +61,7 @@ class Remedy(Enum):
     TEMPLATE = "give them different names, e.g. by the template '{template}'"
     OTHER_OUTPUT = "choose another output folder, or a template of names such as '{template}'"
     SHORTER_NAME = "rename the input, or use a shorter template of names"
+    MAKE_PART = "make it: part {part} of {of} of {command}"
     DEBUG = "this is a fault of the software: please report it"
 
     # Training

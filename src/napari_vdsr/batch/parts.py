@@ -443,12 +443,13 @@ def check_complete(unfinished: Unfinished, array: Any) -> None:
             "command that began it goes on."
         )
     parts = [k for k in range(1, of + 1) if not there.issuperset(unfinished.part(k, of))]
-    command = shlex.join([*unfinished.order["command"], "--part", f"{parts[0]}/{of}"])
-    shown = f"; make it, e.g.: {command}" if unfinished.order["command"] else ""
     raise ImageFileError(
         f"{unfinished.target}: part{'s'[: len(parts) - 1]} {_listed(parts)} of {of} "
-        f"{'is' if len(parts) == 1 else 'are'} missing ({len(missing)} of {len(wanted)} "
-        f"regions){shown}"
+        f"{'is' if len(parts) == 1 else 'are'} missing ({len(missing)} of {len(wanted)} regions)",
+        Remedy.MAKE_PART,
+        command=shlex.join(unfinished.order["command"]),
+        part=parts[0],
+        of=of,
     )
 
 

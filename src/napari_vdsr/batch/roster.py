@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import write_whole
 from napari_vdsr.batch.result import Result
 from napari_vdsr.schema import parse_json
@@ -61,13 +62,14 @@ class Roster:
         parts = sorted({number % self.of + 1 for number in missing})
         shown = ", ".join(str(folder / self.targets[number][0]) for number in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        result.reason = (
+        result.reason = Advised(
             f"{folder}: {len(missing)} of {len(self.targets)} files are missing, of part "
-            f"{', '.join(map(str, parts))} of {self.of} ({shown}{more})"
+            f"{', '.join(map(str, parts))} of {self.of} ({shown}{more})",
+            Remedy.MAKE_PART,
+            command=shlex.join(self.command),
+            part=parts[0],
+            of=self.of,
         )
-        if self.command:
-            command = shlex.join([*self.command, "--part", f"{parts[0]}/{self.of}"])
-            result.reason += f"; make them, e.g.: {command}"
         return result
 
 

@@ -32,6 +32,7 @@ WORDS = {
     Remedy.TEMPLATE: "give them different names, e.g. --name-template '{template}'",
     Remedy.OTHER_OUTPUT: "choose another output folder, or --name-template '{template}'",
     Remedy.SHORTER_NAME: "rename the input, or pass a shorter --name-template",
+    Remedy.MAKE_PART: "make it, e.g.: {command} --part {part}/{of}",
     Remedy.DEBUG: "run again with --debug to see where",
     Remedy.LOW_RESOLUTION: (
         "pass --low-resolution FOLDER; what is held out to measure on is a share of the pairs "

@@ -42,6 +42,7 @@ WORDS = {
     Remedy.TEMPLATE: "choose different names",
     Remedy.OTHER_OUTPUT: "choose another folder",
     Remedy.SHORTER_NAME: "rename the input",
+    Remedy.MAKE_PART: "make part {part} of {of} by its command: {command}",
     Remedy.DEBUG: "this is a fault of the software: please report it",
     Remedy.LOW_RESOLUTION: "choose their folder in 'Low-res'",
     Remedy.MEASURE_ON: (
