@@ -183,6 +183,17 @@ def test_it_can_be_pickled_and_notices_a_change(tmp_path):
         image.data.compute()
 
 
+@pytest.mark.parametrize(("at", "told"), [(32, "longer"), (44, "longer"), (78, "another one")])
+def test_lengths_that_would_end_the_library_are_noticed_before(tmp_path, at, told):
+    path = save(tmp_path / "a.czi", stack(texture(2, 20, 30), "Z"), compression="zstd0:")
+    content = bytearray(path.read_bytes())
+    at += content.index(b"ZISRAWSUBBLOCK")
+    content[at : at + 2] = b"\x99\x7f"
+    path.write_bytes(content)
+    with pytest.raises(ImageFileError, match=told):
+        read_image(path).data.compute()
+
+
 def test_damage_is_told_in_one_line(tmp_path):
     tiles = [*stack(texture(2, 2, 20, 30), "TC"), *stack(texture(2, 2, 20, 30), "TC", 1, 300)]
     content = save(tmp_path / "a.czi", tiles, compression="zstd0:", **METRES).read_bytes()
