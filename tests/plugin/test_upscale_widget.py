@@ -255,7 +255,7 @@ def test_lazy(viewer, upscaler, until):
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     small_tiles(monkeypatch)
     monkeypatch.setattr("napari_vdsr.io.zarr.form.CHUNK", 16)
-    viewer.add_image(picture(size=(160, 160)), name="a")
+    viewer.add_image(picture(size=(320, 320)), name="a")
     upscaler.output.value = request.ZARR
     upscaler.path.value = tmp_path / "out.ome.zarr"
     upscaler.run()
