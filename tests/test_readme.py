@@ -1,8 +1,11 @@
 """What README and docs say is so."""
 
+import copy
 import re
 import shlex
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +53,44 @@ def test_table_is_that_of_the_card():
 
 def test_every_python_block_is_run_by_a_test():
     """Those of `docs/examples.md` are the files of `examples/`, which have tests of their own."""
-    run = {"README.md", "docs/index.md", "CONTRIBUTING.md"}
+    run = {"README.md", "docs/index.md", "CONTRIBUTING.md", "docs/clusters.md"}
     for page in PAGES:
         for block in blocks(page, "python"):
             name = page.relative_to(ROOT).as_posix()
             included = re.fullmatch(r'--8<-- "(examples/\w+\.py)"\n', block)
             assert (included and (ROOT / included[1]).is_file()) or name in run, name
+
+
+def test_clusters_of_the_docs(monkeypatch, capsys):
+    """As far as a machine without Slurm and Kubernetes can tell: these start nothing here."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    asked = []
+    monkeypatch.setattr(
+        jobqueue.SLURMCluster, "scale", lambda _, *number, **amount: asked.append(amount)
+    )
+    slurm, kubernetes = blocks(ROOT / "docs" / "clusters.md", "python")
+    names = {}
+    exec(compile(slurm, "clusters.md", "exec"), names)
+    with names["cluster"] as cluster:
+        script = cluster.job_script()
+        assert capsys.readouterr().out.strip() == cluster.scheduler_address
+        assert asked == [{"jobs": 10}]
+    for line in ("#SBATCH --gpus=1", "#SBATCH --mem=15G", "#SBATCH --cpus-per-task=8"):
+        assert line in script
+    assert "--memory-limit 0" in script
+    pods = {"spec": {"containers": [{"name": "dask"}]}}
+    operator = types.ModuleType("dask_kubernetes.operator")
+    operator.make_cluster_spec = lambda *_, **__: {
+        "spec": {"scheduler": copy.deepcopy(pods), "worker": copy.deepcopy(pods)}
+    }
+    operator.KubeCluster = lambda custom_cluster_spec: types.SimpleNamespace(
+        scheduler_address="tcp://pod", spec=custom_cluster_spec["spec"]
+    )
+    monkeypatch.setitem(sys.modules, "dask_kubernetes", types.ModuleType("dask_kubernetes"))
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", operator)
+    exec(compile(kubernetes, "clusters.md", "exec"), names)
+    worker = names["cluster"].spec["worker"]["spec"]
+    assert worker["volumes"][0]["name"] == worker["containers"][0]["volumeMounts"][0]["name"]
 
 
 def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
@@ -118,9 +153,17 @@ def commands():
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_have_the_options_that_are_shown(line):
+    _, name, *words = shlex.split(line, comments=True)
+    if "--" in words:  # what follows are the words of another command
+        at = words.index("--")
+        _check_options("upscale", words[at + 1 :])
+        words = words[:at]
+    _check_options(name, words)
+
+
+def _check_options(name, words):
     from typer.main import get_command
 
-    _, name, *words = shlex.split(line, comments=True)
     command = get_command(app).commands[name]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import time
 import weakref
 from functools import partial
 
@@ -17,7 +18,7 @@ from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import Range
-from napari_vdsr.plugin import pace, request
+from napari_vdsr.plugin import pace, request, upscale_job
 from napari_vdsr.resize import resize
 
 NAME = "VDSR upscale"
@@ -254,6 +255,16 @@ def test_lazy(viewer, upscaler, until):
 @shallow
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     small_tiles(monkeypatch)
+    count = upscale_job.Filling.count
+
+    def hold(filling):
+        """However late the window hears of the third tile, there are some left to cancel."""
+        count(filling)
+        while filling._tiles > 5:
+            filling._report.check()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(upscale_job.Filling, "count", hold)
     monkeypatch.setattr("napari_vdsr.io.zarr.form.CHUNK", 16)
     viewer.add_image(picture(size=(320, 320)), name="a")
     upscaler.output.value = request.ZARR
