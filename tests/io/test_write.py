@@ -368,7 +368,7 @@ def test_options_that_cannot_be(tmp_path):
         write_image(image, tmp_path / "a.gif")
     with pytest.raises(UsageError, match="Choose one of ome-tiff"):
         write_image(image, tmp_path / "a.tif", format="gif")
-    with pytest.raises(UsageError, match="Choose zlib or zstd"):
+    with pytest.raises(UsageError, match="Choose one of zlib, zstd"):
         write_image(image, tmp_path / "a.tif", compression="lzw")
     with pytest.raises(UsageError, match="ImageJ TIFF is written uncompressed"):
         write_image(image, tmp_path / "a.tif", format="imagej", compression="zlib")

@@ -17,7 +17,7 @@ def write(folder, gains, *, bicubic=33.66, tasks=("x2", "x3")):
         lines.append(f"{100 * number - 50},0.1,0.001,{60 * number - 30}" + "," * len(columns))
         figures = [f"{bicubic + gain:.4f}"] * len(tasks) + [f"{gain:.4f}"] * len(tasks)
         lines.append(",".join([str(100 * number), "0.1", "0.001", str(60 * number), *figures]))
-    (folder / "log.csv").write_text("\n".join(lines))
+    (folder / "log.csv").write_text("\n".join([*lines, ""]))
     return folder
 
 
