@@ -5,6 +5,10 @@ import json
 import math
 import random
 import struct
+import time
+
+from napari_vdsr.errors import VdsrError
+from napari_vdsr.io import read_image
 
 ODD = [
     None, True, False, 0, -1, 1, 2, 3, 63, 4096, 10**9, -(10**9), 2**31, 2**63, 2**64, 10**400,
@@ -13,6 +17,19 @@ ODD = [
     [10**9] * 9, [1e400], {"": {}}, {"depth": 3}, list(range(999)),
 ]  # fmt: skip
 DEEP = 100_000
+SMALL = 2**26  # bytes of an image whose pixels are read, too
+
+
+def read_or_refused(path):
+    """Read a damaged file, which gives an image or one line, within seconds of this process."""
+    began = time.process_time()
+    try:
+        image = read_image(path)
+        if image.data.nbytes < SMALL:
+            image.data.compute()
+    except VdsrError as error:
+        assert "\n" not in str(error)
+    assert time.process_time() - began < 10
 
 
 def flipped(content, rng):

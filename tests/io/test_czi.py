@@ -2,13 +2,12 @@
 
 import pickle
 import random
-import time
 
 import numpy as np
 import pytest
-from fuzz import flipped
+from fuzz import flipped, read_or_refused
 
-from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import list_series, read_image
 
 czi = pytest.importorskip("pylibCZIrw.czi")
@@ -208,11 +207,4 @@ def test_damage_is_told_in_one_line(tmp_path):
         else:
             damaged = content[:at] + rng.randbytes(4) + content[at + 4 :]
         path.write_bytes(damaged)
-        began = time.process_time()
-        try:
-            image = read_image(path)
-            if image.data.nbytes < 2**26:
-                image.data.compute()
-        except VdsrError as error:
-            assert "\n" not in str(error)
-        assert time.process_time() - began < 10
+        read_or_refused(path)

@@ -2,15 +2,14 @@
 
 import pickle
 import random
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import flipped
+from fuzz import flipped, read_or_refused
 
-from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_image, write_image
 
 pydicom = pytest.importorskip("pydicom")
@@ -232,11 +231,4 @@ def test_damage_is_told_in_one_line(tmp_path, name):
         at = rng.randrange(len(content))
         damaged = flipped(content[:3000], rng) + content[3000:]
         path.write_bytes(content[:at] if seed % 3 == 0 else damaged)
-        began = time.process_time()
-        try:
-            image = read_image(path)
-            if image.data.nbytes < 2**26:
-                image.data.compute()
-        except VdsrError as error:
-            assert "\n" not in str(error)
-        assert time.process_time() - began < 10
+        read_or_refused(path)

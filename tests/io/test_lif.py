@@ -2,14 +2,13 @@
 
 import pickle
 import random
-import time
 
 import numpy as np
 import pytest
-from fuzz import flipped
+from fuzz import flipped, read_or_refused
 from vendor_files import lif
 
-from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import list_series, read_image
 
 liffile = pytest.importorskip("liffile")
@@ -122,11 +121,4 @@ def test_damage_is_told_in_one_line(tmp_path):
             at = rng.choice(digits)
             damaged = content[:at] + rng.choice(b"0123456789-.").to_bytes() + content[at + 1 :]
         path.write_bytes(damaged)
-        began = time.process_time()
-        try:
-            image = read_image(path)
-            if image.data.nbytes < 2**26:
-                image.data.compute()
-        except VdsrError as error:
-            assert "\n" not in str(error)
-        assert time.process_time() - began < 10
+        read_or_refused(path)

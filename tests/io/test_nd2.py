@@ -2,14 +2,13 @@
 
 import pickle
 import random
-import time
 
 import numpy as np
 import pytest
-from fuzz import flipped
+from fuzz import flipped, read_or_refused
 from vendor_files import nd2
 
-from napari_vdsr.errors import ImageFileError, VdsrError
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import list_series, read_image
 
 pytest.importorskip("nd2")
@@ -110,11 +109,4 @@ def test_damage_is_told_in_one_line(tmp_path, packed):
         else:
             damaged = content[:at] + rng.randbytes(4) + content[at + 4 :]
         path.write_bytes(damaged)
-        began = time.process_time()
-        try:
-            image = read_image(path)
-            if image.data.nbytes < 2**26:
-                image.data.compute()
-        except VdsrError as error:
-            assert "\n" not in str(error)
-        assert time.process_time() - began < 10
+        read_or_refused(path)
