@@ -81,7 +81,6 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         super().__init__(viewer)
         self.preview_button.changed.connect(self.preview)
         self.run_button.changed.connect(self.run)
-        viewer.layers.selection.events.active.connect(self.update_info)
         viewer.layers.selection.events.changed.connect(self.update_info)
         viewer.layers.events.removed.connect(self._on_removed)
         Leaving(self, self._close_down)
@@ -92,7 +91,6 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         self._temporary.close()
         self.layer.disconnect()
         self.region.disconnect()
-        self._viewer.layers.selection.events.active.disconnect(self.update_info)
         self._viewer.layers.selection.events.changed.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
