@@ -1,5 +1,6 @@
 """ND2 files made up after what Nikon's look like; no real one is at hand."""
 
+import gc
 import pickle
 import random
 
@@ -110,3 +111,4 @@ def test_damage_is_told_in_one_line(tmp_path, packed):
             damaged = content[:at] + rng.randbytes(4) + content[at + 4 :]
         path.write_bytes(damaged)
         read_or_refused(path)
+    gc.collect()  # a file left open would be told here, and fail

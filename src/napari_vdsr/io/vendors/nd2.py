@@ -78,7 +78,7 @@ class Frames:
         return np.asarray(out[rest])
 
     def _read(self, number: int) -> np.ndarray:
-        with self.stamp.open(), ND2File(self.stamp.path) as document:
+        with self.stamp.open() as file, ND2File(file) as document:
             pixels = np.array(document.read_frame(number), self.dtype)
         if pixels.size != math.prod(self.frame):
             raise damaged(self.stamp.name, f"a frame of {pixels.shape}, not {self.frame}")
@@ -93,7 +93,8 @@ def images(path: str) -> list[Held]:
             raise failure(
                 path, "is an ND2 file of before 2009 (JPEG 2000)", "Save it anew in NIS-Elements"
             )
-    with ND2File(path) as document:
+    # The file is opened here, as the library leaves one open whose contents it cannot read.
+    with stamp.open() as file, ND2File(file) as document:
         sizes = dict(document.sizes)
         dtype = np.dtype(document.dtype)
         frame = tuple(n for axis, n in sizes.items() if axis in INNER)
