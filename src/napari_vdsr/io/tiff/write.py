@@ -9,14 +9,15 @@ import tempfile
 import threading
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tifffile import TiffWriter
+from tifffile import TiffFile, TiffWriter
 
 from napari_vdsr.io.bands import regroup, stored
 from napari_vdsr.io.palette import full_map
 from napari_vdsr.io.pyramid import level_shapes
+from napari_vdsr.io.tiff.raw import RawArray, Sparse, found, made_of, steps
 from napari_vdsr.io.tiff.resolution import holds_resolution
 from napari_vdsr.io.tiff.tags import write_tags
 from napari_vdsr.nodata import written
@@ -24,7 +25,7 @@ from napari_vdsr.nodata import written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import IO, BinaryIO
+    from typing import IO
 
     from napari_vdsr.image import Image
     from napari_vdsr.io.bands import Bands
@@ -34,6 +35,8 @@ TILE = 256
 UNTILED_BYTES = 2**20
 # Offsets of a classic TIFF have 32 bits; some room is left for metadata.
 DIRECTORY_BYTES = 512
+# Tiles are written by several machines, whose file systems keep pages of memory apart.
+ALIGNED_BYTES = 4096
 CLASSIC_BYTES = 3_900_000_000
 GDAL_NODATA = 42113
 REDUCED = 1  # of NewSubfileType
@@ -72,6 +75,65 @@ class TiffForm:
     halve: Callable[[np.ndarray, str], np.ndarray] | None = None
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How pixels are to lie in a file.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Axes before the plane, rows, columns, and perhaps samples.
+    dtype : numpy.dtype
+        Of the pixels.
+    plane_ndim : int
+        2, or 3 with samples.
+    levels : list of (int, int)
+        Rows and columns of the image, and of its smaller copies.
+    tiled : bool
+        In tiles, or else row by row.
+    big : bool
+        Whether offsets need 64 bits.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    plane_ndim: int
+    levels: list[tuple[int, ...]]
+    tiled: bool
+    big: bool
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Pixels along each axis of the pieces that may be written by themselves, if raw."""
+        return steps(self.shape, self.plane_ndim, TILE if self.tiled else None)
+
+    def level_shape(self, number: int) -> tuple[int, ...]:
+        """Shape of the image or of one of its smaller copies."""
+        split = len(self.shape) - self.plane_ndim
+        return (*self.shape[:split], *self.levels[number], *self.shape[split + 2 :])
+
+
+def layout_of(
+    shape: tuple[int, ...], dtype: np.dtype[Any], plane_ndim: int, form: TiffForm
+) -> Layout:
+    """Decide how pixels of a shape lie in a file of a form."""
+    lead, (rows, columns) = shape[:-plane_ndim], shape[-plane_ndim:][:2]
+    plane = math.prod(shape[-plane_ndim:]) * dtype.itemsize
+    tiled = not form.contiguous and plane > UNTILED_BYTES
+    if not form.compression:
+        tiled = tiled and min(rows, columns) >= TILE
+    padded = -(-rows // TILE) * -(-columns // TILE) * TILE**2 if tiled else rows * columns
+    levels: list[tuple[int, ...]] = [(rows, columns)]
+    levels = level_shapes(levels[0], "YX") if form.halve else levels
+    tiled = tiled or len(levels) > 1
+    page = padded * (plane // (rows * columns))
+    page += 16 * padded // TILE**2 + ALIGNED_BYTES if tiled else 0
+    size = (page + DIRECTORY_BYTES) * math.prod(lead)
+    size = size * 4 // 3 if len(levels) > 1 else size
+    big = size > CLASSIC_BYTES and not form.contiguous
+    return Layout(shape, dtype, plane_ndim, levels, tiled, big)
+
+
 def write_tiff(path: Path, bands: Bands, form: TiffForm) -> None:
     """Write bands to a TIFF file.
 
@@ -84,41 +146,60 @@ def write_tiff(path: Path, bands: Bands, form: TiffForm) -> None:
     form : TiffForm
         Everything else.
     """
-    rows, columns = bands.plane_shape[:2]
-    plane = math.prod(bands.plane_shape) * bands.data.dtype.itemsize
-    tiled = not form.contiguous and plane > UNTILED_BYTES
-    if not form.compression:
-        tiled = tiled and min(rows, columns) >= TILE
-    padded = -(-rows // TILE) * -(-columns // TILE) * TILE**2 if tiled else rows * columns
-    levels = level_shapes((rows, columns), "YX") if form.halve else [(rows, columns)]
-    page = padded * (plane // (rows * columns)) + (16 * padded // TILE**2 if tiled else 0)
-    size = (page + DIRECTORY_BYTES) * math.prod(bands.lead_shape)
-    size = size * 4 // 3 if len(levels) > 1 else size
-    big = size > CLASSIC_BYTES and not form.contiguous
-    with _writer(path, bigtiff=big, **form.writer) as tif:
-        if len(levels) > 1:
-            _write_pyramid(tif, bands, form, levels, path.parent)
-            return
-        if tiled or form.compression:
-            ordered = bands.in_order(path.parent)
-            source = regroup(ordered, rows, TILE if tiled else rows)
-            source = _tiles(source, columns) if tiled else source
-            _write_sequential(tif, bands, form, source, tiled=tiled)
-            return
+    layout = layout_of(tuple(bands.data.shape), bands.data.dtype, bands.plane_ndim, form)
+    simple = not form.compression and len(layout.levels) == 1
+    if simple and made_of(bands.spans, layout.steps, layout.shape):
+        (array,) = lay_out(path, layout, form)
+        bands.into(array.put)
+        return
+    with _writer(path, bigtiff=layout.big, **form.writer) as tif:
+        if len(layout.levels) > 1:
+            _write_pyramid(tif, bands, form, layout, path.parent)
+        else:
+            _write_sequential(tif, bands, form, layout, path.parent)
+
+
+def lay_out(path: Path, layout: Layout, form: TiffForm) -> list[RawArray]:
+    """Write an uncompressed TIFF file without its pixels, which are zeros then.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it exists and is empty.
+    layout : Layout
+        Of its pixels.
+    form : TiffForm
+        Everything else; without compression.
+
+    Returns
+    -------
+    list of RawArray
+        The image and its smaller copies, to be filled.
+    """
+    offset = 0
+    with Sparse(path) as file, _writer(file, bigtiff=layout.big, **form.writer) as tif:
         order = tif.tiff.byteorder
-        offset, _ = tif.write(
-            shape=form.shape or bands.data.shape,
-            dtype=bands.data.dtype,
-            data=None,
-            returnoffset=True,
-            **form.tags,
-        )
-    with open(path, "r+b") as file:
-        bands.into(_Space(file, bands, offset, order).write)
+        for number in range(len(layout.levels)):
+            shape = layout.level_shape(number)
+            options = _level_options(form, layout, number)
+            # ImageJ is told of axes that the pixels do not have.
+            placed = tif.write(
+                shape=form.shape or shape, dtype=layout.dtype, returnoffset=True, **options
+            )
+            offset = placed[0] if placed else 0
+    if layout.tiled:
+        with TiffFile(path) as tif:
+            return [
+                found(path, tif, number, layout.level_shape(number), layout.plane_ndim, TILE)
+                for number in range(len(layout.levels))
+            ]
+    plane = math.prod(layout.shape[-layout.plane_ndim :]) * layout.dtype.itemsize
+    dtype = layout.dtype.newbyteorder(order)
+    return [RawArray(path, layout.shape, dtype, layout.plane_ndim, offset, plane, None)]
 
 
 @contextlib.contextmanager
-def _writer(path: Path, **kwargs: Any) -> Iterator[TiffWriter]:
+def _writer(path: Path | Sparse, **kwargs: Any) -> Iterator[TiffWriter]:
     tif = TiffWriter(path, **kwargs)
     try:
         yield tif
@@ -133,16 +214,20 @@ def _writer(path: Path, **kwargs: Any) -> Iterator[TiffWriter]:
 
 
 def _write_sequential(
-    tif: TiffWriter, bands: Bands, form: TiffForm, source: Iterator[np.ndarray], *, tiled: bool
+    tif: TiffWriter, bands: Bands, form: TiffForm, layout: Layout, folder: Path
 ) -> None:
-    options = _layout(form, bands.data.dtype, tiled=tiled)
-    if not tiled:
-        options["rowsperstrip"] = bands.plane_shape[0]
-    tif.write(source, shape=bands.data.shape, dtype=bands.data.dtype, **options, **form.tags)
+    rows, columns = bands.plane_shape[:2]
+    source = regroup(bands.in_order(folder), rows, TILE if layout.tiled else rows)
+    if layout.tiled:
+        source = _tiles(source, columns)
+    options = _level_options(form, layout, 0)
+    if not layout.tiled:
+        options["rowsperstrip"] = rows
+    tif.write(source, shape=layout.shape, dtype=layout.dtype, **options)
 
 
 def _write_pyramid(
-    tif: TiffWriter, bands: Bands, form: TiffForm, levels: Sequence[tuple[int, ...]], folder: Path
+    tif: TiffWriter, bands: Bands, form: TiffForm, layout: Layout, folder: Path
 ) -> None:
     """Write an image, and smaller copies of its pages as their SubIFDs.
 
@@ -150,28 +235,38 @@ def _write_pyramid(
     temporary files, of a third of the pixels at most.
     """
     assert form.halve is not None
-    dtype, samples = bands.data.dtype, bands.plane_shape[2:]
+    dtype, last = layout.dtype, len(layout.levels) - 1
     ordered = bands.in_order(folder)
     with contextlib.ExitStack() as stack:
-        for number, (rows, columns) in enumerate(levels):
-            shape = (*bands.lead_shape, rows, columns, *samples)
+        for number, (rows, columns) in enumerate(layout.levels):
             source = regroup(ordered, rows, TILE)
-            if number + 1 < len(levels):
+            if number < last:
                 file = stack.enter_context(
                     tempfile.TemporaryFile(dir=folder, prefix=".vdsr-", suffix=".part")
                 )
                 source = _halved_into(file, source, form.halve, "YXS"[: bands.plane_ndim])
-            tags = form.tags if number == 0 else _smaller_tags(form.tags, levels[0], levels[number])
-            more = {"subifds": len(levels) - 1} if number == 0 else {"subfiletype": REDUCED}
-            options = _layout(form, dtype, tiled=True)
-            tif.write(_tiles(source, columns), shape=shape, dtype=dtype, **options, **more, **tags)
-            if number + 1 < len(levels):
-                smaller = (*bands.lead_shape, *levels[number + 1], *samples)
+            options = _level_options(form, layout, number)
+            shape = layout.level_shape(number)
+            tif.write(_tiles(source, columns), shape=shape, dtype=dtype, **options)
+            if number < last:
+                smaller = layout.level_shape(number + 1)
                 ordered = stored(file, smaller, bands.plane_ndim, dtype)
 
 
-def _layout(form: TiffForm, dtype: np.dtype[Any], *, tiled: bool) -> dict[str, Any]:
+def _level_options(form: TiffForm, layout: Layout, number: int) -> dict[str, Any]:
+    """Return the arguments for tifffile of the image, or of one of its smaller copies."""
+    options = _storage(form, layout.dtype, tiled=layout.tiled)
+    if number:
+        tags = _smaller_tags(form.tags, layout.levels[0], layout.levels[number])
+        return {**options, "subfiletype": REDUCED, **tags}
+    smaller = {"subifds": len(layout.levels) - 1} if len(layout.levels) > 1 else {}
+    return {**options, **smaller, **form.tags}
+
+
+def _storage(form: TiffForm, dtype: np.dtype[Any], *, tiled: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"tile": (TILE, TILE)} if tiled else {}
+    if tiled and not form.compression:
+        options["align"] = ALIGNED_BYTES
     if form.compression:
         options["compression"] = COMPRESSIONS[form.compression]
         options["predictor"] = dtype.kind in "iu" and dtype.itemsize <= 4
@@ -207,30 +302,6 @@ def _tiles(bands: Iterator[np.ndarray], columns: int) -> Iterator[np.ndarray]:
         pixels = band if band.ndim == 3 else band[..., None]
         for start in range(0, columns, TILE):
             yield pixels[:, start : start + TILE]
-
-
-class _Space:
-    """The pixels of an uncompressed TIFF file, to be written from any thread in any order."""
-
-    def __init__(self, file: BinaryIO, bands: Bands, offset: int, order: Literal["<", ">"]) -> None:
-        self._file, self._offset = file, offset
-        self._dtype = bands.data.dtype.newbyteorder(order)
-        self._shape = bands.data.shape
-        self._lock = threading.Lock()
-
-    def write(self, start: tuple[int, ...], block: np.ndarray) -> None:
-        block = np.ascontiguousarray(block, self._dtype)
-        outer = block.ndim - 1
-        # What lies in one piece in the file: along the last axis that is not whole, too.
-        while outer and block.shape[outer] == self._shape[outer]:
-            outer -= 1
-        with self._lock:
-            for index in np.ndindex(block.shape[:outer]):
-                at = (*index, *(0 for _ in block.shape[outer:]))
-                first = [i + s for i, s in zip(at, start, strict=True)]
-                place = int(np.ravel_multi_index(first, self._shape))
-                self._file.seek(self._offset + place * self._dtype.itemsize)
-                self._file.write(block[index].data)
 
 
 def common_tags(image: Image, software: str) -> dict[str, Any]:
