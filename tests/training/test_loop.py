@@ -1,5 +1,6 @@
 """The training loop on made-up pictures: exact continuation above all."""
 
+import contextlib
 import csv
 import errno
 import logging
@@ -391,6 +392,20 @@ class TestLonger:
         run(config(), images, tmp_path, resume=True)
         run(config(steps=60), images, tmp_path, resume=True)
         assert_same_weights(planned / "vdsr.safetensors", tmp_path / "vdsr.safetensors")
+
+    @pytest.mark.parametrize("step", [20, 40])
+    def test_ended_early(self, images, tmp_path, monkeypatch, step):
+        """The learning rate falls at once, and over fewer steps than planned."""
+        monkeypatch.setattr(loop, "REPORT_EVERY", 2)
+        sooner = config(steps=40, decay=0.2)
+        run(sooner, images, tmp_path / "planned")
+        with contextlib.suppress(KeyboardInterrupt):
+            run(config(), images, tmp_path / "run", on_progress=stop_at(step))
+        run(sooner, images, tmp_path / "run", resume=True)
+        models = (tmp_path / name / "vdsr.safetensors" for name in ("planned", "run"))
+        assert_same_weights(*models)
+        with pytest.raises(TrainingError, match="36 steps are too few: 32 are done already"):
+            run(config(steps=36, decay=0.2), images, tmp_path / "run", resume=True)
 
     def test_a_little_longer_is_not_possible(self, images, uninterrupted, tmp_path):
         run(config(), images, tmp_path)

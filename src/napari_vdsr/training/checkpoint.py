@@ -332,7 +332,7 @@ def _by_parameter(
 
 
 def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
-    """Last checkpoint of a run, or, to make the run longer, the one before its lr fell.
+    """Last checkpoint of a run, or, if it shall end elsewhere, the one before its lr fell.
 
     Raises
     ------
@@ -340,7 +340,10 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
         If there is none, or the run cannot be of so many steps.
     """
     last = Checkpoint.load(output / NAME)
-    if last.config["steps"] == config.steps:
+    end = {"steps": config.steps}
+    if config.schedule == "stable-decay":
+        end["decay"] = config.decay
+    if last.config | end == last.config:
         return last
     saved, least = last, last.step
     if config.schedule == "cosine":
@@ -364,7 +367,7 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
     # What is the best so far stays so until it is beaten, wherever training goes on.
     return replace(
         saved,
-        config=saved.config | {"steps": config.steps},
+        config=saved.config | end,
         best=last.best,
         best_step=last.best_step,
     )
