@@ -340,7 +340,7 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
         If there is none, or the run cannot be of so many steps.
     """
     last = Checkpoint.load(output / NAME)
-    end = {"steps": config.steps}
+    end: dict[str, float] = {"steps": config.steps}
     if config.schedule == "stable-decay":
         end["decay"] = config.decay
     if last.config | end == last.config:
