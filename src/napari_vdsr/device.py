@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import DeviceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     import torch
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cuda", "mps", "cpu")
 # By the names that torch has for them, which takes a second to import.
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+_changing = threading.Lock()
+_inside, _before = 0, True
 
 
 def available_devices() -> list[str]:
@@ -90,11 +95,27 @@ def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
 
     cuDNN's default, TF32, has the mantissa of fp16.
     """
-    if device.type != "cuda":
-        return nullcontext()
+    return nullcontext() if device.type != "cuda" else _exactly()
+
+
+@contextmanager
+def _exactly() -> Iterator[None]:
+    """Set what is set for all threads at once, until the last of them is out again."""
     import torch
 
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    global _inside, _before
+    with _changing:
+        if not _inside:
+            _before = torch.backends.cudnn.allow_tf32
+            torch.backends.cudnn.allow_tf32 = False
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _inside -= 1
+            if not _inside:
+                torch.backends.cudnn.allow_tf32 = _before
 
 
 def cpu_has_bf16() -> bool:

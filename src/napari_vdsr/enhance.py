@@ -33,6 +33,9 @@ class Runner(Protocol):
     check: Callable[[], None] | None
 
     @property
+    def pipeline(self) -> Any: ...
+
+    @property
     def device(self) -> Any: ...
 
     @property
@@ -62,6 +65,7 @@ class Bypass:
     precision: str = "float32"
     identity: str = ""
     check: Callable[[], None] | None = None
+    pipeline: None = None
 
     def run(self, planes: NDArray[np.float32], factor: int = 1) -> NDArray[np.float32]:
         return planes

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,20 @@ class AxisWindow:
     start: int
     stop: int
     weights: sparse.csr_array
+
+    @cached_property
+    def taps(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The weights as (window length, taps): source samples from `start`, and their weights.
+
+        They are in the order of the samples; a row that has fewer than others ends with zeros.
+        """
+        rows, counts = len(self.weights.indptr) - 1, np.diff(self.weights.indptr)
+        row = np.repeat(np.arange(rows), counts)
+        tap = np.arange(len(row)) - self.weights.indptr[row]
+        index = np.zeros((rows, counts.max()), np.int32)
+        weights = np.zeros(index.shape)
+        index[row, tap], weights[row, tap] = self.weights.indices, self.weights.data
+        return index, weights
 
 
 def axis_window(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -152,7 +152,13 @@ def upscale_tiles(
     -----
     The result is the bicubic image, kept in float64 and the file's own units, plus what
     the network changed. So integers of any width are as exact as bicubic makes them.
+
+    On a device with lanes of its own all of this is done there, for tiles whose every pixel
+    is seen and measured; see `device_tile`.
     """
+    there = _there(tiles, row, column, channels, plan)
+    if there is not None:
+        return [{RESULT: plane} for plane in there]
     steps = [_steps(pixels, row, column, c, plan) for pixels, c in zip(tiles, channels)]
     made: list[dict[str, NDArray[Any]]] = [{} for _ in steps]
     needs: dict[int, Need] = {}
@@ -168,6 +174,37 @@ def upscale_tiles(
         except StopIteration as done:
             made[number] = done.value
     return made
+
+
+def _there(
+    tiles: Sequence[NDArray[Any]],
+    row: Extent,
+    column: Extent,
+    channels: Sequence[int],
+    plan: Plan,
+) -> list[NDArray[Any]] | None:
+    """Upscale tiles on the device; None where it cannot, or something is amiss."""
+    if plan.executor.pipeline is None or plan.labels or plan.products:
+        return None
+    first, units = tiles[0], [plan.normalization.ranges[channel] for channel in channels]
+    color = _is_color(first)
+    veiled = color and first.shape[-1] == 4 and plan.alpha != "none"
+    if veiled or not all(unit.width for unit in units):
+        return None
+    from napari_vdsr.device_tile import Work, can_carry, upscale_there
+
+    if not can_carry(first.dtype):
+        return None
+    if plan.nodata is not None and any(
+        missing_pixels(tile, plan.nodata, color=color).any() for tile in tiles
+    ):
+        return None
+    work = Work(row, column, plan.reading, units, color, plan.bits)
+    return upscale_there(tiles, work, cast("Any", plan.executor))
+
+
+def _is_color(pixels: NDArray[Any]) -> bool:
+    return pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
 
 
 def _changes(needs: list[Need], row: TileAxis, column: TileAxis, plan: Plan) -> Iterator[Change]:
@@ -203,7 +240,7 @@ def _steps(pixels: NDArray[Any], row: Extent, column: Extent, channel: int, plan
     if plan.labels:
         return {RESULT: np.asarray(pixels[nearest][own])}
     unit = plan.normalization.ranges[channel]
-    color = pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
+    color = _is_color(pixels)
     values, lost = pixels, None
     if plan.nodata is None:
         check_finite(pixels, plan.name)

@@ -16,7 +16,7 @@ from napari_vdsr.device import exact_convolutions
 from napari_vdsr.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_vdsr.networks import Network, Trunk
 
@@ -56,6 +56,8 @@ class Blocks:
         self.warned_of_memory = False
         self.warned = False
         self.check: Callable[[], None] | None = None  # see Executor
+        if device.type == "cuda":  # streams beside this one shall find the weights there
+            torch.cuda.synchronize(device)
 
     def run(self, planes: Tensor) -> Tensor:
         """Compute images (N, C, H, W) in the largest blocks that fit."""
@@ -76,12 +78,43 @@ class Blocks:
                         Remedy.ON_CPU,
                     ) from error
             # Only here, past the handler, is the failed call's memory free again.
-            self._shrink(planes)
+            self.shrink(planes.shape)
         return self._run_halves(planes)
 
     def takes(self, images: Tensor) -> bool:
         """Whether several images may run at once, as far as memory goes."""
         return images.numel() < self.too_many
+
+    def made_there(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute images that are on the device, whole, without waiting for it.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            (N, C, H, W).
+
+        Returns
+        -------
+        result : torch.Tensor
+            (N, C, H * factor, W * factor), float32, on the device.
+        failed : torch.Tensor
+            (), bool: whether `run` would do it again in float32.
+        """
+        result = self._made(images, self.precision)
+        if self.precision == torch.float32:
+            return result, torch.zeros((), dtype=torch.bool, device=result.device)
+        return result, self._failed(result, images).any()
+
+    def shrink(self, shape: Sequence[int]) -> None:
+        """Note that images of a shape are too many at once, and free what can be freed."""
+        if not self.warned_of_memory:
+            self.warned_of_memory = True
+            size = " x ".join(map(str, shape))
+            logger.warning("%s is out of memory with %s pixels: halving.", self.device, size)
+        self.too_many = math.prod(shape)
+        empty_cache = getattr(getattr(torch, self.device.type), "empty_cache", None)
+        if empty_cache is not None:
+            empty_cache()
 
     def working_bytes(self, height: int, width: int) -> int:
         convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
@@ -104,16 +137,6 @@ class Blocks:
             second.narrow(axis, self.halo * factor, (length - middle) * factor),
         ]
         return torch.cat(cores, dim=axis)
-
-    def _shrink(self, planes: Tensor) -> None:
-        if not self.warned_of_memory:
-            self.warned_of_memory = True
-            size = " x ".join(map(str, planes.shape))
-            logger.warning("%s is out of memory with %s pixels: halving.", self.device, size)
-        self.too_many = planes.numel()
-        empty_cache = getattr(getattr(torch, self.device.type), "empty_cache", None)
-        if empty_cache is not None:
-            empty_cache()
 
     def _compute_checked(self, planes: Tensor) -> Tensor:
         """Compute planes, in float32 where the precision's range does not suffice."""
@@ -142,7 +165,10 @@ class Blocks:
         return failed
 
     def _compute(self, images: Tensor, precision: torch.dtype) -> Tensor:
-        x = images.to(self.device)  # (N, C, H, W)
+        return self._made(images.to(self.device), precision).cpu()
+
+    def _made(self, x: Tensor, precision: torch.dtype) -> Tensor:
+        """Compute images (N, C, H, W) that are on the device."""
         if precision == torch.float32:
             with exact_convolutions(self.device):
                 y: Tensor = self.network(x, self.factor)
@@ -152,7 +178,7 @@ class Blocks:
         else:
             with torch.autocast(self.device.type, precision):
                 y = self.network(x, self.factor)
-        return y.float().cpu()
+        return y.float()
 
 
 def is_memory_error(error: RuntimeError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_vdsr.execute.blocks import Blocks
+from napari_vdsr.execute.blocks import Blocks, is_memory_error
+from napari_vdsr.execute.lanes import lanes_of
+from napari_vdsr.execute.pipeline import Pipeline
 from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
 from napari_vdsr.model.weights import network_identity
 
@@ -46,11 +49,13 @@ class Executor:
     check : callable or None
         Called many times while a tile is computed; what it raises ends the tile. So work
         can be stopped at once, however long a tile takes.
+    pipeline : Pipeline or None
+        By which whole tiles go through the device; None if it has no lanes of its own.
 
     Notes
     -----
-    Calls from several threads take turns, since one call uses the whole device. On the
-    CPU that is as many cores as ``torch.get_num_threads()`` says.
+    Calls of `run` from several threads take turns, since one call uses the whole device. On
+    the CPU that is as many cores as ``torch.get_num_threads()`` says.
 
     References
     ----------
@@ -68,9 +73,11 @@ class Executor:
     ) -> None:
         self._network, self.device, self.precision = network, device, precision
         self.ensemble = ensemble
-        self._lock = threading.Lock()
+        self._lock, self._making = threading.Lock(), threading.Lock()
         self._runners: dict[int, Stream | Blocks] = {}
         self.check: Callable[[], None] | None = None
+        lanes = lanes_of(device)
+        self.pipeline = Pipeline(lanes) if lanes is not None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Locks do not travel to worker processes: each builds its own executor.
@@ -128,6 +135,58 @@ class Executor:
         for flips, swap in TURNS:
             yield self._made(planes, factor, flips, swap=swap)
 
+    def takes(self, shape: tuple[int, int, int], factor: int = 1) -> bool:
+        """Whether planes (N, H, W) fit in the device's memory at once, as far as is known."""
+        return math.prod(shape) < self._blocks(factor).too_many
+
+    def made_there(
+        self, planes: torch.Tensor, factor: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Super-resolve planes that are on the device; nothing waits for it.
+
+        Parameters
+        ----------
+        planes : torch.Tensor
+            (N, H, W), float32.
+        factor : int
+            As for `run`.
+
+        Returns
+        -------
+        made : torch.Tensor
+            (N, H * factor, W * factor), float32, on the device.
+        failed : torch.Tensor
+            (), bool, there too: whether it is nothing or not finite, so that `run` must do it.
+
+        Raises
+        ------
+        RuntimeError
+            If the device has too little memory; see `full`.
+        """
+        blocks = self._blocks(factor)
+        images = planes.reshape(-1, self._network.channels, *planes.shape[1:])
+        if not self.ensemble:
+            made, failed = blocks.made_there(images)
+            return made.flatten(0, 1), failed
+        total, failed = blocks.made_there(images)
+        for flips, swap in TURNS[1:]:
+            made, worse = blocks.made_there(_turned(images, flips, swap=swap))
+            total += _turned_back(made, flips, swap=swap)
+            failed = failed | worse
+        return total.flatten(0, 1) / len(TURNS), failed
+
+    def full(self, error: RuntimeError, shape: tuple[int, int, int], factor: int = 1) -> bool:
+        """Whether an error means that planes (N, H, W) are too many at once; it is kept in mind."""
+        found = is_memory_error(error)
+        if found:
+            self._blocks(factor).shrink(shape)
+        return found
+
+    def _blocks(self, factor: int) -> Blocks:
+        runner = self._runner(factor)
+        assert isinstance(runner, Blocks)
+        return runner
+
     def _made(
         self,
         planes: NDArray[np.float32],
@@ -156,14 +215,15 @@ class Executor:
         return _turned_back(run(_turned(images, flips, swap=swap)), flips, swap=swap)
 
     def _runner(self, factor: int) -> Stream | Blocks:
-        if factor not in self._runners:
-            network = self._network
-            trunk = network.trunk(factor)
-            if self.device.type == "cpu" and trunk is not None and can_stream(trunk):
-                self._runners[factor] = Stream(trunk, self.precision)
-            else:
-                self._runners[factor] = Blocks(network, self.device, self.precision, factor)
-        return self._runners[factor]
+        with self._making:
+            if factor not in self._runners:
+                network = self._network
+                trunk = network.trunk(factor)
+                if self.device.type == "cpu" and trunk is not None and can_stream(trunk):
+                    self._runners[factor] = Stream(trunk, self.precision)
+                else:
+                    self._runners[factor] = Blocks(network, self.device, self.precision, factor)
+            return self._runners[factor]
 
     def working_bytes(self, height: int, width: int, factor: int = 1) -> int:
         """Estimate the peak memory of one call on a (1, height, width) tile.
