@@ -16,9 +16,7 @@ from napari_vdsr.execute.pipeline import CARRIERS, Parcel, Pipeline
 def doubled(pipeline, pixels, check=None):
     """Run pixels through, which come back twice as large, and their sum."""
     outputs = [(pixels.shape, pixels.dtype), ((1,), np.dtype(np.float64))]
-    return pipeline.run(
-        [pixels], lambda t: (2 * t[0], t[0].double().sum()[None]), outputs, check
-    )
+    return pipeline.run([pixels], lambda t: (2 * t[0], t[0].double().sum()[None]), outputs, check)
 
 
 def pixels(number, size=100):

@@ -179,7 +179,7 @@ class _Steps:
 
         base, planes = normalised(bicubic), normalised(source) if reading.factor else None
         window = base if planes is None else planes[..., row.network, column.network]
-        window = window.float().flatten(0, 1)  # (N * inputs, y, x)
+        window = window.float().flatten(0, 1).contiguous()  # (N * inputs, y, x)
         fed = window if self.copies == 1 else window.repeat_interleave(self.copies, 0)
         made, worse = self.executor.made_there(fed, reading.factor or 1)
         if self.copies > 1:
