@@ -5,15 +5,17 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 pytest.importorskip("distributed")
 
 from napari_vdsr.batch import Settings, plan, run
-from napari_vdsr.batch.cluster import connected, device_of
+from napari_vdsr.batch.cluster import Carrier, connected, device_of
 from napari_vdsr.errors import ClusterError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
@@ -170,3 +172,31 @@ def test_what_is_no_scheduler_is_refused(monkeypatch):
 )
 def test_each_process_has_a_gpu_of_its_own(device, rank, count, chosen):
     assert device_of(device, rank, count) == chosen
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "chosen", "workers"),
+    [
+        ("0,1,2,3", "auto", ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], 4),
+        ("4,7", "cuda", ["cuda:0", "cuda:1", "cuda:0", "cuda:1"], 4),
+        ("5", "auto", ["auto"] * 4, 4),  # the one that this process is left
+        ("", "auto", ["auto"] * 4, 1),
+        ("0,1", "cpu", ["cpu"] * 4, 1),
+        ("0,1", "cuda:1", ["cuda:1"] * 4, 4),
+    ],
+)
+def test_processes_take_the_gpus_that_they_see(visible, asked, chosen, workers, monkeypatch):
+    """Each reads and writes by several threads while its GPU computes."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(
+        "torch.cuda.device_count",
+        lambda: len([gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]),
+    )
+    found = []
+    for name in range(4):  # as LocalCluster names its processes
+        carrier = Carrier(replace(SETTINGS, options=Options(device=asked), workers=4))
+        state = SimpleNamespace(nthreads=torch.get_num_threads())
+        carrier.setup(SimpleNamespace(name=name, state=state))
+        assert carrier.settings.workers == workers
+        found.append(carrier.settings.options.device)
+    assert found == chosen

@@ -144,8 +144,13 @@ class Carrier(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed h
         self._lock = Lock()
         self._works: dict[Job, Work] = {}
         options = self._settings.options
-        device = device_of(options.device, _rank(worker.name), torch.cuda.device_count())
-        self.settings = replace(self._settings, options=replace(options, device=device), workers=1)
+        count = torch.cuda.device_count()
+        device = device_of(options.device, _rank(worker.name), count)
+        # A GPU computes while threads read and write; on the CPU they would share its cores.
+        on_gpu = device.startswith("cuda") or (device == "auto" and count > 0)
+        workers = self._settings.workers if on_gpu else 1
+        options = replace(options, device=device)
+        self.settings = replace(self._settings, options=options, workers=workers)
         if "OMP_NUM_THREADS" not in os.environ or worker.state.nthreads > 1:
             torch.set_num_threads(max(1, worker.state.nthreads))
 
@@ -285,9 +290,8 @@ def _begin(name: str, job: Job) -> _Begun:
 
 def _write(name: str, job: Job, regions: Sequence[int]) -> int:
     """Compute and write regions: a task."""
-    work = _carrier(name).work(job)
-    for region in regions:
-        work.write(region)
+    carrier = _carrier(name)
+    carrier.work(job).write_each(regions, carrier.settings.workers)
     return len(regions)
 
 

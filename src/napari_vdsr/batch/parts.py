@@ -181,9 +181,18 @@ class Work:
             if on_progress is not None:
                 on_progress(done, len(wanted))
 
-        regions = (Region((region,), partial(self.write, region)) for region in missing)
-        run_regions(regions, _written, in_flight=workers, on_done=advance)
+        self.write_each(missing, workers, advance)
         return there
+
+    def write_each(
+        self,
+        regions: Iterable[int],
+        workers: int,
+        on_done: Callable[[], None] | None = None,
+    ) -> None:
+        """Compute and write regions, several at a time."""
+        each = (Region((region,), partial(self.write, region)) for region in regions)
+        run_regions(each, _written, in_flight=workers, on_done=on_done)
 
     def give_up(self) -> None:
         """Remove what there is, unless other processes are at it, too."""
