@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from napari_vdsr.nodata import Nodata
     from napari_vdsr.normalize import Normalization
 
+# By name: the model that doors take where none is named.
+DEFAULT_MODEL = "vdsr"
+
 RESULT, RESIDUAL, CONSISTENCY, SPREAD = "result", "residual", "consistency", "spread"
 # What there is beside the result.
 PRODUCTS = (RESIDUAL, CONSISTENCY, SPREAD)

@@ -11,6 +11,7 @@ from string import Formatter
 from napari_vdsr.errors import UsageError
 from napari_vdsr.goal import Goal
 from napari_vdsr.io.vendors.formats import VENDOR_SUFFIXES
+from napari_vdsr.options import DEFAULT_MODEL
 
 SUFFIX_OF = {
     "ome-tiff": ".ome.tif",
@@ -54,7 +55,7 @@ class Naming:
 
     template: str = "{stem}"
     format: str | None = None
-    model: str = "vdsr"
+    model: str = DEFAULT_MODEL
     scale: float | tuple[float, float] | Goal = 2
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from napari_vdsr.batch.naming import Naming, beside, longest_name, split_suffix
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
 from napari_vdsr.io.tiff.sets import Series, SetFinder
-from napari_vdsr.options import RESULT
+from napari_vdsr.options import DEFAULT_MODEL, RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -112,7 +112,7 @@ def plan(
     pattern: str = "*",
     format: str | None = None,  # noqa: A002
     template: str = "{stem}",
-    model_name: str = "vdsr",
+    model_name: str = DEFAULT_MODEL,
     scale: float | tuple[float, float] | Goal = 2,
     series: Series = None,
     products: Sequence[str] = (),

@@ -9,6 +9,7 @@ import typer
 
 from napari_vdsr.cli import options
 from napari_vdsr.errors import UsageError
+from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.showing import shown
 
 
@@ -18,7 +19,9 @@ def command(
     scale: Annotated[int, typer.Option("--scale", "-s", min=2, help="A whole number.")] = 3,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Names or files, with commas between. [default: vdsr]"),
+        typer.Option(
+            "--model", "-m", help=f"Names or files, with commas between. [default: {DEFAULT_MODEL}]"
+        ),
     ] = None,
     crop: Annotated[
         str | None, typer.Option(help="Y,X,HEIGHT,WIDTH of the zoomed part; chosen if left out.")
@@ -37,7 +40,7 @@ def command(
     from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
 
-    models = [load_model(name) for name in options.parse_models(model or ["vdsr"])]
+    models = [load_model(name) for name in options.parse_models(model or [DEFAULT_MODEL])]
     part = _parse_crop(crop) if crop else None
     chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
     compare(image, models, scale, output, chosen, crop=part)

@@ -11,6 +11,7 @@ import typer
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import counted
 from napari_vdsr.errors import ModelFileError
+from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="Names or files, with commas between; or all. [default: vdsr]"
+            "--model",
+            "-m",
+            help=f"Names or files, with commas between; or all. [default: {DEFAULT_MODEL}]",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
@@ -70,7 +73,7 @@ def command(
         check_matplotlib()
         make_folder(figures)
     chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
-    models = _models(model or ["vdsr"], scales)
+    models = _models(model or [DEFAULT_MODEL], scales)
     with counted("images", quiet=quiet) as on_progress:
         rows = evaluate(
             models,

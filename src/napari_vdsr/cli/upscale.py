@@ -11,6 +11,7 @@ from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import BatchProgress
 from napari_vdsr.cli.words import say
 from napari_vdsr.errors import ReportError, UsageError
+from napari_vdsr.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Part, Plan, Result
@@ -70,7 +71,7 @@ def command(
             help="Name (vdsr models list) or .safetensors file.",
             rich_help_panel=PIXELS,
         ),
-    ] = "vdsr",
+    ] = DEFAULT_MODEL,
     normalize: Annotated[
         str,
         typer.Option(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from napari_vdsr.atomic import write_whole
 from napari_vdsr.model.card import BICUBIC_CARD, CARD_KEY, ModelCard, card_from, read_card
 from napari_vdsr.model.catalog import check_noted, find_model, picked_name
+from napari_vdsr.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_vdsr.networks import Network
@@ -85,8 +86,10 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
     return card_from(written, path)
 
 
-def load_model(name_or_path: str | Path) -> Model:
+def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     """Load a model by name, bundled or of the user's folder, or any model file by path.
+
+    By default that which upscales best and fast (``options.DEFAULT_MODEL``).
 
     Raises
     ------

@@ -15,12 +15,12 @@ from qtpy.QtWidgets import QFileDialog
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.model.card import SUFFIX, about, read_card
 from napari_vdsr.model.catalog import list_models
+from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.plugin.form import narrow, wrap
 from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.words import say
 
 CHOOSE = "choose a file..."
-DEFAULT = "vdsr"
 CHOOSE_LAYER = "choose a layer..."
 SOON_MS = 150
 WHOLE, VIEW = "whole layer", "what the view shows"
@@ -203,7 +203,7 @@ class ModelBox(ComboBox):
         What the chosen model says of itself, to stand below.
     """
 
-    def __init__(self, label: str = "Model", default: str = DEFAULT, **options: Any) -> None:
+    def __init__(self, label: str = "Model", default: str = DEFAULT_MODEL, **options: Any) -> None:
         self._files: list[Path] = []
         if default not in (CHOOSE, *(card.name for card in list_models())):
             default = self._file(default)
@@ -244,7 +244,7 @@ class ModelBox(ComboBox):
         try:
             read_card(Path(path))
         except VdsrError:
-            return DEFAULT
+            return DEFAULT_MODEL
         self._files.append(Path(path))
         return path
 

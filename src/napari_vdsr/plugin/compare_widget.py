@@ -22,6 +22,7 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.model.catalog import list_models
+from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
 from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Dock, Form, wrap
@@ -79,7 +80,7 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         names = [card.name for card in list_models()]
         # The baseline and the model for all purposes; each further one costs its time.
         self.models = Select(
-            label="Methods", choices=names, value=["bicubic", "vdsr"],
+            label="Methods", choices=names, value=["bicubic", DEFAULT_MODEL],
             tooltip="What the picture is enlarged by, one or several, nearest neighbour besides",
         )  # fmt: skip
         self.models.max_height = 90

@@ -6,6 +6,8 @@ import weakref
 from dataclasses import dataclass, fields
 from typing import Any
 
+from napari_vdsr.options import DEFAULT_MODEL
+
 PLUGIN, CATEGORY = "napari-vdsr", "upscale"
 
 
@@ -25,7 +27,7 @@ class Preferences:
         What a tile should take.
     """
 
-    model: str = "vdsr"
+    model: str = DEFAULT_MODEL
     device: str = "auto"
     precision: str = "auto"
     memory: float = 70.0

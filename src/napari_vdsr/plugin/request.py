@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.options import CONSISTENCY, Options
+from napari_vdsr.options import CONSISTENCY, DEFAULT_MODEL, Options
 from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.scale import output_length
 
@@ -60,7 +60,7 @@ class Request:
     """
 
     image: Image
-    model: str = "vdsr"
+    model: str = DEFAULT_MODEL
     scale: tuple[float, float] = (2.0, 2.0)
     options: Options = field(default_factory=Options)
     output: str = MEMORY
