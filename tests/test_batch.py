@@ -493,3 +493,14 @@ def test_a_product_that_another_run_is_at_is_waited_for(folder, tmp_path):
     with claimed(out / "a_residual.tif"):
         assert running.run_one(jobs[0], settings) is None
     assert statuses(run(jobs, settings)) == ["done"]
+
+
+def test_what_was_left_when_a_file_had_its_name_goes(tmp_path):
+    """A process was killed just after its output had appeared."""
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9), "u1"))
+    jobs, settings = plan([str(tmp_path / "a.tif")], tmp_path / "out"), Settings(model=BICUBIC)
+    assert [result.status for result in run(jobs, settings)] == ["done"]
+    for name in (".a.tif.claim.lock", ".a.tif.1-0.lock", ".a.tif.1-0.part"):
+        (tmp_path / "out" / name).touch()
+    assert [result.status for result in run(jobs, settings)] == ["already done"]
+    assert os.listdir(tmp_path / "out") == ["a.tif"]

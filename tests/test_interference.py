@@ -1,12 +1,18 @@
 """What others do to files and folders while a batch runs: one line, and the others go on."""
 
 import os
+import time
+import zipfile
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_vdsr.batch import Settings, plan, run
+from napari_vdsr.errors import ImageFileError
+from napari_vdsr.image import Image
+from napari_vdsr.io import read_image, write_image
+from napari_vdsr.io.stamps import is_unchanged
 from napari_vdsr.model.file import load_model
 from napari_vdsr.options import Options
 
@@ -117,3 +123,39 @@ def test_two_names_of_one_output_are_not_two_results(folder, form):
     results = run(jobs, settings)
     assert [result.status for result in results] == ["done", "failed", "done"]
     assert "would replace that of" in results[1].reason
+
+
+@pytest.mark.parametrize("form", ["tiff", "ome-zarr", "ozx", "png"])
+def test_another_file_of_the_same_size_and_time(tmp_path, form):
+    """As `cp --preserve` and some synchronising programs put in a file's place."""
+    suffix = {"tiff": "a.tif", "ome-zarr": "a.ome.zarr", "ozx": "a.ozx", "png": "a.png"}[form]
+    pixels = np.arange(4096, dtype="u2").reshape(64, 64)
+    path = tmp_path / suffix
+    if form == "ozx":
+        write_image(Image(data=pixels, axes="YX"), tmp_path / "b.ome.zarr")
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted((tmp_path / "b.ome.zarr").rglob("*")):
+                archive.write(file, file.relative_to(tmp_path / "b.ome.zarr"))
+    else:
+        write_image(Image(data=pixels, axes="YX"), path)
+    image = read_image(path)
+    file = path if path.is_file() else next(p for p in (path / "0/c").rglob("*") if p.is_file())
+    file.chmod(0o600)  # which changes nothing
+    np.testing.assert_array_equal(np.asarray(read_image(path).data), pixels)
+    times, content = file.stat(), file.read_bytes()
+    time.sleep(0.02)
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other.replace(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    with pytest.raises(ImageFileError, match="changed while it was being read"):
+        np.asarray(image.data)
+
+
+def test_what_changes_by_itself_is_no_change():
+    """The number of a file on some network disks, the time of its entry with its rights."""
+    then = (9, 1, 2, 3)
+    assert is_unchanged(then, (9, 1, 7, 3)) and is_unchanged(then, (9, 1, 2, 8))
+    assert not is_unchanged(then, (9, 1, 7, 8))
+    assert not is_unchanged(then, (9, 0, 2, 3)) and not is_unchanged(then, None)

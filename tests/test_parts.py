@@ -333,6 +333,33 @@ def test_an_order_that_cannot_be_read_is_one_line(source, tmp_path):
             find_unfinished(tmp_path / "out")
 
 
+@pytest.mark.parametrize("left", ["order.json", "image", "nothing"])
+def test_what_was_left_when_it_was_published_goes(source, tmp_path, left):
+    """A process was killed after an image got its name, or while it removed the rest."""
+    jobs, out = jobs_of(source, tmp_path / "out"), tmp_path / "out"
+    run(jobs, SETTINGS, part=Part(1, 1))
+    (folder,) = unfinished_in(out)
+    order = (folder / "order.json").read_text()
+    assert finish(*find_unfinished(out)).status == "done"
+
+    def leave():
+        (folder / "records").mkdir(parents=True)
+        if left == "image":
+            (folder / "image").mkdir()
+        elif left == "order.json":
+            (folder / left).write_text(order)
+        (out / ".in.ome.zarr.claim.lock").touch()
+        (out / ".in.ome.zarr.1-0.part").mkdir()
+        (out / ".in.ome.zarr.1-0.lock").touch()
+
+    leave()
+    assert find_unfinished(out) == []
+    assert os.listdir(out) == ["in.ome.zarr"]
+    leave()
+    assert [result.status for result in run(jobs, SETTINGS)] == ["already done"]
+    assert os.listdir(out) == ["in.ome.zarr"]
+
+
 def test_junk_of_a_process_that_came_late_is_no_image(source, tmp_path, whole):
     jobs = jobs_of(source, tmp_path / "out")
     run(jobs, SETTINGS, part=Part(1, 9))

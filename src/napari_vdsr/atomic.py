@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
@@ -17,13 +16,14 @@ from napari_vdsr.errors import ImageFileError, OutputExistsError, WriteError
 from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from filelock import BaseFileLock
 
 LONGEST_NAME = 200
 # Of what lies beside an output while it is made: the new, what it replaces, and their lock.
 NEW, OLD, LOCK = ".part", ".old", ".lock"
+CLAIM = f"claim{LOCK}"
 TRIES = 3
 _counter = itertools.count()
 
@@ -113,19 +113,45 @@ def whole_folder(
             _publish_folder(temporary, target, overwrite=overwrite)
 
 
-def claimed(target: Path) -> contextlib.AbstractContextManager[bool]:
+@contextmanager
+def claimed(target: Path) -> Iterator[bool]:
     """Say whether this process is the one to make an output, as long as the block runs.
 
     Of several processes that claim an output, one is told True; the others are told False
     until it has ended its block, or was killed. Where a folder cannot be written or has no
-    locks, all are told True, and the first to finish wins.
+    locks, all are told True, and the first to finish wins. What a killed one left beside the
+    output is removed, also if the output needs not be made.
 
     Parameters
     ----------
     target : Path
         The output, in a folder that exists.
+
+    Yields
+    ------
+    bool
+        False if another process is at it.
     """
-    return held(target.with_name(f"{_prefix(target)}claim{LOCK}"))
+    path = target.with_name(f"{_prefix(target)}{CLAIM}")
+    left = os.path.lexists(path)  # its owner was killed, if nobody holds it
+    with held(path) as mine:
+        if mine and left:
+            tidy(target)
+        yield mine
+
+
+def tidy(target: Path) -> None:
+    """Remove what killed processes left beside an output, as far as that can be."""
+    with suppress(OSError):
+        _remove_stale(target)
+
+
+def tidy_claims(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left beside outputs of a folder, given its files' names."""
+    for name in names:
+        if name.startswith(".") and name.endswith(f".{CLAIM}"):
+            with claimed(folder / name[1 : -len(CLAIM) - 1]):
+                pass
 
 
 @contextmanager
@@ -278,8 +304,10 @@ def _create_file(path: Path) -> None:
 def _remove_stale(target: Path) -> None:
     """Remove what killed processes left beside a target; put back what was to be replaced."""
     ending = "|".join(map(re.escape, (NEW, OLD, LOCK)))
-    left = re.compile(rf"({re.escape(_prefix(target))}\d+-\d+)(?:{ending})")
-    names = {match[1] for match in map(left.fullmatch, os.listdir(target.parent)) if match}
+    prefix = _prefix(target)
+    left = re.compile(rf"({re.escape(prefix)}\d+-\d+)(?:{ending})")
+    beside = (name for name in os.listdir(target.parent) if name.startswith(prefix))
+    names = {match[1] for match in map(left.fullmatch, beside) if match}
     for name in names:
         path = target.with_name(name + LOCK)
         try:
@@ -356,6 +384,19 @@ def synced_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             _sync(path, os.O_RDWR)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside a target, which is gone in the end if it is still there.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made.
+    """
+    with _beside(target, Path.mkdir) as temporary:
+        yield temporary
 
 
 # For outputs that several processes make together.

@@ -28,7 +28,6 @@ from napari_vdsr.batch.record import (
     state_of,
 )
 from napari_vdsr.batch.result import Result, one_line
-from napari_vdsr.device import choose_device
 from napari_vdsr.errors import ImageFileError, OutputExistsError, UsageError
 from napari_vdsr.io import read_image
 from napari_vdsr.io.formats import arranged, format_of, renamed_axes, value_losses
@@ -313,7 +312,7 @@ def _identity(image: Image, settings: Settings, files: Sequence[Path]) -> dict[s
     found = {
         **own_parameters(image, settings),
         "input": state_of(files),
-        "kind of device": choose_device(settings.options.device).type,
+        "kind of device": str(settings.executor.device).partition(":")[0],
         "version": __version__,
     }
     return dict(json.loads(json.dumps(found)))
@@ -330,6 +329,19 @@ def find_unfinished(folder: Path) -> list[Unfinished]:
     from napari_vdsr.io.zarr import unfinished as store
 
     return store.find_all(folder)
+
+
+def find_of(target: Path) -> list[Unfinished]:
+    """Return the unfinished images of an output; what is left of others is removed.
+
+    Raises
+    ------
+    ImageFileError
+        If what lies there of one cannot be read.
+    """
+    from napari_vdsr.io.zarr import unfinished as store
+
+    return store.find(target)
 
 
 def finish(

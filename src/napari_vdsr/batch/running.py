@@ -15,7 +15,7 @@ from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed, exists, writing
 from napari_vdsr.batch.estimate import estimate
-from napari_vdsr.batch.parts import Part, check_in_parts, kind_of, opened, publish
+from napari_vdsr.batch.parts import Part, check_in_parts, find_of, kind_of, opened, publish
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
@@ -315,6 +315,8 @@ def outputs_to_make(
         todo = _not_done(job, record)
         if not todo:
             result.status, result.reason = "already done", BY_ANOTHER if waited else ""
+            if job.target.is_dir():
+                find_of(job.target)  # which removes what a process left that was killed just then
             return []
     there = [product for product in todo if job.outputs[product].exists()]
     if there and settings.if_exists == "skip":

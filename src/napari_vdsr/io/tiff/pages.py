@@ -14,6 +14,7 @@ from tifffile import TiffFile, TiffPage
 
 from napari_vdsr.io.failure import damaged, failure
 from napari_vdsr.io.quiet import caught
+from napari_vdsr.io.stamps import State, is_unchanged, state
 from napari_vdsr.kept import KeptArrays
 
 if TYPE_CHECKING:
@@ -37,27 +38,31 @@ class Stamp:
         The file as the user calls it, for messages.
     path : str
         Where it is, whatever the current folder.
-    size, mtime_ns : int
-        Its length in bytes and the time of its last change.
+    state : tuple of int
+        What tells its content from another one.
     """
 
     name: str
     path: str
-    size: int
-    mtime_ns: int
+    state: State
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.state[0]
 
     @classmethod
     def of(cls, name: str) -> Stamp:
         """Return the stamp of a file as it is now."""
         status = os.stat(name)
-        return cls(name, os.path.abspath(name), status.st_size, status.st_mtime_ns)
+        return cls(name, os.path.abspath(name), state(status))
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Open the file for one read; it must still be what it was."""
         with open(self.path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            if not is_unchanged(self.state, state(status)):
                 raise failure(self.name, "changed while it was being read", "Start again")
             yield file
 

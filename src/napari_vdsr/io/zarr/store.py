@@ -20,6 +20,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import default_buffer_prototype
 
 from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.io.stamps import State, is_unchanged, state
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
 
 if TYPE_CHECKING:
@@ -33,39 +34,38 @@ if TYPE_CHECKING:
 
 LARGEST_METADATA = 2**26
 OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The files of an array as they were when it was opened; 24 bytes for each.
+    """The files of an array as they were when it was opened; 40 bytes for each.
 
     Attributes
     ----------
     keys : numpy.ndarray
         Hashes of their names, sorted.
     stamps : numpy.ndarray
-        Size and time of the last change of each, (files, 2).
+        State of each, (files, 4).
     """
 
     keys: NDArray[np.uint64]
     stamps: NDArray[np.int64]
 
     @classmethod
-    def of(cls, files: Iterable[tuple[str, Stamp]]) -> Stored:
+    def of(cls, files: Iterable[tuple[str, State]]) -> Stored:
         """Remember files by name."""
         found = sorted((_hash(name), *stamp) for name, stamp in files)
-        keys = np.array([key for key, _, _ in found], np.uint64)
-        return cls(keys, np.array([stamp for _, *stamp in found], np.int64).reshape(-1, 2))
+        keys = np.array([key for key, *_ in found], np.uint64)
+        return cls(keys, np.array([stamp for _, *stamp in found], np.int64).reshape(-1, 4))
 
-    def stamp(self, name: str) -> Stamp | None:
+    def stamp(self, name: str) -> State | None:
         """Return the stamp of a file; None if it was not there."""
         key = np.uint64(_hash(name))
         at = int(np.searchsorted(self.keys, key))
         if at == len(self.keys) or self.keys[at] != key:
             return None
-        size, changed = self.stamps[at].tolist()
-        return size, changed
+        size, mtime, number, ctime = self.stamps[at].tolist()
+        return size, mtime, number, ctime
 
 
 def _hash(name: str) -> int:
@@ -76,7 +76,7 @@ def _hash(name: str) -> int:
 class _Watch:
     """What is remembered of a folder: metadata that was read, and the arrays in use."""
 
-    metadata: dict[str, Stamp | None] = field(default_factory=dict)
+    metadata: dict[str, State | None] = field(default_factory=dict)
     arrays: dict[str, tuple[Stored, Expansion]] = field(default_factory=dict)
 
 
@@ -150,10 +150,10 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         for key, stamp in self._watch.metadata.items():
             try:
                 status = os.stat(os.path.join(self.root, key))
-                now = status.st_size, status.st_mtime_ns
+                now: State | None = state(status)
             except OSError:
                 now = None
-            if now != stamp:
+            if not is_unchanged(stamp, now):
                 raise self._changed(key)
 
     def _changed(self, key: str) -> Exception:
@@ -164,7 +164,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         if os.path.commonpath([root, os.path.realpath(path)]) != root:
             raise damaged(self.name, f"a link in it leads to another folder: {path}")
 
-    def _files(self, folder: str, below: str) -> Iterator[tuple[str, Stamp]]:
+    def _files(self, folder: str, below: str) -> Iterator[tuple[str, State]]:
         """List files with their stamps, without following links to folders."""
         pending = [(folder, below)]
         while pending:
@@ -180,8 +180,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
                     elif not entry.is_file():
                         raise damaged(self.name, f"no file: {entry.path}")
                     elif entry.name not in ZARR_METADATA:
-                        status = entry.stat()
-                        yield prefix + entry.name, (status.st_size, status.st_mtime_ns)
+                        yield prefix + entry.name, state(entry.stat())
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         path = os.path.join(self.root, key)
@@ -197,7 +196,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
             return None
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if known != (status.st_size, status.st_mtime_ns):
+            if not is_unchanged(known, state(status)):
                 raise self._changed(key)
             start, stop = span_of(byte_range, status.st_size)
             file.seek(start)
@@ -232,7 +231,7 @@ class WatchedStore(Store):  # type: ignore[misc]  # zarr is not typed here
         if status.st_size > LARGEST_METADATA:
             size = status.st_size / 2**20
             raise damaged(self.name, f"{key} has {size:,.0f} MiB; metadata never has")
-        self._watch.metadata.setdefault(key, (status.st_size, status.st_mtime_ns))
+        self._watch.metadata.setdefault(key, state(status))
         with open(path, "rb") as file:
             return file.read()
 

@@ -28,7 +28,15 @@ from uuid import uuid4
 
 import zarr
 
-from napari_vdsr.atomic import exists, publish_folder, synced_tree, writing
+from napari_vdsr.atomic import (
+    exists,
+    new_folder,
+    publish_folder,
+    synced_tree,
+    tidy,
+    tidy_claims,
+    writing,
+)
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.zarr.checks import stored_chunks
@@ -217,7 +225,7 @@ def folder_of(target: Path, identity: Mapping[str, Any]) -> Path:
 
 
 def find(target: Path) -> list[Unfinished]:
-    """Return the unfinished images of a target.
+    """Return the unfinished images of a target; what others left of such is removed.
 
     Raises
     ------
@@ -229,12 +237,25 @@ def find(target: Path) -> list[Unfinished]:
         names = sorted(os.listdir(target.parent))
     except OSError:  # said when it is written
         return []
-    found = (
-        opened(target.with_name(name))
+    folders = (
+        target.with_name(name)
         for name in names
         if name.startswith(prefix) and name.endswith(SUFFIX)
     )
+    found = (opened(folder) for folder in folders if not _is_left(folder))
     return [one for one in found if one is not None and one.target.name == target.name]
+
+
+def _is_left(folder: Path) -> bool:
+    """Remove what is left of an image that was published or given up; False if it is none.
+
+    A process may have been killed while it did so, or have come late. The folder appears with
+    an order and an image, so nobody is about to make one.
+    """
+    if (folder / ORDER).exists() and (folder / IMAGE).is_dir():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def opened(folder: Path) -> Unfinished | None:
@@ -255,11 +276,12 @@ def opened(folder: Path) -> Unfinished | None:
 
 
 def find_all(folder: Path) -> list[Unfinished]:
-    """Return all unfinished images in a folder and those below it."""
+    """Return all unfinished images in a folder and those below it; what is left is removed."""
     found = []
-    for where, folders, _ in os.walk(folder):
+    for where, folders, files in os.walk(folder):
+        tidy_claims(Path(where), files)
         for name in sorted(folders):
-            if name.startswith(".") and name.endswith(SUFFIX):
+            if name.startswith(".") and name.endswith(SUFFIX) and not _is_left(Path(where, name)):
                 one = opened(Path(where, name))
                 if one is not None:
                     found.append(one)
@@ -285,25 +307,20 @@ def create(target: Path, identity: Mapping[str, Any], make: Any) -> Unfinished:
         This process's, or another one's.
     """
     folder = folder_of(target, identity)
-    new = folder.with_name(f".vdsr-{uuid4().hex}.new")
-    with writing(target):
-        try:
-            (new / IMAGE).mkdir(parents=True)
-            (new / RECORDS).mkdir()
-            order = {**make(new / IMAGE), "name": target.name, "identity": identity}
-            (new / ORDER).write_text(json.dumps(order, indent=1), "utf-8")
-            synced_tree(new)
-            while True:
-                with contextlib.suppress(OSError):
-                    os.rename(new, folder)
-                    return Unfinished(folder, parse_json(json.dumps(order)))
-                found = opened(folder)
-                if found is not None:
-                    return found
-                # What a process left that went on when the image had been finished.
-                shutil.rmtree(folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    with writing(target), new_folder(target) as new:
+        (new / IMAGE).mkdir()
+        (new / RECORDS).mkdir()
+        order = {**make(new / IMAGE), "name": target.name, "identity": identity}
+        (new / ORDER).write_text(json.dumps(order, indent=1), "utf-8")
+        synced_tree(new)
+        while True:
+            with contextlib.suppress(OSError):
+                os.rename(new, folder)
+                return Unfinished(folder, parse_json(json.dumps(order)))
+            found = opened(folder)
+            if found is not None:
+                return found
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(unfinished: Unfinished, *, overwrite: bool) -> None:
@@ -324,6 +341,7 @@ def publish(unfinished: Unfinished, *, overwrite: bool) -> None:
         if os.path.lexists(target) and not overwrite:
             raise exists(target)
         publish_folder(unfinished.image, target, overwrite=overwrite)
+        tidy(target)
         for one in find(target):
             if one.parts is None or one.folder == unfinished.folder:
                 discard(one)  # of runs that were killed, too

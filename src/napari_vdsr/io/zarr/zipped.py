@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.io.stamps import State, is_unchanged, state
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
 from napari_vdsr.io.zarr.folder import ZIP_MAGIC
-from napari_vdsr.io.zarr.store import LARGEST_METADATA, OPEN, Stamp, WatchedStore, span_of
+from napari_vdsr.io.zarr.store import LARGEST_METADATA, OPEN, WatchedStore, span_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,12 +108,12 @@ class ZippedStore(WatchedStore):
         prefix = f"{inner.pop()}/"
         return {n.removeprefix(prefix): e for n, e in entries.items() if n.startswith(prefix)}
 
-    def _now(self) -> Stamp | None:
+    def _now(self) -> State | None:
         try:
             status = os.stat(self.root)
         except OSError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return state(status)
 
     def watch(self, array: str, largest: int, expansion: Expansion) -> None:
         """Check the sizes that the archive states of an array's files."""
@@ -128,7 +129,7 @@ class ZippedStore(WatchedStore):
 
     def check_metadata(self) -> None:
         """Raise ``ImageFileError`` if the archive is not what was opened."""
-        if self._now() != self._stamp:
+        if not is_unchanged(self._stamp, self._now()):
             raise self._changed(os.path.basename(self.root))
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
