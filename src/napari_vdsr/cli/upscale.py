@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from napari_vdsr.cli import options
+from napari_vdsr.cli.events import Events
 from napari_vdsr.cli.progress import BatchProgress
 from napari_vdsr.cli.words import say
 from napari_vdsr.errors import ReportError, UsageError
@@ -15,14 +18,17 @@ from napari_vdsr.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_vdsr.batch import Job, Part, Plan, Result
-    from napari_vdsr.io.formats import Compression, Format
-    from napari_vdsr.io.zarr.form import Version
+    from napari_vdsr.goal import Goal
+    from napari_vdsr.io.zarr.form import ZarrForm
+    from napari_vdsr.selection import Selection
 
 FORMATS = ("ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr")
+IF_EXISTS = ("error", "skip", "overwrite")
 FILES, PIXELS, COMPUTING, MESSAGES = "Files", "Pixels", "Computing", "Messages"
 
 
 def command(
+    context: typer.Context,
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Image files, folders, glob patterns.")
     ],
@@ -229,6 +235,14 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="Write a JSON report here.", rich_help_panel=FILES)
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what happens here, one line of JSON for each event, for programs; a file "
+            "of this name with .stop behind it stops the batch.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.", rich_help_panel=FILES)
     ] = False,
@@ -284,78 +298,138 @@ def command(
 
     Example: vdsr upscale images/ -o sharper/ --scale 2 --recursive
     """
-    options.check_file("--log-file", log_file)
-    options.check_file("--report", report)
+    asked = understood(context.params)
     options.set_up_logging(verbose, quiet, log_file, debug)
-    options.check_choice("--format", format, (None, *FORMATS))
-    if pyramid and format in ("imagej", "png", "jpeg", "webp"):
+    with Events(events) as told:
+        return _run(context.params, asked, told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the texts of options mean.
+
+    Attributes
+    ----------
+    scale : float, (float, float), Goal or None
+        Along Y and X, or what results shall measure; None for what the model is for.
+    nodata, normalize, products, memory
+        See ``napari_vdsr.options.Options``.
+    series : int, "all" or None
+        Which image of each file.
+    selection : Selection
+        The part of each image that is upscaled.
+    zarr : ZarrForm
+        Of outputs that are OME-Zarr.
+    part : Part or None
+        Of the work.
+    """
+
+    scale: float | tuple[float, float] | Goal | None
+    nodata: float | Literal["auto"] | None
+    normalize: str | tuple[float, float]
+    series: int | Literal["all"] | None
+    products: tuple[str, ...]
+    memory: int | None
+    selection: Selection
+    zarr: ZarrForm
+    part: Part | None
+
+
+def understood(given: Mapping[str, Any]) -> Asked:
+    """Read the texts of options, before any work.
+
+    Parameters
+    ----------
+    given : mapping of str to Any
+        Values of all options, as the parser has them.
+
+    Raises
+    ------
+    UsageError
+        If one of them means nothing, or two contradict each other.
+    """
+    for name in ("log_file", "report", "events"):
+        option = f"--{name.replace('_', '-')}"
+        options.check_file(option, Path(given[name]) if given[name] else None)
+    chosen = given["format"]
+    options.check_choice("--format", chosen, (None, *FORMATS))
+    if given["pyramid"] and chosen in ("imagej", "png", "jpeg", "webp"):
         raise UsageError("--pyramid goes with --format ome-tiff, tiff or ome-zarr.")
-    if quality is not None and format not in ("jpeg", "webp"):
+    if given["quality"] is not None and chosen not in ("jpeg", "webp"):
         raise UsageError("--quality goes with --format jpeg or webp.")
-    options.check_choice("--compression", compression, (None, "zlib", "zstd", "blosc"))
-    options.check_choice("--if-exists", if_exists, ("error", "skip", "overwrite"))
-    factor = options.parse_goal(scale, pixel_size, width, height)
-    empty = options.parse_nodata(nodata)
-    range_ = options.parse_normalize(normalize)
-    number = options.parse_series(series)
-    products = options.parse_products(also)
+    options.check_choice("--compression", given["compression"], (None, "zlib", "zstd", "blosc"))
+    options.check_choice("--if-exists", given["if_exists"], IF_EXISTS)
+    goal = (given[name] for name in ("scale", "pixel_size", "width", "height"))
+    asked: dict[str, Any] = {
+        "scale": options.parse_goal(*goal),
+        "nodata": options.parse_nodata(given["nodata"]),
+        "normalize": options.parse_normalize(given["normalize"]),
+        "series": options.parse_series(given["series"]),
+        "products": options.parse_products(given["also"]),
+    }
     from napari_vdsr.io.zarr.form import ZarrForm
     from napari_vdsr.selection import parse_selection  # dask takes a while to import
 
-    selection = parse_selection(select, crop, channels)
-    options.check_choice("--zarr-version", zarr_version, ("0.5", "0.4"))
-    form = ZarrForm(cast("Version", zarr_version), shards)
-    budget = options.parse_bytes(max_memory) // workers if max_memory else None
+    selection = parse_selection(given["select"], given["crop"], given["channels"])
+    options.check_choice("--zarr-version", given["zarr_version"], ("0.5", "0.4"))
+    memory = given["max_memory"]
+    share = options.parse_part(given["part"])
+    if share is not None and given["scheduler"] is not None:
+        raise UsageError("--part and --scheduler are two ways of sharing the work; pass one.")
+    return Asked(
+        **asked,
+        selection=selection,
+        zarr=ZarrForm(given["zarr_version"], given["shards"]),
+        memory=options.parse_bytes(memory) // given["workers"] if memory else None,
+        part=share,
+    )
 
+
+def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
+    """Do it; return the exit code."""
     from napari_vdsr import batch
     from napari_vdsr.model.card import default_scale
     from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
 
-    loaded = load_model(model)
-    factor = default_scale(loaded.card) if factor is None else factor
+    model = load_model(given["model"])
+    scale = default_scale(model.card) if asked.scale is None else asked.scale
     jobs = batch.plan(
-        inputs,
-        output,
-        recursive=recursive,
-        pattern=pattern,
-        format=format,
-        template=name_template,
-        model_name=model,
-        scale=factor,
-        series=number,
-        products=products,
+        given["inputs"],
+        Path(given["output"]),
+        recursive=given["recursive"],
+        pattern=given["pattern"],
+        format=given["format"],
+        template=given["name_template"],
+        model_name=given["model"],
+        scale=scale,
+        series=asked.series,
+        products=asked.products,
     )
     settings = batch.Settings(
-        model=loaded,
-        scale=factor,
-        axes=axes,
-        series=number,
-        partial=partial,
-        format=cast("Format | None", format),
-        compression=cast("Compression | None", compression),
-        quality=quality,
-        pyramid=pyramid,
-        if_exists=if_exists,
-        labels=labels,
-        workers=workers,
-        zarr=form,
-        selection=selection,
+        model=model,
+        scale=scale,
+        series=asked.series,
+        zarr=asked.zarr,
+        selection=asked.selection,
         options=Options(
-            device=device,
-            precision=precision,
-            tile=tile,
-            max_memory=budget,
-            normalize=range_,
-            fill=fill_nan,
-            nodata=empty,
-            self_ensemble=self_ensemble,
-            products=products,
+            max_memory=asked.memory,
+            normalize=asked.normalize,
+            fill=given["fill_nan"],
+            nodata=asked.nodata,
+            products=asked.products,
+            **{name: given[name] for name in ("device", "precision", "tile", "self_ensemble")},
         ),
-    )
-    share = options.parse_part(part)
-    if share is not None and scheduler is not None:
-        raise UsageError("--part and --scheduler are two ways of sharing the work; pass one.")
+        **{
+            name: given[name]
+            for name in ("axes", "partial", "format", "compression", "quality", "pyramid",
+                         "if_exists", "labels", "workers")
+        },
+    )  # fmt: skip
+    share, scheduler, quiet = asked.part, given["scheduler"], given["quiet"]
+    dry_run = given["dry_run"]
+    report = Path(given["report"]) if given["report"] else None
+    events.plan(jobs if share is None or len(jobs) == 1 else share.of_several(jobs), dry_run)
     with (
         options.client_of(None if dry_run else scheduler) as client,
         BatchProgress(len(jobs), quiet=quiet) as progress,
@@ -366,11 +440,14 @@ def command(
         def show(result: Result) -> None:
             results.append(result)
             progress.finish(worked=result.status in ("done", "planned"))
+            line = describe(result, _processes(share, scheduler))
+            events.finish(result, line)
             if not quiet or result.status == "failed":
-                progress.print(describe(result, _processes(share, scheduler)))
+                progress.print(line)
 
         def advance(job: Job, done: int, of: int) -> None:
             progress.update(job.source.name, done, of)
+            events.advance(job, done, of)
 
         try:
             batch.run(
@@ -378,7 +455,7 @@ def command(
                 settings,
                 report=report,
                 dry_run=dry_run,
-                fail_fast=fail_fast,
+                fail_fast=given["fail_fast"],
                 part=share,
                 client=client,
                 on_progress=advance,
@@ -387,11 +464,13 @@ def command(
         except ReportError as error:
             unreported = error
     failed = sum(result.status == "failed" for result in results)
+    last = summary(len(results), len(jobs), failed, jobs)
+    events.end(1 if failed else 0, last)
     if not quiet:
-        for remark in (*jobs.passed, *jobs.linked) if verbose else ():
+        for remark in (*jobs.passed, *jobs.linked) if given["verbose"] else ():
             word = "passed over" if remark in jobs.passed else "note"
             progress.print(f"{word}: {remark}")
-        progress.print(summary(len(results), len(jobs), failed, jobs))
+        progress.print(last)
     if unreported is not None:
         raise unreported
     return 1 if failed else 0
