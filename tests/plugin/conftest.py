@@ -101,6 +101,14 @@ def viewer(request, shared_window, qtbot, tmp_path):
             end()
 
 
+@pytest.fixture(autouse=True)
+def batches(tmp_path, monkeypatch):
+    """The folder of what is known of batches: one for each test, in place of the real one."""
+    folder = tmp_path / "state" / "batches"
+    monkeypatch.setattr("napari_vdsr.plugin.batch_runs.runs_folder", lambda: folder)
+    return folder
+
+
 @pytest.fixture
 def until(qtbot):
     """Wait for a condition while the window lives."""

@@ -25,7 +25,9 @@ def fields(container):
             yield one
 
 
-@pytest.mark.parametrize("name", [NAME, "VDSR compare", "VDSR train", "VDSR look inside"])
+@pytest.mark.parametrize(
+    "name", [NAME, "VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside"]
+)
 def test_every_field_says_what_it_is_for(widget, name):
     found = list(fields(widget(name)))
     assert len(found) > 3

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-NAMES = ("VDSR upscale", "VDSR compare", "VDSR train", "VDSR look inside")
+from napari_vdsr.plugin.docks import dock_of
+
+NAMES = ("VDSR upscale", "VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside")
 
 
 def test_all_docks_together_leave_the_window_as_low_as_it_was(viewer, widget, pause):
@@ -15,7 +17,11 @@ def test_all_docks_together_leave_the_window_as_low_as_it_was(viewer, widget, pa
         opened = widget(name)
         if name == "VDSR upscale":
             opened.advanced.value = True
+        if name == "VDSR batch":
+            opened.form.fold.value = True
         pause()
+        assert opened.native.minimumSizeHint().height() < 300
+        assert dock_of(opened).minimumSizeHint().height() < 300
     assert window.minimumSizeHint().height() <= max(before, 700)
     assert window.minimumSizeHint().width() <= 1000
 
@@ -26,6 +32,8 @@ def test_fields_stand_in_line_and_can_be_scrolled_to(viewer, widget, until, paus
     opened = widget(name)
     if name == "VDSR upscale":
         opened.advanced.value = True
+    if name == "VDSR batch":
+        opened.form.fold.value = True
     pause()
     inner, area = opened.native.widget(), opened.native
     until(lambda: inner.minimumSizeHint().width() <= area.viewport().width())

@@ -15,7 +15,7 @@ LONGEST_BLOCK = 0.1
 ATTEMPTS = 4
 
 
-@pytest.mark.parametrize("name", ["VDSR upscale", "VDSR compare", "VDSR train"])
+@pytest.mark.parametrize("name", ["VDSR upscale", "VDSR batch", "VDSR compare", "VDSR train"])
 def test_each_widget_opens_from_the_plugins_menu(viewer, menu, name):
     (entry,) = [a for text, a in menu("Plugins").items() if text.startswith(f"VDSR > {name}")]
     entry.trigger()
@@ -28,6 +28,7 @@ def test_each_widget_opens_from_the_plugins_menu(viewer, menu, name):
         ("Layers", "Filter > VDSR upscale"),
         ("Layers", "Measure > VDSR compare"),
         ("File", "VDSR train"),
+        ("File", "VDSR batch"),
     ],
 )
 def test_they_stand_where_they_help_too(viewer, menu, title, name):

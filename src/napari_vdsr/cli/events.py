@@ -99,13 +99,13 @@ class Events:
             self._last = number, now
             self._write(PROGRESS, {"number": number, "done": done, "of": of})
 
-    def finish(self, result: Result, line: str) -> None:
-        """Tell what became of a file; the line is that for people."""
+    def finish(self, result: Result, line: str, told: str) -> None:
+        """Tell what became of a file; the line, and what it tells, are for people."""
         if self._path is None:
             return
         numbers = self._numbers[result.source, result.target]
         number = numbers.popleft() if numbers else -1
-        self._write(RESULT, {"number": number, "line": line, **asdict(result)})
+        self._write(RESULT, {"number": number, "line": line, "told": told, **asdict(result)})
 
     def end(self, code: int, summary: str) -> None:
         """Keep how it ends, to be told last."""

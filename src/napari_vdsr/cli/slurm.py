@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_vdsr.cli import options
+from napari_vdsr.cli.parsing import parsed
 from napari_vdsr.errors import UsageError
 
 SCRIPT = """\
@@ -52,7 +53,14 @@ def command(
     Example: vdsr slurm --parts 40 --gpus 1 -- big.ome.zarr -o out/ > vdsr.sh
     """
     given = words[1:] if words[0] == "upscale" else words
-    output = _checked(context, given)["output"]
+    vdsr: Any = context.parent
+    asked = parsed(vdsr.command.commands["upscale"], given, vdsr)
+    if asked.get("part") is not None:
+        raise UsageError("--part is what the script sets; leave it out.")
+    for name, parse in (("scale", options.parse_scale), ("max_memory", options.parse_bytes)):
+        if asked.get(name):
+            parse(asked[name])
+    output = asked["output"]
     more = [f"#SBATCH --gpus-per-task={gpus}"] * (gpus > 0)
     more += [f"#SBATCH --partition={partition}"] * (partition is not None)
     program = str(Path(sys.executable).with_name("vdsr"))
@@ -67,27 +75,3 @@ def command(
         command=shlex.join([program, "upscale", *given]),
     )
     typer.echo(script.replace("\n\n", "\n"), nl=False)
-
-
-def _checked(context: typer.Context, given: list[str]) -> dict[str, Any]:
-    """Values of the options of ``vdsr upscale``.
-
-    Raises
-    ------
-    UsageError
-        If it would not take them, or is told of parts already.
-    """
-    vdsr: Any = context.parent
-    upscale = vdsr.command.commands["upscale"]
-    try:
-        inner = upscale.make_context("upscale", list(given), parent=vdsr)
-    except Exception as error:  # of the parser, which has its own
-        if not hasattr(error, "format_message"):
-            raise
-        raise UsageError(f"vdsr upscale would not take it: {error.format_message()}") from error
-    if inner.params.get("part") is not None:
-        raise UsageError("--part is what the script sets; leave it out.")
-    for name, parse in (("scale", options.parse_scale), ("max_memory", options.parse_bytes)):
-        if inner.params.get(name):
-            parse(inner.params[name])
-    return dict(inner.params)

@@ -441,7 +441,7 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
             results.append(result)
             progress.finish(worked=result.status in ("done", "planned"))
             line = describe(result, _processes(share, scheduler))
-            events.finish(result, line)
+            events.finish(result, line, remarks(result))
             if not quiet or result.status == "failed":
                 progress.print(line)
 
@@ -503,8 +503,13 @@ def describe(result: Result, of: int = 1) -> str:
         share = f"each of {of} processes" if of > 1 else "one process"
         line += f", {result.regions:,} regions, {amount(result.bytes)}"
         line += f", about {duration(result.expected / of)} for {share}"
-    told = "; ".join(map(say, filter(None, (result.reason, *result.notes))))
+    told = remarks(result)
     return f"{line} ({told})" if told else line
+
+
+def remarks(result: Result) -> str:
+    """What is to be told of a file besides what became of it."""
+    return "; ".join(map(say, filter(None, (result.reason, *result.notes))))
 
 
 def amount(size: int) -> str:

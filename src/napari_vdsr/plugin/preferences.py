@@ -45,10 +45,10 @@ def preferences() -> Preferences:
     return Preferences(**{one.name: getattr(stated, one.name) for one in fields(Preferences)})
 
 
-_left: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+_left: weakref.WeakKeyDictionary[Any, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
 
 
-def left_in(viewer: Any) -> dict[str, Any]:
+def left_in(viewer: Any, dock: str) -> dict[str, Any]:
     """Return how a dock was left that was closed in a window: values by names of its fields."""
-    found: dict[str, Any] = _left.setdefault(viewer, {})
+    found: dict[str, Any] = _left.setdefault(viewer, {}).setdefault(dock, {})
     return found

@@ -109,10 +109,12 @@ class UpscaleForm(Dock):
 
     def remember(self) -> None:
         """Keep how the fields are left."""
-        left_in(self._viewer).update({n: field.value for n, field in self.kept_fields().items()})
+        left_in(self._viewer, "upscale").update(
+            {n: field.value for n, field in self.kept_fields().items()}
+        )
 
     def _recall(self) -> None:
-        for name, value in left_in(self._viewer).items():
+        for name, value in left_in(self._viewer, "upscale").items():
             field = self.kept_fields()[name]
             if name == "model" and value not in field.choices:
                 continue  # a file that this new box does not know
