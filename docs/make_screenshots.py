@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # where batches are kept in mind
 
 import napari
 import PIL.Image
 import tifffile
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDialog
 from skimage import data
 
 DOCS = Path(__file__).parent
@@ -37,6 +38,14 @@ def wait(condition=lambda: False, seconds=1800.0):
 def finished(widget, seconds=1800.0):
     wait(lambda: not widget.row.busy, seconds)
     wait(seconds=0.5)
+
+
+def save(pixmap, name):
+    """Keep the picture of one widget."""
+    pixmap.save(str(DOCS / name))
+    picture = PIL.Image.open(DOCS / name).convert("RGB")
+    picture.quantize(COLOURS, dither=0).save(DOCS / name, optimize=True)
+    print(DOCS / name)
 
 
 class Window:
@@ -112,7 +121,9 @@ def train():
     images, run = (Path(tempfile.gettempdir()) / name for name in ("filaments", "my-microscope"))
     for folder in (images, run):
         shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, DOCS / "make_example_data.py", images], check=True)
+    subprocess.run(
+        [sys.executable, Path(__file__).with_name("make_example_data.py"), images], check=True
+    )
     with Window("VDSR train") as window:
         window.viewer.open(images / "field-00.ome.tif", plugin="napari-vdsr", colormap="green")
         window.viewer.layers[0].contrast_limits = (98, 900)
@@ -126,12 +137,40 @@ def train():
 
 
 def docks():
-    """All four at once, in both themes: each scrolls."""
+    """All five at once, in both themes: each scrolls."""
     for theme in ("dark", "light"):
         with Window("VDSR upscale", "cell", theme) as window:
-            for name in ("VDSR compare", "VDSR train", "VDSR look inside"):
+            for name in ("VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside"):
                 window.viewer.window.add_plugin_dock_widget("napari-vdsr", name)
             window.save(f"napari-docks-{theme}.png")
+
+
+def batch():
+    """A dry run of a folder, then the batch at work, then its end with the report."""
+    images, output = (Path(tempfile.gettempdir()) / name for name in ("filaments", "sharper"))
+    for folder in (images, output):
+        shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(
+        [sys.executable, Path(__file__).with_name("make_example_data.py"), images], check=True
+    )
+    shutil.copy(Path(__file__), images / "damaged.tif")
+    with Window("VDSR batch") as window:
+        window.viewer.open(images / "field-00.ome.tif", plugin="napari-vdsr", colormap="green")
+        widget = window.widget
+        widget.form.inputs.add([str(images)])
+        widget.form.output.line_edit.value = str(output)
+        widget.form.model.value = "vdsr-fluo"
+        widget.dry_run()
+        finished(widget)
+        widget.native.verticalScrollBar().setValue(widget.native.verticalScrollBar().maximum())
+        window.save("napari-batch-dry.png")
+        widget.start()
+        wait(lambda: widget._reading is not None and 3 <= widget._reading.through)
+        window.save("napari-batch.png")
+        finished(widget)
+        (report,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog)]
+        save(report.grab(), "napari-batch-report.png")
+        report.close()
 
 
 def refused():
@@ -161,7 +200,7 @@ def reader():
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [
-        "preview", "extra_layers", "compare", "docks", "refused", "reader", "train",
+        "preview", "extra_layers", "compare", "batch", "docks", "refused", "reader", "train",
     ]  # fmt: skip
     for name in wanted:
         globals()[name]()
