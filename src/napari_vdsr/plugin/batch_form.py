@@ -24,8 +24,8 @@ from qtpy.QtWidgets import QFileDialog
 from napari_vdsr.cli.upscale import FORMATS, IF_EXISTS
 from napari_vdsr.cli.upscale_words import check_words, help_of
 from napari_vdsr.errors import UsageError, VdsrError
-from napari_vdsr.options import DEFAULTS
-from napari_vdsr.plugin.boxes import CHOOSE, DEFAULT, ModelBox
+from napari_vdsr.options import DEFAULT_MODEL, DEFAULTS
+from napari_vdsr.plugin.boxes import CHOOSE, ModelBox
 from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Fold, Form
 from napari_vdsr.plugin.preferences import left_in, preferences
 from napari_vdsr.plugin.train_form import path_in
@@ -237,7 +237,7 @@ class BatchForm:
         said = {
             "--pattern": (self.pattern.value, ("*", "")),
             "--scale": (self.scale.value.strip(), ("",)),
-            "--model": (self.model.value, (DEFAULT,)),
+            "--model": (self.model.value, (DEFAULT_MODEL,)),
             "--format": (self.format.value, (AS_INPUT,)),
             "--name-template": (self.name_template.value, ("{stem}", "")),
             "--if-exists": (self.if_exists.value, (IF_EXISTS[0],)),
