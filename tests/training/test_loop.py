@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import itertools
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,9 +33,10 @@ from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.model.file import load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.options import Options
-from napari_vdsr.training import loop, measuring, report, validation
+from napari_vdsr.training import limit, loop, measuring, report, validation
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
+from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.dataset import Sources
 from napari_vdsr.training.data.scan import scan
 from napari_vdsr.training.data.sources import list_files
@@ -221,6 +224,38 @@ class TestContinuation:
         assert Checkpoint.load(tmp_path / NAME).step == step
         assert not (tmp_path / "vdsr.safetensors").exists()
         run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_ended_by_its_time_again_and_again(self, images, uninterrupted, tmp_path, monkeypatch):
+        """On a clock that goes on by a second whenever it is looked at."""
+        clock = itertools.count()
+        monkeypatch.setattr(limit, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        steps, resume = [], False
+        while True:
+            made = run(config(), images, tmp_path, resume=resume, max_minutes=0.3)
+            if made.name != NAME:
+                break
+            steps.append(Checkpoint.load(made).step)
+            resume = True
+        assert steps == list(range(steps[0], 40, steps[0]))
+        assert 10 < steps[0] < 18
+        assert made == tmp_path / "vdsr.safetensors"
+        self.check(uninterrupted, tmp_path)
+
+    def test_batches_made_ahead_change_nothing(self, images, uninterrupted, tmp_path, monkeypatch):
+        def ahead(self):
+            if self._ahead is None:
+                self._ahead = Ahead(self._batch, torch.device("cpu"))
+            threads.add(self._ahead)
+            return plain(self)
+
+        plain, threads = Run.next_batch, set()
+        monkeypatch.setattr(Run, "next_batch", ahead)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(), images, tmp_path, on_progress=stop_at(20))
+        run(config(), images, tmp_path, resume=True)
+        assert len(threads) == 2
+        assert all(each._thread._shutdown for each in threads)
         self.check(uninterrupted, tmp_path)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.optim import AdjustableClipSGD, build_optimizer, set_lr, warmed_ema
+from napari_vdsr.training.optim import AdjustableClipSGD, RunningMean, build_optimizer, set_lr
 
 
 def parameter(*values):
@@ -223,11 +224,39 @@ class TestBuild:
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.01])
 
 
-def test_running_mean_forgets_the_start_and_then_is_slow():
-    mean, update = [torch.zeros(1)], warmed_ema(0.999)
-    for count in range(100):
-        update(mean, [torch.ones(1)], count)
-    assert mean[0].item() > 0.999
-    before = mean[0].item()
-    update(mean, [torch.zeros(1)], 10**6)
-    assert mean[0].item() == pytest.approx(0.999 * before)
+class TestRunningMean:
+    def test_forgets_the_start_and_then_is_slow(self):
+        network = torch.nn.Conv2d(1, 1, 1)
+        mean = RunningMean(network, 0.999)
+        torch.nn.init.zeros_(network.weight)
+        mean.update_parameters(network)
+        torch.nn.init.ones_(network.weight)
+        for _ in range(100):
+            mean.update_parameters(network)
+        assert mean.module.weight.item() > 0.999
+        before = mean.module.weight.item()
+        mean._count = 10**6
+        torch.nn.init.zeros_(network.weight)
+        mean.update_parameters(network)
+        assert mean.module.weight.item() == pytest.approx(0.999 * before)
+
+    def test_is_that_of_torch_to_the_last_bit_also_when_it_is_saved_and_loaded(self):
+        def warmed(mean, weights, count):
+            n = int(count)
+            torch._foreach_lerp_(mean, weights, 1 - min(0.9, (1 + n) / (10 + n)))
+
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3))
+        ours, theirs = RunningMean(network, 0.9), AveragedModel(network, multi_avg_fn=warmed)
+        for number in range(30):
+            for tensor in (*network.parameters(), network[1].running_mean):
+                tensor.data.add_(torch.randn_like(tensor))
+            ours.update_parameters(network)
+            theirs.update_parameters(network)
+            if number % 7 == 0:
+                kept = ours.state_dict()
+                ours = RunningMean(network, 0.9)
+                ours.load_state_dict(kept)
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name

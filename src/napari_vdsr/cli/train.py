@@ -215,6 +215,14 @@ def command(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Time between checkpoints.", rich_help_panel=RUN)
     ] = 5.0,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="End after so long with a checkpoint, for --resume; the recipe stays as it is.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.", rich_help_panel=RUN)
     ] = False,
@@ -291,11 +299,17 @@ def command(
             devices=devices,
             nodes=nodes,
             checkpoint_minutes=checkpoint_minutes,
+            max_minutes=max_minutes or 0.0,
             tensorboard=tensorboard,
             on_file=callbacks.on_file,
             on_progress=callbacks.on_progress,
         )
     if main:
+        from napari_vdsr.training.checkpoint import NAME
+
+        if model.name == NAME:
+            told = f"stopped after {max_minutes:g} minutes; the same command with --resume goes on."
+            typer.echo(told, err=True)
         typer.echo(showing.shown(model))
 
 

@@ -31,6 +31,7 @@ from napari_vdsr.training.folder import (
     claimed,
 )
 from napari_vdsr.training.interrupt import Interrupt
+from napari_vdsr.training.limit import TimeLimit
 from napari_vdsr.training.measuring import (
     PROBE,
     count_out,
@@ -86,6 +87,7 @@ def train(
     devices: int | str = 1,
     nodes: int = 1,
     checkpoint_minutes: float = 5.0,
+    max_minutes: float = 0.0,
     tensorboard: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -113,6 +115,9 @@ def train(
         As Lightning Fabric takes them.
     checkpoint_minutes : float
         Time between checkpoints.
+    max_minutes : float
+        Time after which the run ends with a checkpoint, to be resumed; 0 for none. Unlike the
+        recipe's `minutes` it changes nothing of what is learnt.
     tensorboard : bool
         Write the log for TensorBoard, too, into ``output/tensorboard``.
     on_file : callable, optional
@@ -130,7 +135,7 @@ def train(
     pathlib.Path
         The model file: with ``keep = "best"`` and images to measure on, the weights with
         the largest mean gain on them (the last are in ``name-last.safetensors``, where
-        they are others); else the last.
+        they are others); else the last. Where `max_minutes` ended the run, its checkpoint.
 
     Raises
     ------
@@ -145,6 +150,7 @@ def train(
     KeyboardInterrupt
         After the checkpoint of an interrupted run is written.
     """
+    limit = TimeLimit(max_minutes)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -167,20 +173,21 @@ def train(
     with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
         saved, config = prepare(output, config, sources, name, resume=resume)
         model = model_file(output, saved, name)
-        _run(
+        whole = _run(
             fabric,
             config,
             sources,
             model,
             saved,
-            checkpoint_minutes=checkpoint_minutes,
+            limit,
+            checkpoint_minutes=limit.checkpoint_minutes(checkpoint_minutes),
             tensorboard=tensorboard,
             on_file=on_file,
             on_progress=on_progress,
             on_stage=on_stage,
             should_stop=should_stop,
         )
-    return model
+    return model if whole else output / NAME
 
 
 def _run(
@@ -189,6 +196,7 @@ def _run(
     sources: Sources,
     model: Path,
     saved: Checkpoint | None,
+    limit: TimeLimit,
     *,
     checkpoint_minutes: float,
     tensorboard: bool,
@@ -196,8 +204,8 @@ def _run(
     on_progress: Callable[[Progress], None] | None,
     on_stage: Callable[[str, int, int], None] | None,
     should_stop: Callable[[], bool] | None,
-) -> None:
-    """Read the data, take all steps, and write what `train` says."""
+) -> bool:
+    """Read the data, take all steps, and write what `train` says; False if time was over."""
     output = model.parent
 
     def tell(stage: str) -> None:
@@ -224,6 +232,7 @@ def _run(
             tensorboard=output / "tensorboard" if tensorboard else None,
         )
     last_saved = time.monotonic()
+    limit.begin()
     try:
         with Interrupt() as interrupt:
             while run.step < run.config.steps:
@@ -260,15 +269,25 @@ def _run(
                     raise KeyboardInterrupt
                 if validate and out_of_patience(run):
                     break
+                following = run.step + 1
+                measures = following % config.validate_every == 0 or following == config.steps
+                if run.step < config.steps and limit.is_over(
+                    fabric, run.step, measured=validate, next_measures=measures
+                ):
+                    run.save()
+                    return False
     except KeyboardInterrupt as error:
         if run.whole:
             run.save()
         raise KeyboardInterrupt(RESUMABLE) from error
+    finally:
+        run.close()
     tell(WRITING)
     run.save()
     finish(run, model)
     if log is not None:
         write_report(run, fields, model, log.rows)
+    return True
 
 
 def check_launched(fabric: Fabric, nodes: int) -> None:

@@ -1,4 +1,4 @@
-"""Optimizers: the paper's SGD with adjustable gradient clipping, and AdamW."""
+"""Optimizers: the paper's SGD with adjustable gradient clipping, AdamW, and a running mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,19 +114,41 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["base_lr"] * factor
 
 
-def warmed_ema(decay: float) -> Callable[..., None]:
-    """Make a running mean of the weights that forgets the initial ones quickly.
+class RunningMean(AveragedModel):
+    """A running mean of a network's weights that forgets the initial ones quickly.
+
+    ``torch``'s own asks the device how many weights it has seen, at every step, for which the
+    step has to be done.
 
     Parameters
     ----------
+    network : torch.nn.Module
+        Whose weights to follow.
     decay : float
         Of the mean in the long run; in the beginning (1 + n) / (10 + n) after n steps,
         without which the mean would hold a third of the initial weights for 1/(1 - decay)
         steps.
     """
 
-    def update(mean: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
-        n = int(count)
-        torch._foreach_lerp_(mean, weights, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self._decay, self._count = decay, 0
 
-    return update
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take a network's weights into the mean."""
+        mean = [each.detach() for each in self.module.parameters()]
+        weights = [each.detach().to(own.device) for own, each in zip(mean, model.parameters())]
+        n = self._count
+        if n == 0:
+            torch._foreach_copy_(mean, weights)
+        else:
+            torch._foreach_lerp_(mean, weights, 1 - min(self._decay, (1 + n) / (10 + n)))
+        for own, buffer in zip(self.module.buffers(), model.buffers()):
+            own.detach().copy_(buffer.detach().to(own.device))
+        self._count += 1
+        self.n_averaged += 1
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._count = int(self.n_averaged)

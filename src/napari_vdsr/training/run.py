@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from napari_vdsr.errors import ModelFileError, TrainingError
 from napari_vdsr.model.card import ModelCard
@@ -28,9 +27,10 @@ from napari_vdsr.training.checkpoint import (
     unreadable,
 )
 from napari_vdsr.training.config import FILES, GAN
+from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
 from napari_vdsr.training.network import build_network
-from napari_vdsr.training.optim import build_optimizer, warmed_ema
+from napari_vdsr.training.optim import RunningMean, build_optimizer
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -70,7 +70,7 @@ class Run:
         Whether weights, optimizer and step number agree; they do not within a step.
     network : Network
         The weights that are trained; `forward` runs them as Fabric set them up.
-    ema : AveragedModel or None
+    ema : RunningMean or None
         The running mean of the weights.
     optimizer, plain_optimizer
         As Fabric set it up, and bare.
@@ -115,6 +115,8 @@ class Run:
         left_out = len(dataset.train.fields) - len(self.patches.fields)
         if left_out:
             logger.warning("%d images are smaller than a patch and are not used.", left_out)
+        # On a CPU they would take the cores from the step.
+        self._ahead = Ahead(self._batch, fabric.device) if fabric.device.type == "cuda" else None
         self._build(saved)
         self.step = self._first_step = saved.step if saved else 0
         self.whole = True
@@ -132,10 +134,9 @@ class Run:
             check_weights(saved, config, self.output / NAME)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plain_optimizer = build_optimizer(self.network, config)
-        self.ema: AveragedModel | None = None
+        self.ema: RunningMean | None = None
         if config.ema:
-            mean = AveragedModel(self.network, multi_avg_fn=warmed_ema(config.ema))
-            self.ema = mean.to(fabric.device)
+            self.ema = RunningMean(self.network, config.ema).to(fabric.device)
         if saved is not None:
             self.network.load_state_dict(saved.network)
             if self.ema is not None:
@@ -170,9 +171,18 @@ class Run:
 
     def next_batch(self) -> Batch:
         """Return this process's patches of the next step."""
+        return self._batch(self.step) if self._ahead is None else self._ahead.batch(self.step)
+
+    def _batch(self, step: int) -> Batch:
         fabric = self.fabric
-        batch = self.patches.batch(self.step, fabric.global_rank, fabric.world_size)
+        batch = self.patches.batch(step, fabric.global_rank, fabric.world_size)
         return batch._replace(read=batch.read.contiguous(memory_format=torch.channels_last))
+
+    def close(self) -> None:
+        """Make no more batches."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def add_loss(self, loss: Tensor) -> None:
         """Count a step's loss; nothing waits for the device."""
