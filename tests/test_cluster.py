@@ -132,9 +132,39 @@ def test_many_files_are_spread_and_a_bad_one_stops_none(client, tmp_path):
 
 def test_a_format_of_one_piece_is_made_by_one_process_and_says_so(client, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((30, 40), np.uint8))
-    (result,) = run(plan([str(tmp_path / "a.tif")], tmp_path / "out"), SETTINGS, client=client)
+    settings = replace(SETTINGS, compression="zlib")
+    (result,) = run(plan([str(tmp_path / "a.tif")], tmp_path / "out"), settings, client=client)
     assert result.status == "done", result.reason
-    assert "made by one process, since its format is written in one piece" in result.notes
+    told = "made by one process, since a compressed plain TIFF is written in one piece; write an "
+    assert result.notes[-1].startswith(told)
+
+
+@pytest.mark.parametrize("changed", [{}, {"pyramid": True}, {"format": "imagej"}])
+def test_raw_tiff_is_made_by_all_processes(client, source, tmp_path, changed):
+    """One of them is killed on the way."""
+    settings = replace(SETTINGS, **{"format": "ome-tiff", **changed})
+    kind = settings.format
+    (whole,) = run(plan([str(source)], tmp_path / "whole", format=kind), settings)
+    assert whole.status == "done", whole.reason
+    killed, pids = [], client.run(os.getpid)
+    assert len(pids) == 2
+
+    def kill(job, done, of):
+        if not killed:
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    (result,) = run(
+        plan([str(source)], tmp_path / "out", format=kind),
+        settings,
+        client=client,
+        on_progress=kill,
+    )
+    assert result.status == "done", result.reason
+    assert killed
+    assert not [note for note in result.notes if "one process" in note]
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    client.wait_for_workers(2)
 
 
 def test_a_failure_is_one_line_and_leaves_nothing(client, tmp_path):

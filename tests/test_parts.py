@@ -111,7 +111,7 @@ def test_more_parts_than_regions_and_other_cuts_go_together(source, whole, tmp_p
 
 def computed(monkeypatch):
     """Numbers of the regions that are computed from now on."""
-    from napari_vdsr.io.zarr.regions import ImageRegions
+    from napari_vdsr.io.pieces import ImageRegions
 
     numbers, compute = [], ImageRegions.compute
     monkeypatch.setattr(
@@ -196,13 +196,108 @@ def test_an_input_that_changed_meanwhile_is_noticed(source, tmp_path):
 
 def test_formats_of_one_piece_say_that_they_have_no_parts(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((30, 40), np.uint8))
-    jobs = plan([str(tmp_path / "a.tif")], tmp_path / "out")
-    (result,) = run(jobs, SETTINGS, part=Part(1, 2))
-    assert result.status == "failed"
-    assert "is written by one process" in result.reason
+    for kind, compression, name in (("ome-tiff", "zlib", "a compressed OME-TIFF"), ("png",) * 3):
+        changed = {"format": kind, "compression": compression if kind != "png" else None}
+        jobs = plan([str(tmp_path / "a.tif")], tmp_path / "out", format=kind)
+        (result,) = run(jobs, replace(SETTINGS, **changed), part=Part(1, 2))
+        assert result.status == "failed"
+        assert f"{name} is written by one process" in result.reason.replace("a PNG", "png")
+        assert "--format tiff without --compression" in say(result.reason)
     jobs = plan([str(tmp_path / "a.tif")], tmp_path / "out", format="ome-zarr")
     (result,) = run(jobs, replace(SETTINGS, format="ome-zarr"), part=Part(1, 2))
     assert result.status == "part done"
+
+
+RAW = [
+    {"format": "ome-tiff"},
+    {"format": "imagej"},
+    {"format": "tiff", "pyramid": True},
+    {"format": "ome-tiff", "pyramid": True, "labels": True},
+]
+
+
+@pytest.mark.parametrize("changed", RAW)
+def test_raw_tiff_is_made_in_parts_too(source, tmp_path, monkeypatch, changed):
+    settings = replace(SETTINGS, **changed)
+    kind = changed["format"]
+    (whole,) = run(plan([str(source)], tmp_path / "whole", format=kind), settings)
+    assert whole.status == "done", whole.reason
+    jobs, numbers = plan([str(source)], tmp_path / "out", format=kind), list(range(1, 6))
+    random.Random(2).shuffle(numbers)
+    for number in [*numbers, *numbers[:2]]:
+        (result,) = run(jobs, settings, part=Part(number, 5))
+        assert result.status == "part done", result.reason
+    assert "of them were there" in result.reason
+    (found,) = find_unfinished(tmp_path / "out")
+    with found.image.open("r+b") as file:  # one region is not what was written
+        file.seek(found.order["layout"][0]["offset"] + 5)
+        file.write(b"no")
+    assert "of 5 is missing (1 of " in finish(found).reason
+    numbers = computed(monkeypatch)
+    assert run(jobs, settings, part=Part(1, 5))[0].status == "part done"
+    assert len(numbers) == 1
+    done = finish(found)
+    assert (done.status, done.dtype, done.output_shape) == ("done", "uint16", [2, 1400, 2400])
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert run(jobs, settings)[0].status == "already done"
+    assert run(jobs, settings, part=Part(2, 5))[0].status == "already done"
+
+
+def test_a_large_raw_tiff_goes_on_where_it_was_killed(source, tmp_path, monkeypatch):
+    settings = replace(SETTINGS, format="ome-tiff")
+    run(plan([str(source)], tmp_path / "whole", format="ome-tiff"), settings)
+    monkeypatch.setattr("napari_vdsr.batch.running.LARGE_BYTES", 2**20)
+    jobs = plan([str(source)], tmp_path / "out", format="ome-tiff")
+    seen = []
+
+    def interrupt(job, done, of):
+        seen.append(done)
+        if done == 4 and len(seen) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, settings, on_progress=interrupt)
+    assert unfinished_in(tmp_path / "out")
+    (result,) = run(jobs, settings, on_progress=interrupt)
+    assert result.status == "done", result.reason
+    assert seen[4] == 5
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert not unfinished_in(tmp_path / "out")
+
+
+def test_tiles_that_fit_no_pieces_are_written_in_one_go(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_vdsr.batch.running.LARGE_BYTES", 2**20)
+    monkeypatch.setattr("napari_vdsr.io.pieces.LARGEST_REGION", 2**21)
+    settings = replace(SETTINGS, format="ome-tiff", options=Options(tile=500))
+    jobs = plan([str(source)], tmp_path / "out", format="ome-tiff")
+    (result,) = run(jobs, settings)
+    assert result.status == "done", result.reason
+    (result,) = run(
+        plan([str(source)], tmp_path / "o", format="ome-tiff"), settings, part=Part(1, 2)
+    )
+    assert "tiles of 500 x 500 pixels and pieces of 256 x 256" in result.reason
+
+
+@pytest.mark.parametrize("kind", ["ome-zarr", "ome-tiff"])
+def test_what_is_no_such_image_is_never_replaced(source, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("napari_vdsr.batch.running.LARGE_BYTES", 2**20)
+    (job,) = plan([str(source)], tmp_path / "out", format=kind)
+    (job.target / "precious").mkdir(parents=True)
+    settings = replace(SETTINGS, if_exists="overwrite", format=kind)
+    for part in (None, Part(1, 1)):
+        (result,) = run([job], settings, part=part)
+        assert result.status == "failed"
+        assert "Choose another name" in result.reason
+    assert (job.target / "precious").is_dir()
+    shutil.rmtree(job.target)
+    assert run([job], settings, part=Part(1, 1))[0].status == "part done"
+    (job.target / "precious").mkdir(parents=True)
+    assert "Choose another name" in finish(*find_unfinished(tmp_path / "out")).reason
+    assert (job.target / "precious").is_dir()
+    shutil.rmtree(job.target)
+    assert finish(*find_unfinished(tmp_path / "out")).status == "done"
+    (result,) = run([job], settings)
+    assert result.status == "done"  # its own kind is
 
 
 def test_parts_of_several_files_are_files(tmp_path):
@@ -262,7 +357,7 @@ def test_colours_nodata_and_labels_have_the_levels_of_one_run(tmp_path):
 KILLED = """
 import sys, time
 from napari_vdsr.batch import Part, Settings, plan, run
-from napari_vdsr.io.zarr.regions import ImageRegions
+from napari_vdsr.io.pieces import ImageRegions
 from napari_vdsr.model.file import load_model
 from napari_vdsr.options import Options
 
@@ -304,7 +399,7 @@ def test_what_a_killed_process_made_is_not_computed_again(
 def test_a_failure_leaves_nothing_and_a_killed_run_of_other_options_is_forgotten(source, tmp_path):
     jobs = jobs_of(source, tmp_path / "out")
     image = SETTINGS.read(jobs[0])
-    from napari_vdsr.batch.parts import opened
+    from napari_vdsr.batch.work import opened
 
     (tmp_path / "out").mkdir()
     opened(jobs[0], image, SETTINGS).write_all(range(4), 1)  # and is killed

@@ -50,7 +50,7 @@ class Remedy(Enum):
     PNG = "write a PNG"
     FEWER_AXES = "write a plain TIFF, which takes any axes"
     OME_TIFF = "write an OME-TIFF or a plain TIFF"
-    OME_ZARR = "write an OME-Zarr"
+    IN_PIECES = "write an OME-Zarr, or a TIFF without compression"
     OVERWRITE = "remove it, or allow overwriting"
     LET_EXIST = "let existing outputs be skipped or overwritten, or choose another output folder"
     ROOM = "check disk space and permissions"

@@ -59,11 +59,16 @@ def whole_file(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         target = Path(os.path.realpath(target))  # replace what a link points to, not the link
     with _beside(target, _create_file) as temporary:
         yield temporary
-        with _writing(target):
-            if overwrite and target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            _sync(temporary, os.O_RDWR)
-            _publish(temporary, target, overwrite=overwrite)
+        publish_file(temporary, target, overwrite=overwrite)
+
+
+def publish_file(temporary: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a finished file its name; see `whole_file`."""
+    with _writing(target):
+        if overwrite and target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        _sync(temporary, os.O_RDWR)
+        _publish(temporary, target, overwrite=overwrite)
 
 
 def write_whole(target: Path, content: bytes) -> None:

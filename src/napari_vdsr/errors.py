@@ -57,6 +57,10 @@ class UsageError(VdsrError, ValueError):
     exit_code = 2
 
 
+class UnfitTilesError(UsageError):
+    """Tiles that do not fit the pieces in which a file is written."""
+
+
 class AxesError(UsageError):
     """Axis letters that do not fit the image."""
 

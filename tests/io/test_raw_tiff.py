@@ -12,8 +12,9 @@ import tifffile
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.io.tiff import write as tiff_write
+from napari_vdsr.io.tiff.form import TiffForm
 from napari_vdsr.io.tiff.raw import RawArray, Sparse
-from napari_vdsr.io.tiff.write import TiffForm, lay_out, layout_of
+from napari_vdsr.io.tiff.write import lay_out, layout_of
 
 CASES = [
     ("tiff", "YX", (700, 900), "<u2"),

@@ -7,7 +7,8 @@ is never taken for done.
 """
 
 from napari_vdsr.batch.finding import Remark, summarised
-from napari_vdsr.batch.parts import Part, find_unfinished, finish
+from napari_vdsr.batch.finishing import find_unfinished, finish
+from napari_vdsr.batch.parts import Part
 from napari_vdsr.batch.planning import Job, Plan, plan
 from napari_vdsr.batch.result import Result
 from napari_vdsr.batch.roster import Roster, find_rosters

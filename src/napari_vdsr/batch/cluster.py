@@ -2,7 +2,7 @@
 
 The processes read, compute and write; what travels is numbers of regions, names of files
 and, once to each process, the settings with the network. Every region is written by the
-process that computed it, as in `napari_vdsr.batch.parts`, so that one that is killed costs
+process that computed it, as in `napari_vdsr.batch.work`, so that one that is killed costs
 the regions it was at.
 """
 
@@ -21,12 +21,16 @@ from uuid import uuid4
 import torch
 
 from napari_vdsr import __version__
+from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed
 from napari_vdsr.batch import running
-from napari_vdsr.batch.parts import Work, kind_of, opened, publish
+from napari_vdsr.batch.finishing import check_complete, publish
+from napari_vdsr.batch.parts import LARGE_BYTES, described, form_of
 from napari_vdsr.batch.record import completion_record
 from napari_vdsr.batch.result import Result, one_line
-from napari_vdsr.errors import ClusterError, MissingExtraError, UsageError
+from napari_vdsr.batch.work import Work, opened
+from napari_vdsr.errors import ClusterError, MissingExtraError, UnfitTilesError, UsageError
+from napari_vdsr.io.unfinished import ZARR
 from napari_vdsr.io.zarr.folder import is_zarr
 
 try:
@@ -46,14 +50,14 @@ if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.running import OnProgress
     from napari_vdsr.batch.settings import Settings
+    from napari_vdsr.io.unfinished import Unfinished
     from napari_vdsr.io.zarr.level import Level
-    from napari_vdsr.io.zarr.unfinished import Unfinished
 
 # Regions and files are handed out so that each thread gets about so many tasks.
 TASKS_PER_THREAD = 8
 MOST_FILES, MOST_BYTES = 32, 2**26  # of one task
-# An image of which several processes make regions, rather than one process all.
-LARGE_BYTES = 2**28
+# How often regions are made that are not on disk as they were written.
+ROUNDS = 3
 ANSWER_SECONDS = 30
 RANKS = ("SLURM_LOCALID", "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
 
@@ -157,12 +161,13 @@ class Carrier(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed h
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "_settings": self._settings}
 
-    def work(self, job: Job) -> Work:
+    def work(self, job: Job, record: dict[str, str] | None = None) -> Work:
         """Return the image of a job, opened once by each process."""
         with self._lock:
             if job not in self._works:
                 self._works.clear()  # images come one after another
-                self._works[job] = opened(job, self.settings.read(job), self.settings)
+                image = self.settings.read(job)
+                self._works[job] = opened(job, image, self.settings, record=record)
             return self._works[job]
 
 
@@ -233,8 +238,10 @@ def results(
 def _is_large(job: Job, settings: Settings) -> bool:
     """Whether an image is worth being made by several processes, told without reading it."""
     zarr = settings.format == "ome-zarr" or job.target.name.lower().endswith(".zarr")
+    raw = settings.compression is None and job.target.name.lower().endswith((".tif", ".tiff"))
     with suppress(OSError):
-        return zarr and (is_zarr(job.source) or job.source.stat().st_size > LARGE_BYTES)
+        large = is_zarr(job.source) or job.source.stat().st_size > LARGE_BYTES
+        return large and (zarr or raw)
     return False
 
 
@@ -246,8 +253,8 @@ class _Begun:
     ----------
     result : Result
         What became of it, if there is nothing more to do.
-    alone : bool
-        Whether one process is to make it.
+    alone : str
+        Why one process is to make it, if it is.
     unfinished : Unfinished or None
         Where it lies, if several are to.
     missing : tuple of int
@@ -257,7 +264,7 @@ class _Begun:
     """
 
     result: Result
-    alone: bool = False
+    alone: str = ""
     unfinished: Unfinished | None = None
     missing: tuple[int, ...] = ()
     record: dict[str, str] | None = None
@@ -272,17 +279,25 @@ def _begin(name: str, job: Job) -> _Begun:
             raise UsageError(job.refused)
         image = settings.read(job)
         running.describe_image(result, job, image, settings)
-        kind = kind_of(job, image, settings)
-        if kind != "ome-zarr" or job.products:
-            return _Begun(result, alone=True)
+        form = form_of(job, image, settings)
+        if job.products:
+            return _Begun(result, alone=f"{' and '.join(job.products)} is made along with it")
+        if not form.in_pieces:
+            alone = f"{described(form)} is written in one piece"
+            return _Begun(result, alone=Advised(alone, Remedy.IN_PIECES))
         running.make_place(job, settings)
         record = completion_record(job, image, settings)
         if not running.outputs_to_make(job, settings, record, result):
             return _Begun(result)
-        work = _carrier(name).work(job)
+        try:
+            work = _carrier(name).work(job, record)
+        except UnfitTilesError:
+            if form.kind == "ome-zarr":
+                raise
+            return _Begun(result, alone="its tiles do not fit the pieces of the file")
         result.notes = [*result.notes, *map(str, work.told)]
         missing = tuple(work.missing(range(work.unfinished.count)))
-        return _Begun(result, False, work.unfinished, missing, record)
+        return _Begun(result, "", work.unfinished, missing, record)
     except Exception as error:
         result.status, result.reason = "failed", one_line(error, job.source)
         return _Begun(result)
@@ -293,6 +308,11 @@ def _write(name: str, job: Job, regions: Sequence[int]) -> int:
     carrier = _carrier(name)
     carrier.work(job).write_each(regions, carrier.settings.workers)
     return len(regions)
+
+
+def _missing(name: str, job: Job, regions: Sequence[int]) -> list[int]:
+    """Return those of some regions that are not on disk as they were written: a task."""
+    return _carrier(name).work(job).missing(regions)
 
 
 def _make_places(level: Level, places: Sequence[tuple[slice, ...]]) -> int:
@@ -343,56 +363,75 @@ class _Batch:
     def image(self, job: Job) -> Result:
         """Upscale an image by all processes, if its format can be written so."""
         started = time.monotonic()
-        running.make_place(job, self.settings)
+        result = Result(str(job.source), str(job.target), series=self.settings.of(job))
+        try:
+            running.make_place(job, self.settings)
+            result = self._image(job)
+        except Exception as error:
+            result = self._failed(job, error)
+        return replace(result, seconds=round(time.monotonic() - started, 3))
+
+    def _image(self, job: Job) -> Result:
         with claimed(job.target) as mine:
             if not mine:  # by a run of no cluster: that one makes it
-                (result,) = self._submit(_run_files, self.name, [job]).result()
-                return self._timed(result, started)
-            begun: _Begun | None = None
-            try:
-                begun = self._submit(_begin, self.name, job).result()
-                if begun.unfinished is not None:
-                    self._regions(job, begun, begun.unfinished.count)
+                return self._alone(job)
+            begun: _Begun = self._submit(_begin, self.name, job).result()
+            if begun.unfinished is not None:
+                try:
+                    self._regions(job, begun, begun.unfinished)
                     begun.result.status = self._publish(begun.unfinished, begun.record)
-            except Exception as error:
-                result = self._failed(job, error)
-                if begun is not None and begun.unfinished is not None:
-                    result = replace(begun.result, status="failed", reason=result.reason)
-                return self._timed(result, started)
-        if begun.alone:
-            (result,) = self._submit(_run_files, self.name, [job]).result()
-            told = "made by one process, since its format is written in one piece"
-            result.notes = [*result.notes, told] if result.status == "done" else result.notes
-            return self._timed(result, started)
-        return self._timed(begun.result, started)
+                except Exception as error:
+                    reason = self._failed(job, error).reason
+                    return replace(begun.result, status="failed", reason=reason)
+        if not begun.alone:
+            return begun.result
+        result = self._alone(job)
+        if result.status == "done":
+            result.notes = [*result.notes, _by_one(begun.alone)]
+        return result
 
-    def _regions(self, job: Job, begun: _Begun, count: int) -> None:
-        size = max(1, len(begun.missing) // self._wanted_tasks())
-        pieces = [begun.missing[at : at + size] for at in range(0, len(begun.missing), size)]
-        done = count - len(begun.missing)
-        futures = [self._submit(_write, self.name, job, piece) for piece in pieces]
-        for number in self._each(futures):
+    def _alone(self, job: Job) -> Result:
+        """Have one process make an image."""
+        results: list[Result] = self._submit(_run_files, self.name, [job]).result()
+        return results[0]
+
+    def _regions(self, job: Job, begun: _Begun, unfinished: Unfinished) -> None:
+        """Have all regions made; those of a file that machines share are looked at again."""
+        missing = list(begun.missing)
+        for _ in range(ROUNDS):
+            self._write(job, missing, unfinished.count)
+            if unfinished.kind == ZARR or not missing:
+                return
+            found = [self._submit(_missing, self.name, job, p) for p in self._cut(missing)]
+            missing = [region for regions in self._each(found) for region in regions]
+        check_complete(unfinished, unfinished.pieces())
+
+    def _write(self, job: Job, missing: Sequence[int], count: int) -> None:
+        done = count - len(missing)
+        tasks = [self._submit(_write, self.name, job, piece) for piece in self._cut(missing)]
+        for number in self._each(tasks):
             done += number
             if self.on_progress is not None:
                 self.on_progress(job, done, count)
 
+    def _cut(self, work: Sequence[Any]) -> list[Sequence[Any]]:
+        """Cut work into tasks."""
+        size = max(1, len(work) // self._wanted_tasks())
+        return [work[at : at + size] for at in range(0, len(work), size)]
+
     def _publish(self, unfinished: Unfinished, record: dict[str, str] | None) -> str:
         def make_level(level: Level) -> None:
-            places = list(level.places())
-            size = max(1, len(places) // self._wanted_tasks())
-            pieces = [places[at : at + size] for at in range(0, len(places), size)]
-            futures = [self._submit(_make_places, level, piece) for piece in pieces]
-            for _ in self._each(futures):
+            pieces = self._cut(list(level.places()))
+            for _ in self._each([self._submit(_make_places, level, piece) for piece in pieces]):
                 pass
 
         return publish(unfinished, record, make_level=make_level)
 
-    def _each(self, futures: list[Future]) -> Iterator[int]:
+    def _each(self, futures: list[Future]) -> Iterator[Any]:
         """Yield what tasks give; when one fails, the others are not done any more."""
         try:
             for future in self._completed(futures):
-                number: int = future.result()
-                yield number
+                yield future.result()
         finally:
             self.client.cancel(futures)
 
@@ -419,8 +458,11 @@ class _Batch:
         result.reason = one_line(error, job.source)
         return result
 
-    def _timed(self, result: Result, started: float) -> Result:
-        return replace(result, seconds=round(time.monotonic() - started, 3))
+
+def _by_one(reason: str) -> str:
+    """Say that one process made an image, and what would have others help."""
+    told = f"made by one process, since {getattr(reason, 'statement', reason)}"
+    return Advised(told, getattr(reason, "remedy", None))
 
 
 def _grouped(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr import engine
-from napari_vdsr.batch.parts import kind_of
+from napari_vdsr.batch.parts import form_of
 from napari_vdsr.image import Image
+from napari_vdsr.io.pieces import grouped
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ def estimate(result: Result, job: Job, image: Image, settings: Settings) -> None
     The time is that of a small trial on random pixels, once for each kind of image; reading
     and writing come on top of it. Nothing is read, and no graph is made.
     """
-    from napari_vdsr.io.zarr.regions import grouped  # zarr takes a while to import
-
     shape = dict(zip(image.axes, result.output_shape, strict=True))
     pair = settings.scale_of(image)
     reading = engine.reading_of(settings.model, pair)
     executor = engine.executor_for(settings.model, settings.options)
     tile = engine.choose_tile(settings.options, image, executor, reading)
-    zarr = kind_of(job, image, settings) == "ome-zarr"
+    zarr = form_of(job, image, settings).kind == "ome-zarr"
     steps = [settings.zarr.file(shape[a]) if zarr else 1 for a in "YX"]
     lengths = [n for a, n in shape.items() if a not in "YXS"]
     together = engine.planes_together(lengths, (shape["Y"], shape["X"]), tile)

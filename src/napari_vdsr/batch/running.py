@@ -7,21 +7,29 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed, exists, writing
 from napari_vdsr.batch.estimate import estimate
-from napari_vdsr.batch.parts import Part, check_in_parts, find_of, kind_of, opened, publish
+from napari_vdsr.batch.finishing import find_of, publish
+from napari_vdsr.batch.parts import LARGE_BYTES, Part, check_in_parts, form_of
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
 from napari_vdsr.batch.result import Report, Result, one_line
 from napari_vdsr.batch.roster import keep
+from napari_vdsr.batch.work import Work, opened, shared_provenance
 from napari_vdsr.engine import output_shape
-from napari_vdsr.errors import ImageFileError, OutputExistsError, ReportError, UsageError
+from napari_vdsr.errors import (
+    ImageFileError,
+    OutputExistsError,
+    ReportError,
+    UnfitTilesError,
+    UsageError,
+)
 from napari_vdsr.io import Output, write_images
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.io.losses import PICTURES
@@ -98,21 +106,15 @@ def run(
     other one is at; what another one made is "already done".
     """
     # A wrong device, precision or scale shall fail before any work.
-    if client is not None:
-        from napari_vdsr.batch import cluster
-
-        parameters = cluster.parameters(settings, client)
-    else:
-        parameters = settings.parameters()
+    parameters = _parameters(settings, client)
     results: list[Result] = []
     total = len(jobs) if part is None or len(jobs) == 1 else len(part.of_several(jobs))
     written = Report(report, total, settings, parameters) if report is not None else None
-    try:
-        done = (
-            _results(jobs, settings, dry_run, on_progress, part)
-            if client is None or dry_run
-            else cluster.results(jobs, settings, client, on_progress)
-        )
+    if client is None or dry_run:
+        done = _results(jobs, settings, dry_run, on_progress, part)
+    else:
+        done = _by_cluster(jobs, settings, client, on_progress)
+    with _reported(written, results):
         for result in done:
             results.append(result)
             if written is not None:
@@ -121,12 +123,42 @@ def run(
                 on_result(result)
             if fail_fast and result.status == "failed":
                 break
-    finally:
-        if written is not None:
-            written.write(results)
-    if written is not None and written.failure is not None:
-        raise ReportError(f"{written.failure} That is the report; the images are not concerned.")
     return results
+
+
+def _parameters(settings: Settings, client: Client | None) -> dict[str, Any]:
+    """What decides the pixels, as those find it who compute them."""
+    if client is None:
+        return settings.parameters()
+    from napari_vdsr.batch import cluster
+
+    return cluster.parameters(settings, client)
+
+
+def _by_cluster(
+    jobs: Sequence[Job], settings: Settings, client: Client, on_progress: OnProgress | None
+) -> Iterator[Result]:
+    from napari_vdsr.batch import cluster
+
+    return cluster.results(jobs, settings, client, on_progress)
+
+
+@contextmanager
+def _reported(report: Report | None, results: Sequence[Result]) -> Iterator[None]:
+    """Write the report when the block ends, however it does.
+
+    Raises
+    ------
+    ReportError
+        If it cannot be written.
+    """
+    try:
+        yield
+    finally:
+        if report is not None:
+            report.write(results)
+    if report is not None and report.failure is not None:
+        raise ReportError(f"{report.failure} That is the report; the images are not concerned.")
 
 
 def _results(
@@ -251,15 +283,46 @@ def _upscale_file(
     waited: bool,
 ) -> None:
     record = completion_record(job, image, settings)
-    overwrite = settings.if_exists == "overwrite"
     todo = outputs_to_make(job, settings, record, result, waited=waited)
     if not todo:
         return
+    needed = _bytes(result, image, todo)
     if settings.compression is None:
-        check_space(job.target, _bytes(result, image, todo))
-    if todo == [RESULT] and kind_of(job, image, settings) == "ome-zarr":
-        _write_regions(job, image, settings, record, result, on_progress)
+        check_space(job.target, needed)
+    work = _work(job, image, settings, record, needed) if todo == [RESULT] else None
+    if work is not None:
+        _write_regions(work, job, settings, record, result, on_progress)
         return
+    _write_outputs(job, image, settings, record, result, todo, on_progress)
+
+
+def _work(
+    job: Job, image: Image, settings: Settings, record: dict[str, str], needed: int
+) -> Work | None:
+    """Begin an image that is made by regions, or go on with it; None if it is made in one go."""
+    form = form_of(job, image, settings)
+    if form.kind != "ome-zarr":
+        worth = needed >= LARGE_BYTES or find_of(job.target)
+        if not (form.in_pieces and worth):
+            return None
+    try:
+        return opened(job, image, settings, record=record)
+    except UnfitTilesError:
+        if form.kind == "ome-zarr":
+            raise
+        return None
+
+
+def _write_outputs(
+    job: Job,
+    image: Image,
+    settings: Settings,
+    record: dict[str, str],
+    result: Result,
+    todo: Sequence[str],
+    on_progress: OnProgress | None,
+) -> None:
+    """Write images of one piece while they are computed."""
     options = replace(settings.options, nodata="auto", products=_further(todo))
     made = engine.run(
         image, settings.model, settings.scale_of(image), options, executor=settings.executor
@@ -271,8 +334,8 @@ def _upscale_file(
             job.format
             or ("tiff" if settings.format in PICTURES and product != RESULT else settings.format),
             settings.compression,
-            {**made[product].metadata["provenance"], **of_product(record, product)},
-            overwrite,
+            {**shared_provenance(made[product]), **of_product(record, product)},
+            settings.if_exists == "overwrite",
             settings.quality if product == RESULT else None,
             settings.pyramid,
         )
@@ -315,7 +378,7 @@ def outputs_to_make(
         todo = _not_done(job, record)
         if not todo:
             result.status, result.reason = "already done", BY_ANOTHER if waited else ""
-            if job.target.is_dir():
+            if job.target.is_dir() or job.target.stat().st_size >= LARGE_BYTES:
                 find_of(job.target)  # which removes what a process left that was killed just then
             return []
     there = [product for product in todo if job.outputs[product].exists()]
@@ -334,16 +397,15 @@ def outputs_to_make(
 
 
 def _write_regions(
+    work: Work,
     job: Job,
-    image: Image,
     settings: Settings,
     record: dict[str, str],
     result: Result,
     on_progress: OnProgress | None,
 ) -> None:
-    """Write an OME-Zarr region by region; where a run was killed, the next one goes on."""
+    """Write an image region by region; where a run was killed, the next one goes on."""
     advance = (lambda done, of: on_progress(job, done, of)) if on_progress else None
-    work = opened(job, image, settings)
     try:
         work.write_all(range(work.unfinished.count), settings.workers, advance)
         result.status = publish(work.unfinished, record, workers=settings.workers)

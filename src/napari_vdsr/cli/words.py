@@ -23,7 +23,7 @@ WORDS = {
     Remedy.PNG: "pass --format png",
     Remedy.FEWER_AXES: "pass --format tiff",
     Remedy.OME_TIFF: "pass --format ome-tiff, or tiff",
-    Remedy.OME_ZARR: "pass --format ome-zarr",
+    Remedy.IN_PIECES: "pass --format ome-zarr, or --format tiff without --compression",
     Remedy.OVERWRITE: "remove it, or pass --if-exists overwrite",
     Remedy.LET_EXIST: "pass --if-exists skip or overwrite, or another output folder",
     Remedy.ROOM: "check disk space and permissions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,7 +14,7 @@ from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.axes import ordered, plane_last
 from napari_vdsr.io.failure import failure
-from napari_vdsr.io.losses import NAMES, PICTURES, losses
+from napari_vdsr.io.losses import NAMES, PICTURES, TIFFS, losses
 from napari_vdsr.io.pictures.photo import LONGEST, QUALITY
 from napari_vdsr.io.tiff.imagej import AXES, imagej_refusal
 from napari_vdsr.io.tiff.ome_write import ome_refusal
@@ -65,6 +66,62 @@ def held_by(image: Image) -> dict[Format, tuple[bool, tuple[str, ...]]]:
                 ),
             )
     return found
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The form that an image is written in.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``FORMATS``.
+    compression : str or None
+        Lossless.
+    pyramid : bool
+        Whether smaller copies go along, in a TIFF.
+    told : str
+        What is to be told of the choice.
+    """
+
+    kind: str
+    compression: str | None = None
+    pyramid: bool = False
+    told: str = ""
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether pieces of it can be written in any order, by several processes."""
+        return self.kind == "ome-zarr" or (self.kind in TIFFS and self.compression is None)
+
+
+def chosen(
+    target: Path,
+    image: Image,
+    kind: str | None = None,
+    compression: str | None = None,
+    *,
+    pyramid: bool = False,
+    quality: int | None = None,
+) -> Chosen:
+    """Return the form that is asked for, or that a name and an image ask for.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be told, or what is asked for does not go together.
+    """
+    told = ""
+    if kind is None:
+        kind, told = format_of(target, image, compression, pyramid=pyramid)
+        compression = None if kind == "imagej" else compression
+        pyramid = pyramid and kind in PYRAMIDS
+    if kind not in FORMATS:
+        raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
+    check_compression(kind, compression)
+    check_quality(kind, quality)
+    check_pyramid(kind, pyramid)
+    return Chosen(kind, compression, pyramid, told)
 
 
 def format_of(

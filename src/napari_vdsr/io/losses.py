@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from napari_vdsr.io.tiff.form import DATETIME
 from napari_vdsr.io.tiff.imagej import extreme_sizes
 from napari_vdsr.io.tiff.ome_write import DATE
 from napari_vdsr.io.tiff.tags import TEXTS, fitting_profile
-from napari_vdsr.io.tiff.write import DATETIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,8 @@ import numpy as np
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.formats import (
-    FORMATS,
-    PYRAMIDS,
     arranged,
-    check_compression,
-    check_pyramid,
-    check_quality,
-    format_of,
+    chosen,
     renamed_axes,
     value_losses,
 )
@@ -27,11 +22,10 @@ from napari_vdsr.io.losses import PICTURES, losses
 from napari_vdsr.io.pictures.photo import encode_photo
 from napari_vdsr.io.pictures.png import encode_png, png_chunks
 from napari_vdsr.io.provenance import plain_values, software_tag
-from napari_vdsr.io.pyramid import shrinking
-from napari_vdsr.io.tiff.imagej import AXES, imagej_metadata, imagej_refusal
-from napari_vdsr.io.tiff.ome_write import ome_refusal, ome_xml
-from napari_vdsr.io.tiff.shaped import shaped_description
-from napari_vdsr.io.tiff.write import TiffForm, common_tags, write_tiff
+from napari_vdsr.io.tiff.form import tiff_form
+from napari_vdsr.io.tiff.imagej import imagej_refusal
+from napari_vdsr.io.tiff.ome_write import ome_refusal
+from napari_vdsr.io.tiff.write import write_tiff
 from napari_vdsr.io.together import Writer, write_together
 from napari_vdsr.io.zarr.form import DEFAULT, ZarrForm
 
@@ -208,19 +202,16 @@ def _in_format(output: Output, kind: Format) -> Output:
 
 def _writer_of(output: Output) -> Writer:
     """Return what writes an image in the format that is asked for."""
-    image, compression, pyramid = output.image, output.compression, output.pyramid
-    target = Path(os.fspath(output.path))
-    told = ""
-    kind: str | None = output.format
-    if kind is None:
-        kind, told = format_of(target, image, compression, pyramid=pyramid)
-        compression = None if kind == "imagej" else compression
-        pyramid = pyramid and kind in PYRAMIDS
-    if kind not in FORMATS:
-        raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
-    check_compression(kind, compression)
-    check_quality(kind, output.quality)
-    check_pyramid(kind, pyramid)
+    image, target = output.image, Path(os.fspath(output.path))
+    form = chosen(
+        target,
+        image,
+        output.format,
+        output.compression,
+        pyramid=output.pyramid,
+        quality=output.quality,
+    )
+    kind = form.kind
     ready = arranged(target, image, kind)
     provenance = plain_values(output.provenance)
     software = software_tag(provenance)
@@ -249,13 +240,10 @@ def _writer_of(output: Output) -> Writer:
             provenance=provenance,
             software=software,
             form=output.zarr,
-            compression=compression,
+            compression=form.compression,
         )
     else:
-        form = _tiff_form(target, ready, kind, provenance, software)
-        form.compression = compression
-        form.halve = shrinking(ready) if pyramid else None
-        write = partial(write_tiff, bands=bands, form=form)
+        write = partial(write_tiff, bands=bands, form=tiff_form(ready, form, provenance, software))
     return Writer(
         target=target,
         kind=kind,
@@ -264,31 +252,12 @@ def _writer_of(output: Output) -> Writer:
         write=write,
         overwrite=output.overwrite,
         losses=(
-            *([told] if told else ()),
+            *([form.told] if form.told else ()),
             *losses(image, kind),
             *value_losses(image, kind, output.quality),
             *renamed_axes(image, ready),
         ),
     )
-
-
-def _tiff_form(
-    target: Path, image: Image, kind: str, provenance: Mapping[str, Any] | None, software: str
-) -> TiffForm:
-    tags = common_tags(image, software)
-    if kind == "ome-tiff":
-        text = ome_xml(image, provenance, software)
-    elif kind == "imagej":
-        tags, metadata = imagej_metadata(image, tags, provenance)
-        return TiffForm(
-            {**tags, "metadata": metadata},
-            contiguous=True,
-            shape=tuple(image.size(axis) for axis in AXES),
-            writer={"imagej": True},
-        )
-    else:
-        text = shaped_description(image, provenance)
-    return TiffForm({**tags, "description": text, "metadata": None}, writer={"shaped": False})
 
 
 def _write_picture(path: Path, bands: Bands, encode: Callable[[np.ndarray], bytes]) -> None:

@@ -33,7 +33,7 @@ WORDS = {
     Remedy.PLAIN_TIFF: "save it as OME-Zarr, .ome.zarr",
     Remedy.FEWER_AXES: ("split the layer first (Layers > Data > Split Stack), and save the parts"),
     Remedy.OME_TIFF: "save it as OME-TIFF, .ome.tif, or OME-Zarr, .ome.zarr",
-    Remedy.OME_ZARR: "save it as OME-Zarr, .ome.zarr",
+    Remedy.IN_PIECES: "save it as OME-Zarr, .ome.zarr, or as a TIFF without compression",
     Remedy.OVERWRITE: "remove it, or choose another name",
     Remedy.LET_EXIST: "choose another folder",
     Remedy.ROOM: "check the disk's space and permissions, or choose another folder",

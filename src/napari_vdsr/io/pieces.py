@@ -1,4 +1,4 @@
-"""Regions of an image that fill whole files of an OME-Zarr array."""
+"""Regions of an image that are made of whole pieces of what it is stored in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_vdsr.chunks import Chunks
-from napari_vdsr.errors import UsageError
-from napari_vdsr.io.zarr.level import stored_axes
+from napari_vdsr.errors import UnfitTilesError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,33 +36,35 @@ class ImageRegions:
     Parameters
     ----------
     image : Image
-        As it is stored: axes among T, C, Z, Y, X and S, with a dask array.
+        With a dask array.
+    order : sequence of int
+        For each axis of the stored array, the dimension of the image's own.
     steps : sequence of int
-        Pixels along each axis of the stored arrays that a file holds.
+        Pixels along each axis of the stored array that may be written by themselves.
 
     Attributes
     ----------
     groups : list of list of Group
-        Along each axis of the stored arrays.
+        Along each axis of the stored array.
 
     Raises
     ------
-    UsageError
-        If chunks and files fit only in regions too large to be held.
+    UnfitTilesError
+        If chunks and pieces fit only in regions too large to be held.
     """
 
-    def __init__(self, image: Image, steps: Sequence[int]) -> None:
+    def __init__(self, image: Image, order: Sequence[int], steps: Sequence[int]) -> None:
         self._data = cast("Any", image.data)
-        self._axes, self._order = stored_axes(image)
+        self._order = tuple(order)
         sizes = [self._data.chunks[i] for i in self._order]
         self.groups = [grouped(list(each), step) for each, step in zip(sizes, steps, strict=True)]
         largest = math.prod(max(g.stop - g.start for g in groups) for groups in self.groups)
         if largest * image.dtype.itemsize > LARGEST_REGION:
-            tile = [max(size) for size in sizes[-2:]]
-            raise UsageError(
-                f"tiles of {tile[0]} x {tile[1]} pixels and pieces of {steps[-2]} x {steps[-1]} "
-                "on disk meet only in regions too large for memory; take a multiple of the "
-                "pieces for the tiles, or a power of two for both."
+            y, x = (self._order.index(image.axes.index(axis)) for axis in "YX")
+            raise UnfitTilesError(
+                f"tiles of {max(sizes[y])} x {max(sizes[x])} pixels and pieces of {steps[y]} x "
+                f"{steps[x]} on disk meet only in regions too large for memory; take a multiple "
+                "of the pieces for the tiles, or a power of two for both."
             )
 
     @cached_property
@@ -77,11 +78,11 @@ class ImageRegions:
 
     @property
     def grid(self) -> list[list[list[int]]]:
-        """Start and stop of the regions along each axis of the stored arrays."""
+        """Start and stop of the regions along each axis of the stored array."""
         return [[[group.start, group.stop] for group in groups] for groups in self.groups]
 
     def compute(self, region: int) -> np.ndarray:
-        """Compute a region, by its number in C order; axes are those of the stored arrays."""
+        """Compute a region, by its number in C order; axes are those of the stored array."""
         places = np.unravel_index(region, [len(groups) for groups in self.groups])
         groups = [each[int(at)] for each, at in zip(self.groups, places, strict=True)]
         made: np.ndarray | None = None

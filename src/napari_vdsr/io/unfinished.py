@@ -1,15 +1,16 @@
-"""An OME-Zarr image that several processes make together, each its regions, without locks.
+"""An image that several processes make together, each its regions, without locks.
 
 It lies beside its target in a hidden folder until it is complete:
 
 ``order.json``
     What is made: from which input, by which model and options, in which regions. The first
     process writes it, and every other one holds its own against it.
-``image``
-    The OME-Zarr folder. A region is made of whole files of it, which no other region shares.
+``image`` or ``image.tif``
+    The OME-Zarr folder, of which a region is whole files that no other region shares; or an
+    uncompressed TIFF of its full size, of which a region is tiles or runs of pixels.
 ``records``
     A file of each process, with a line for each region that it has written: the hashes of
-    the region's files. What fits is not computed again; what does not fit is.
+    the region's files or pixels. What fits is not computed again; what does not fit is.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ import os
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-import zarr
-
 from napari_vdsr.atomic import (
-    exists,
+    check_target,
     new_folder,
+    publish_file,
     publish_folder,
     synced_tree,
     tidy,
@@ -39,16 +39,65 @@ from napari_vdsr.atomic import (
 )
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io.failure import damaged
-from napari_vdsr.io.zarr.checks import stored_chunks
+from napari_vdsr.io.tiff import stored as tiff
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 from napari_vdsr.schema import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from napari_vdsr.image import Image
+    from napari_vdsr.io.formats import Chosen
+    from napari_vdsr.io.zarr.form import ZarrForm
+    from napari_vdsr.io.zarr.level import Level
 
 SUFFIX = ".unfinished"
-ORDER, IMAGE, RECORDS = "order.json", "image", "records"
+ORDER, RECORDS = "order.json", "records"
+ZARR = "ome-zarr"
+IMAGES = {ZARR: "image", "tiff": "image.tif"}
 PARTS = "parts-"
 LONGEST_NAME = 200
+
+
+class Pieces(Protocol):
+    """The whole size of an image on disk, whose pieces are written in any order."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def write(self, place: Sequence[slice], block: np.ndarray) -> dict[str, Any]:
+        """Write a block, have it on disk, and return its marks, by which it is known again."""
+
+    def marks(self, place: Sequence[slice]) -> dict[str, Any]:
+        """Return the marks of what is on disk at a place."""
+
+
+class Canvas(Protocol):
+    """What an image is to be written on; its regions are made of whole pieces of it."""
+
+    kind: str
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """For each axis of the stored array, the dimension of the image's own."""
+
+    @property
+    def steps(self) -> list[int]:
+        """Pixels along each axis of the stored array that may be written by themselves."""
+
+    def create(self, path: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Make it without pixels; return what has to be known to open it again."""
+
+
+def canvas_of(image: Image, chosen: Chosen, form: ZarrForm) -> Canvas:
+    """Return what an image is to be written on, if it can be in pieces; see `Chosen`."""
+    if chosen.kind != ZARR:
+        return tiff.TiffCanvas(image, chosen)
+    from napari_vdsr.io.zarr.stored import ZarrCanvas  # zarr takes a while to import
+
+    return ZarrCanvas(image, form, chosen.compression)
 
 
 @dataclass(frozen=True)
@@ -72,11 +121,16 @@ class Unfinished:
         return self.folder.with_name(str(self.order["name"]))
 
     @property
-    def image(self) -> Path:
-        """The OME-Zarr folder."""
-        return self.folder / IMAGE
+    def kind(self) -> str:
+        """What it is: an OME-Zarr folder or a TIFF."""
+        return str(self.order["kind"])
 
     @property
+    def image(self) -> Path:
+        """The OME-Zarr folder, or the TIFF."""
+        return self.folder / IMAGES[self.kind]
+
+    @cached_property
     def digest(self) -> str:
         """Hash of the order, which each record carries."""
         text = json.dumps(self.order, sort_keys=True)
@@ -107,26 +161,38 @@ class Unfinished:
         """Whether nobody has finished it meanwhile."""
         return (self.folder / ORDER).is_file()
 
-    def arrays(self) -> list[Any]:
-        """All levels, the whole image first; to be written to."""
-        group = zarr.open_group(self.image, mode="r+")
-        return [group[str(number)] for number in range(int(self.order["levels"]))]
+    def pieces(self) -> Pieces:
+        """Return the whole size of the image; to be written to."""
+        if self.kind != ZARR:
+            return tiff.pieces_in(self.image, self.order)[0]
+        from napari_vdsr.io.zarr.stored import ZarrPieces
 
-    def recorded(self, array: Any, regions: Iterable[int]) -> set[int]:
-        """Return those of some regions whose files are what a record says.
+        return ZarrPieces.of(self.image)
+
+    def levels(self) -> Iterator[Level]:
+        """Yield the smaller copies of the image, which is complete; to be made in this order."""
+        if self.kind != ZARR:
+            yield from tiff.levels_in(self.image, self.order)
+            return
+        from napari_vdsr.io.zarr.stored import levels_in
+
+        yield from levels_in(self.image, int(self.order["levels"]))
+
+    def recorded(self, pieces: Pieces, regions: Iterable[int]) -> set[int]:
+        """Return those of some regions whose pixels on disk are what a record says.
 
         Parameters
         ----------
-        array : zarr.Array
+        pieces : Pieces
             The whole image.
         regions : iterable of int
-            Which; the files of no others are read.
+            Which; no others are read.
         """
         records = self._records()
         return {
             region
             for region in regions
-            if any(self._fits(array, region, files) for files in records.get(region, ()))
+            if region in records and _marks(pieces, self.place(region)) in records[region]
         }
 
     def _records(self) -> dict[int, list[dict[str, Any]]]:
@@ -139,12 +205,6 @@ class Unfinished:
                     if record["order"] == self.digest and isinstance(record["files"], dict):
                         found[int(record["region"])].append(record["files"])
         return found
-
-    def _fits(self, array: Any, region: int, files: Mapping[str, Any]) -> bool:
-        keys = list(files_of(array, self.place(region)))
-        if set(keys) != set(files):
-            return False
-        return all(_hash(self.image / key) == files[key] for key in keys)
 
     def part(self, number: int, of: int) -> range:
         """Regions of one of several parts, counted from 1: together they are all of them."""
@@ -162,6 +222,14 @@ class Unfinished:
         return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
+def _marks(pieces: Pieces, place: Sequence[slice]) -> dict[str, Any] | None:
+    """Marks of what is at a place; None if nothing can be read there."""
+    try:
+        return pieces.marks(place)
+    except EOFError:
+        return None
+
+
 class Recorder:
     """Notes which regions a process has written; each line is on disk when it is noted.
 
@@ -169,20 +237,16 @@ class Recorder:
     ----------
     unfinished : Unfinished
         The image.
-    array : zarr.Array
-        Its whole size.
     """
 
-    def __init__(self, unfinished: Unfinished, array: Any) -> None:
-        self._unfinished, self._array = unfinished, array
+    def __init__(self, unfinished: Unfinished) -> None:
+        self._unfinished = unfinished
         folder = unfinished.folder / RECORDS
         self._path = folder / f"{uuid4().hex}.jsonl"  # containers may share names and numbers
 
-    def note(self, region: int) -> None:
-        """Note a region whose pixels are written."""
-        keys = files_of(self._array, self._unfinished.place(region))
-        files = {key: _hash(self._unfinished.image / key, sync=True) for key in keys}
-        line = {"region": region, "order": self._unfinished.digest, "files": files}
+    def note(self, region: int, marks: Mapping[str, Any]) -> None:
+        """Note a region whose pixels are on disk."""
+        line = {"region": region, "order": self._unfinished.digest, "files": marks}
         # One write of a line, so that threads and a killed process never mix two.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -190,30 +254,6 @@ class Recorder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def files_of(array: Any, place: Sequence[slice]) -> Iterator[str]:
-    """Yield the files that hold some pixels of an array, below the image's folder."""
-    steps = stored_chunks(array)
-    spans = (
-        range(span.start // step, -(-span.stop // step))
-        for span, step in zip(place, steps, strict=True)
-    )
-    for number in product(*spans):
-        yield f"{array.path}/{array.metadata.encode_chunk_key(number)}"
-
-
-def _hash(path: Path, *, sync: bool = False) -> list[Any] | None:
-    """Size and hash of a file; None if there is none, as of pixels that are all the fill value."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "blake2b")
-            size = file.tell()
-            if sync:
-                os.fsync(file.fileno())
-    except FileNotFoundError:
-        return None
-    return [size, digest.hexdigest()[:32]]
 
 
 def folder_of(target: Path, identity: Mapping[str, Any]) -> Path:
@@ -252,7 +292,10 @@ def _is_left(folder: Path) -> bool:
     A process may have been killed while it did so, or have come late. The folder appears with
     an order and an image, so nobody is about to make one.
     """
-    if (folder / ORDER).exists() and (folder / IMAGE).is_dir():
+    raw = folder / IMAGES["tiff"]
+    # A file with a second name has got it.
+    whole = (folder / IMAGES[ZARR]).is_dir() or (raw.is_file() and raw.stat().st_nlink == 1)
+    if (folder / ORDER).exists() and whole:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
@@ -268,8 +311,10 @@ def opened(folder: Path) -> Unfinished | None:
         order = parse_json(text)
         found = Unfinished(folder, order)
         whole = isinstance(order["identity"], dict) and order["name"] and order["levels"] > 0
-        if not whole or found.count < 1:
+        if not whole or found.count < 1 or found.kind not in IMAGES:
             raise ValueError
+        if found.kind != ZARR:
+            tiff.pieces_in(found.image, order)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise damaged(folder, "its order cannot be read; remove the folder") from error
     return found
@@ -289,7 +334,12 @@ def find_all(folder: Path) -> list[Unfinished]:
     return found
 
 
-def create(target: Path, identity: Mapping[str, Any], make: Any) -> Unfinished:
+def create(
+    target: Path,
+    identity: Mapping[str, Any],
+    kind: str,
+    make: Callable[[Path], Mapping[str, Any]],
+) -> Unfinished:
     """Begin an unfinished image; of several processes that do, the first one's counts.
 
     Parameters
@@ -298,8 +348,10 @@ def create(target: Path, identity: Mapping[str, Any], make: Any) -> Unfinished:
         The output, in a folder that exists.
     identity : mapping
         What decides its pixels, in plain values.
+    kind : str
+        Of its canvas.
     make : callable
-        Given an empty folder, makes the OME-Zarr image without pixels, and returns the order.
+        Given an empty folder or file, makes the image without pixels, and returns the order.
 
     Returns
     -------
@@ -308,9 +360,10 @@ def create(target: Path, identity: Mapping[str, Any], make: Any) -> Unfinished:
     """
     folder = folder_of(target, identity)
     with writing(target), new_folder(target) as new:
-        (new / IMAGE).mkdir()
         (new / RECORDS).mkdir()
-        order = {**make(new / IMAGE), "name": target.name, "identity": identity}
+        image = new / IMAGES[kind]
+        image.mkdir() if kind == ZARR else image.touch()
+        order = {**make(image), "kind": kind, "name": target.name, "identity": identity}
         (new / ORDER).write_text(json.dumps(order, indent=1), "utf-8")
         synced_tree(new)
         while True:
@@ -333,18 +386,33 @@ def publish(unfinished: Unfinished, *, overwrite: bool) -> None:
     ImageFileError
         If the system does not let us.
     """
-    target = unfinished.target
-    with writing(target):
-        for left in unfinished.image.rglob("*.partial"):  # of processes that were killed
-            left.unlink(missing_ok=True)
-        synced_tree(unfinished.image)
-        if os.path.lexists(target) and not overwrite:
-            raise exists(target)
-        publish_folder(unfinished.image, target, overwrite=overwrite)
-        tidy(target)
-        for one in find(target):
-            if one.parts is None or one.folder == unfinished.folder:
-                discard(one)  # of runs that were killed, too
+    target, image = unfinished.target, unfinished.image
+    check_place(target, unfinished.kind, overwrite=overwrite)
+    place = Path(os.path.realpath(target)) if overwrite else target
+    if unfinished.kind == ZARR:
+        with writing(target):
+            for left in image.rglob("*.partial"):  # of processes that were killed
+                left.unlink(missing_ok=True)
+            synced_tree(image)
+            publish_folder(image, place, overwrite=overwrite)
+    else:
+        publish_file(image, place, overwrite=overwrite)
+    tidy(target)
+    for one in find(target):
+        if one.parts is None or one.folder == unfinished.folder:
+            discard(one)  # of runs that were killed, too
+
+
+def check_place(target: Path, kind: str, *, overwrite: bool) -> None:
+    """Refuse a target that is another thing than an image that may be replaced.
+
+    Raises
+    ------
+    OutputExistsError, WriteError
+        As `napari_vdsr.atomic.whole_file` and ``whole_folder`` do.
+    """
+    ours = is_zarr_folder if kind == ZARR else None
+    check_target(target, overwrite=overwrite, ours=ours)
 
 
 def discard(unfinished: Unfinished) -> None:
