@@ -11,7 +11,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import read_provenance
 from napari_vdsr.io.failure import reading
 from napari_vdsr.io.listing import hidden_reason
-from napari_vdsr.io.remote import is_remote, located
+from napari_vdsr.io.remote import fetched, is_one_file, is_remote, located, state_at
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
 from napari_vdsr.options import RESULT
 
@@ -74,7 +74,7 @@ def state_of(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         if is_remote(file):
-            digest.update(content_sha256(file).encode())
+            digest.update(_state_there(os.fspath(file)).encode())
             continue
         with reading(file):
             for path in sorted(_inside(file)) if file.is_dir() else [file]:
@@ -87,8 +87,8 @@ def state_of(files: Sequence[Path]) -> str:
 def content_sha256(path: Path) -> str:
     """Hash of a file, or of the names and contents of all files in an OME-Zarr folder.
 
-    What systems put into folders, such as ``.DS_Store``, does not count. Of an address, the
-    metadata there count alone.
+    What systems put into folders, such as ``.DS_Store``, does not count. Of an OME-Zarr at an
+    address, the metadata count, and the sizes and tags of all objects if its server lists them.
 
     Raises
     ------
@@ -96,14 +96,23 @@ def content_sha256(path: Path) -> str:
         If a file cannot be read, or vanishes meanwhile.
     """
     if is_remote(path):
-        from napari_vdsr.io.zarr.remote import remote_sha256
-
-        return remote_sha256(os.fspath(path))
+        address = os.fspath(path)
+        return content_sha256(fetched(address)) if is_one_file(address) else _sha256_of(address)
     with reading(path):
         if not path.is_dir():
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         return _sha256([(inner.relative_to(path).as_posix(), inner) for inner in _inside(path)])
+
+
+def _sha256_of(address: str) -> str:
+    from napari_vdsr.io.zarr.remote import remote_sha256  # zarr takes a while to import
+
+    return remote_sha256(address)
+
+
+def _state_there(address: str) -> str:
+    return state_at(address) if is_one_file(address) else _sha256_of(address)
 
 
 def _inside(folder: Path) -> Iterator[Path]:

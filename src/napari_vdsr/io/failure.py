@@ -36,7 +36,7 @@ def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileErr
     return ImageFileError(f"{path}: {reason}. {advice}.")
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """Return what a library's exception says to a person, short enough for one line."""
     text = shown(" ".join(str(error).split())).rstrip(".")
     if isinstance(error, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.pictures.netpbm import MAGIC as NETPBM_MAGIC
 from napari_vdsr.io.pictures.netpbm import read_netpbm
 from napari_vdsr.io.pictures.raster import picture_provenance, read_picture
+from napari_vdsr.io.remote import fetched, is_one_file, is_remote
 from napari_vdsr.io.tiff.ome_document import companion, is_ome
 from napari_vdsr.io.tiff.read import list_tiff, read_tiff_levels, tiff_provenance
 from napari_vdsr.io.vendors.formats import HEAD_BYTES, VENDOR_SUFFIXES, vendor_of
@@ -73,8 +75,9 @@ def read_image(
         TIFF of any kind (OME-TIFF, ImageJ, BigTIFF, LSM, STK, SVS...), PNG, JPEG, BMP, GIF,
         PBM, PGM, PPM, PAM, PFM, WebP or JPEG 2000, and by extras CZI, ND2, LIF, DICOM or NIfTI,
         recognised by content; or an OME-Zarr, as
-        a folder, in one file (``.ozx``), or at an address that fsspec knows (``https://``,
-        ``s3://``).
+        a folder or in one file (``.ozx``); or an address that fsspec knows (``https://``,
+        ``s3://``). Of an OME-Zarr there, what is needed is fetched; another file is copied
+        to a temporary folder, where it stays until the process ends.
     axes : str, optional
         Letters for the dimensions as the file stores them, such as ``"ZYX"``; the
         default is what the file says.
@@ -160,6 +163,13 @@ def read_levels(
         smaller and have no metadata.
     """
     file = os.fspath(path)
+    if is_remote(file) and is_one_file(file):
+        copy = os.fspath(fetched(file, again=True))
+        with _naming(file, copy):
+            levels = read_levels(
+                copy, axes=axes, series=series, partial=partial, nodata=nodata, labels=labels
+            )
+        return [levels[0].with_(files=(file,)), *levels[1:]]
     name = _stem(Path(os.path.normpath(file)).name)
     if is_zarr(file):
         from napari_vdsr.io.zarr.read import read_zarr_levels  # zarr takes a while to import
@@ -213,6 +223,10 @@ def list_series(path: str | Path) -> list[SeriesInfo]:
         If the file cannot be read.
     """
     file = os.fspath(path)
+    if is_remote(file) and is_one_file(file):
+        copy = os.fspath(fetched(file, again=True))
+        with _naming(file, copy):
+            return [replace(one, files=(file,)) for one in list_series(copy)]
     if is_zarr(file):
         from napari_vdsr.io.zarr.read import list_zarr
 
@@ -282,6 +296,8 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         If the file cannot be read.
     """
     file = os.fspath(path)
+    if is_remote(file) and is_one_file(file):
+        return read_provenance(fetched(file))
     if is_zarr(file):
         from napari_vdsr.io.zarr.read import zarr_provenance
 

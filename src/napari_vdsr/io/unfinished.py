@@ -293,12 +293,22 @@ def _is_left(folder: Path) -> bool:
     an order and an image, so nobody is about to make one.
     """
     raw = folder / IMAGES["tiff"]
-    # A file with a second name has got it.
-    whole = (folder / IMAGES[ZARR]).is_dir() or (raw.is_file() and raw.stat().st_nlink == 1)
+    whole = (folder / IMAGES[ZARR]).is_dir() or (raw.is_file() and not _has_name(raw))
     if (folder / ORDER).exists() and whole:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _has_name(raw: Path) -> bool:
+    """Whether a file is its target already, by a second name."""
+    try:
+        if raw.stat().st_nlink == 1:
+            return False
+        name = parse_json((raw.parent / ORDER).read_text("utf-8"))["name"]
+        return os.path.samefile(raw, raw.parent.with_name(name))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def opened(folder: Path) -> Unfinished | None:

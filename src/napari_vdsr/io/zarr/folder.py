@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from napari_vdsr.io.remote import is_remote
+from napari_vdsr.io.remote import is_one_file, is_remote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +15,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 
 def is_zarr(path: str | Path) -> bool:
-    """Say whether a path is a Zarr folder, one in a single file (``.ozx``), or an address."""
-    return is_remote(path) or is_zarr_folder(path) or is_zipped(path)
+    """Say whether a path is a Zarr folder, one in a single file (``.ozx``), or at an address."""
+    if is_remote(path):
+        return not is_one_file(path)
+    return is_zarr_folder(path) or is_zipped(path)
 
 
 def is_zipped(path: str | Path) -> bool:

@@ -19,7 +19,7 @@ import zarr
 from napari_vdsr.image import Image
 from napari_vdsr.io.axes import ordered, override_axes, plane_last
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
-from napari_vdsr.io.failure import damaged, failure, reading
+from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import as_dask
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.remote import is_remote
@@ -227,6 +227,10 @@ def _multiscales(
             raise failure(
                 path, "is a Zarr array without OME metadata", "Open it with another reader"
             ) from error
+        missing = getattr(store, "missing", "")
+        if missing:
+            why = f" ({one_line(missing)})" if " " in missing else ""
+            raise failure(path, f"no OME-Zarr is there{why}", "Check the address") from error
         raise
     attributes = _ome(group)
     if "plate" in attributes:

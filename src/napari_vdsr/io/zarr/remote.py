@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 
-from napari_vdsr.errors import ImageFileError, MissingExtraError
-from napari_vdsr.io.failure import damaged, failure
+from napari_vdsr.io.failure import damaged
+from napari_vdsr.io.remote import asking, listed, system_of
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
-from napari_vdsr.io.zarr.store import LARGEST_METADATA, WatchedStore
+from napari_vdsr.io.zarr.store import LARGEST_METADATA, Stored, WatchedStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
     from napari_vdsr.io.zarr.expansion import Expansion
 
+_LISTING = threading.Lock()
+
 
 class RemoteStore(WatchedStore):
     """Read-only Zarr store at an address.
 
-    A piece that the server does not have was never written, as Zarr has it; any other answer
-    than the piece is an error, and never the fill value.
+    A piece that the server does not have was never written, as Zarr has it, unless its list
+    of objects had it when the first one was read; any other answer than the piece is an
+    error, and never the fill value. Where a server lists nothing, the metadata are looked at
+    again when a piece is missing.
 
     Parameters
     ----------
@@ -46,18 +51,10 @@ class RemoteStore(WatchedStore):
         self.root = name.rstrip("/")
         self._limits: dict[str, tuple[int, Expansion]] = {}
         self._seen: dict[str, bytes] = {}
-        try:
-            from fsspec.core import url_to_fs
-
-            self._system, self._path = url_to_fs(self.root)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{name}: what reads such addresses is not installed. Install napari-vdsr[remote]."
-            ) from error
-        except ValueError as error:
-            raise ImageFileError(
-                f"{name}: no such kind of address is known. Use https:// or s3://."
-            ) from error
+        self._stored: Stored | None = None
+        self._looked = False
+        self.missing = ""
+        self._system, self._path = system_of(self.root)
 
     def __str__(self) -> str:
         return self.root
@@ -78,9 +75,17 @@ class RemoteStore(WatchedStore):
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         metadata = key.rpartition("/")[2] in ZARR_METADATA
+        stored = None if metadata else self._listed()
         data = self._fetched(key, byte_range)
+        known = None if stored is None else stored.stamp(key)
         if data is None:
+            if known is not None:
+                raise self._gone(key)
+            if not metadata and stored is None:
+                self._check_there()
             return None
+        if stored is not None and (known is None or (byte_range is None and known[0] != len(data))):
+            raise self._changed(key)
         if metadata:
             if len(data) > LARGEST_METADATA:
                 raise damaged(self.name, f"{key} has {len(data) / 2**20:,.0f} MiB")
@@ -107,16 +112,28 @@ class RemoteStore(WatchedStore):
             case SuffixByteRequest():
                 span = {"start": -byte_range.suffix}
         try:
-            return bytes(self._system.cat_file(f"{self._path}/{key}", **span))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            with asking(self.name, key):
+                return bytes(self._system.cat_file(f"{self._path}/{key}", **span))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            self.missing = " ".join(str(error).split())
             return None
-        except Exception as error:  # of whatever library speaks to the server
-            reason = " ".join(str(error).split())[:100] or type(error).__name__
-            raise failure(
-                self.name,
-                f"{key} cannot be fetched ({reason})",
-                "Check the address and the network",
-            ) from error
+
+    def _listed(self) -> Stored | None:
+        """Return the server's list of objects, made before the first piece is read."""
+        with _LISTING:
+            if not self._looked:
+                found = listed(self.root)
+                # A list that does not have what was read from there is none.
+                if found is not None and self._seen.keys() <= found.keys():
+                    self._stored = Stored.of(found.items())
+                self._looked = True
+        return self._stored
+
+    def _check_there(self) -> None:
+        """Raise ``ImageFileError`` if an array is gone as a whole."""
+        for key, content in self._seen.items():
+            if self._fetched(key, None) != content:
+                raise self._gone(key)
 
     async def exists(self, key: str) -> bool:
         return bool(self._system.exists(f"{self._path}/{key}"))
@@ -131,7 +148,7 @@ class RemoteStore(WatchedStore):
 
 
 def remote_sha256(address: str, arrays: tuple[str, ...] = ("0", "s0")) -> str:
-    """Hash of an address and of the metadata there, which stand for the pixels.
+    """Hash of an address, of the metadata there, and of the list of objects, if there is one.
 
     Raises
     ------
@@ -144,4 +161,6 @@ def remote_sha256(address: str, arrays: tuple[str, ...] = ("0", "s0")) -> str:
         for name in sorted(ZARR_METADATA):
             found = store._fetched(f"{folder}{name}", None)
             digest.update(f"\0{folder}{name}\0".encode() + (found or b""))
+    for key, stamp in sorted((listed(store.root) or {}).items()):
+        digest.update(f"\0{key}\0{stamp}".encode())
     return digest.hexdigest()
