@@ -51,16 +51,6 @@ def test_table_is_that_of_the_card():
         assert float(ssim) == pytest.approx(measured["ssim"][dataset][scale], abs=6e-6)
 
 
-def test_every_python_block_is_run_by_a_test():
-    """Those of `docs/examples.md` are the files of `examples/`, which have tests of their own."""
-    run = {"README.md", "docs/index.md", "CONTRIBUTING.md", "docs/clusters.md"}
-    for page in PAGES:
-        for block in blocks(page, "python"):
-            name = page.relative_to(ROOT).as_posix()
-            included = re.fullmatch(r'--8<-- "(examples/\w+\.py)"\n', block)
-            assert (included and (ROOT / included[1]).is_file()) or name in run, name
-
-
 def test_clusters_of_the_docs(monkeypatch, capsys):
     """As far as a machine without Slurm and Kubernetes can tell: these start nothing here."""
     jobqueue = pytest.importorskip("dask_jobqueue")
