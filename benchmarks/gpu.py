@@ -745,8 +745,8 @@ def part_training(bench):
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images")
         images.mkdir()
-        for seed in range(2 if bench.short else 8):
-            pixels = np.rint(255 * natural(128 if bench.short else 512, seed)).astype(np.uint8)
+        for seed in range(8):
+            pixels = np.rint(255 * natural(192 if bench.short else 512, seed)).astype(np.uint8)
             write_image(Image(data=pixels, axes="YX"), images / f"{seed}.png")
         settings = (
             ("vdsr", 41, 32), ("lite", 24, 32), ("lite", 48, 32), ("lite", 48, 128),

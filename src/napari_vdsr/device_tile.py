@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from napari_vdsr.color import LUMA_OFFSET, LUMA_WEIGHTS, RGB_PER_LUMA
+from napari_vdsr.execute.blocks import is_memory_error
 from napari_vdsr.execute.pipeline import CARRIERS
 from napari_vdsr.resize import axis_window
 
@@ -93,11 +94,14 @@ def upscale_there(
             [pixels, *steps.arrays], steps, outputs, executor.check
         )
     except RuntimeError as error:
-        if not executor.full(error, fed, factor):
+        if not is_memory_error(error):
             raise
-        return None
-    own = (work.row.own, work.column.own)
-    return None if failed.any() else [plane[own] for plane in made]
+    else:
+        own = (work.row.own, work.column.own)
+        return None if failed.any() else [plane[own] for plane in made]
+    # Only here, past the handler, is the failed call's memory free again.
+    executor.shrink(fed, factor)
+    return None
 
 
 class _Steps:

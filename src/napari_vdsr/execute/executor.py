@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_vdsr.execute.blocks import Blocks, is_memory_error
+from napari_vdsr.execute.blocks import Blocks
 from napari_vdsr.execute.lanes import lanes_of
 from napari_vdsr.execute.pipeline import Pipeline
 from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
@@ -161,7 +161,7 @@ class Executor:
         Raises
         ------
         RuntimeError
-            If the device has too little memory; see `full`.
+            If the device has too little memory; see `shrink`.
         """
         blocks = self._blocks(factor)
         images = planes.reshape(-1, self._network.channels, *planes.shape[1:])
@@ -175,12 +175,9 @@ class Executor:
             failed = failed | worse
         return total.flatten(0, 1) / len(TURNS), failed
 
-    def full(self, error: RuntimeError, shape: tuple[int, int, int], factor: int = 1) -> bool:
-        """Whether an error means that planes (N, H, W) are too many at once; it is kept in mind."""
-        found = is_memory_error(error)
-        if found:
-            self._blocks(factor).shrink(shape)
-        return found
+    def shrink(self, shape: tuple[int, int, int], factor: int = 1) -> None:
+        """Keep in mind that planes (N, H, W) are too many at once, and free what can be freed."""
+        self._blocks(factor).shrink(shape)
 
     def _blocks(self, factor: int) -> Blocks:
         runner = self._runner(factor)
