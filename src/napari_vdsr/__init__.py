@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_vdsr.options import Options
     from napari_vdsr.selection import select
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Torch takes a second to import and napari longer: each name is loaded when it is used.
 _HOMES = {
