@@ -6,6 +6,7 @@ One command for each figure; ``--short`` makes a small image of it:
     python benchmarks/scaling.py graph      # what a tile costs before any pixel
     python benchmarks/scaling.py cluster    # four processes, one killed in mid-run
     python benchmarks/scaling.py parts      # 1/8 to 8/8 in random order, two killed and repeated
+    python benchmarks/scaling.py linear     # 1 Mpx to 10 Gpx: processor time and peak memory
 """
 
 from __future__ import annotations
@@ -44,16 +45,17 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=("workers", "graph", "cluster", "parts"))
+    parser.add_argument("what", choices=("workers", "graph", "cluster", "parts", "linear"))
     parser.add_argument("--short", action="store_true", help="a small image, in a minute or two")
     parser.add_argument("--model", default="vdsr", help="a model's name or file")
     parser.add_argument("--seed", type=int, default=0, help="of the order of parts")
     parser.add_argument("--markdown", type=Path, help="append the rows to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        rows = globals()[arguments.what](Path(name), arguments)
-    for row in rows:
-        print(row)
+        rows = []
+        for row in globals()[arguments.what](Path(name), arguments):
+            print(row, flush=True)
+            rows.append(row)
     if arguments.markdown is not None:
         with arguments.markdown.open("a", encoding="utf-8") as file:
             file.writelines(f"| {row} | {machine()} |\n" for row in rows)
@@ -187,6 +189,61 @@ def parts(folder, arguments):
         f"{' and '.join(map(str, sorted(doomed)))} killed and repeated, one after the other "
         f"{seconds:.1f} s | {said(same)}"
     ]
+
+
+SIDES = (500, 1_600, 5_000, 16_000, 50_000)
+VIRTUAL = """
+import resource, sys, time
+import dask.array as da
+import numpy as np
+from napari_vdsr.chunks import Chunks
+from napari_vdsr.engine import upscale
+from napari_vdsr.image import Image
+from napari_vdsr.model.file import load_model
+from napari_vdsr.regions import Region, run
+
+class Virtual:
+    ndim, dtype = 2, np.dtype("u1")
+    def __init__(self, side):
+        self.shape = (side, side)
+    def __getitem__(self, place):
+        y, x = (np.arange(span.start, span.stop).astype("u1") for span in place)
+        return y[:, None] ^ x
+
+side = int(sys.argv[1])
+source = da.from_array(Virtual(side), chunks=2048, name="virtual")
+began = time.process_time()
+made = upscale(Image(data=source, axes="YX"), load_model("bicubic"), 2, normalize="dtype").data
+chunks = Chunks(made)
+planned = time.process_time()
+counts = [range(len(spans)) for spans in chunks.spans]
+pixels = 0
+def discard(number, block):
+    global pixels
+    if (pixels + block.size) // 10**9 > pixels // 10**9:
+        print(pixels, time.process_time() - planned, file=sys.stderr, flush=True)
+    pixels += block.size
+numbers = ((y, x) for y in counts[0] for x in counts[1])
+run((Region(n, lambda n=n: chunks.compute(n)) for n in numbers), discard, in_flight=1)
+assert pixels == 4 * side**2
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(pixels, planned - began, time.process_time() - planned, peak)
+"""
+
+
+def linear(folder, arguments):
+    """Bicubic on pixels that are made when they are asked for; the regions are thrown away."""
+    for side in (
+        (512, 1600, 5_000, 16_000) if arguments.short else (512, 1600, 5_000, 16_000, 50_000)
+    ):
+        command = [sys.executable, "-c", VIRTUAL, str(side)]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+        pixels, planning, computing = int(told[0]), float(told[1]), float(told[2])
+        yield (
+            f"bicubic, {pixels / 1e6:,.0f} Mpx | {computing:.2f} s of a processor, "
+            f"{pixels / 1e6 / computing:.1f} Mpx/s, and {planning:.2f} s to plan | "
+            f"{int(told[3]) / 1024:.0f} MiB"
+        )
 
 
 def said(same):

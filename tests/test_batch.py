@@ -235,6 +235,9 @@ def test_results_may_go_to_the_folder_above(folder, tmp_path):
 
 
 def test_output_that_is_a_file(folder):
+    for address in (Path("s3://bucket/out"), Path("https://host/out")):
+        with pytest.raises(UsageError, match="copy what is in it"):
+            plan([str(folder)], address)
     with pytest.raises(UsageError, match=r"a\.tif is no folder"):
         plan([str(folder)], folder / "a.tif")
     (result,) = run(plan([str(folder / "a.tif")], folder / "c.tif/out"), SETTINGS)

@@ -16,7 +16,7 @@ pytest.importorskip("distributed")
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.batch.cluster import Carrier, connected, device_of
-from napari_vdsr.errors import ClusterError, UsageError
+from napari_vdsr.errors import ClusterError, ImageFileError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
 from napari_vdsr.model.file import load_model
@@ -178,6 +178,45 @@ def test_a_failure_is_one_line_and_leaves_nothing(client, tmp_path):
     assert "NaN or infinity" in result.reason
     assert "\n" not in result.reason
     assert not (tmp_path / "out/in.ome.zarr").exists()
+
+
+def test_processes_that_are_not_alike_are_refused(source, tmp_path):
+    """One would write its regions where nobody looks for them."""
+    from napari_vdsr.batch.cluster import _same
+    from napari_vdsr.batch.finishing import publish
+    from napari_vdsr.batch.work import opened
+
+    (job,) = plan([str(source)], tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    image = SETTINGS.read(job)
+    begun = opened(job, image, SETTINGS)
+    assert _same(begun, begun.unfinished) is begun
+    other = opened(job, image, replace(SETTINGS, options=Options(tile=1024)))
+    with pytest.raises(ClusterError, match="differ in tiles"):
+        _same(other, begun.unfinished)
+    assert begun.unfinished.is_there()
+    assert not other.unfinished.is_there()
+    begun.write_all(range(begun.unfinished.count - 1), 1)
+    with pytest.raises(ImageFileError, match="1 of 24 regions are missing"):
+        publish(begun.unfinished)
+    assert not job.target.exists()
+
+
+def test_another_version_and_an_output_that_cannot_be_are_one_line(
+    client, source, tmp_path, monkeypatch
+):
+    from napari_vdsr.batch import cluster
+
+    (tmp_path / "out").write_text("no folder")
+    jobs = [
+        replace(job, target=tmp_path / "out/a.ome.zarr") for job in plan([str(source)], tmp_path)
+    ]
+    (result,) = run(jobs, SETTINGS, client=client)
+    assert result.status == "failed"
+    assert "the folder cannot be made" in result.reason
+    monkeypatch.setattr(cluster, "__version__", "9.9")
+    with pytest.raises(ClusterError, match=r"and here is 9\.9. Install one version"):
+        cluster._check_versions(client)
 
 
 def test_what_is_no_scheduler_is_refused(monkeypatch):

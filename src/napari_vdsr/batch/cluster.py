@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +31,13 @@ from napari_vdsr.batch.record import completion_record
 from napari_vdsr.batch.result import Result, one_line
 from napari_vdsr.batch.work import Work, opened
 from napari_vdsr.errors import ClusterError, MissingExtraError, UnfitTilesError, UsageError
-from napari_vdsr.io.unfinished import ZARR
+from napari_vdsr.io.unfinished import ZARR, differing
 from napari_vdsr.io.zarr.folder import is_zarr
 
 try:
     import distributed
     from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
+    from distributed.comm import CommClosedError
 except ImportError as error:
     raise MissingExtraError(
         "several processes need dask.distributed, which is not installed. Install "
@@ -303,11 +305,29 @@ def _begin(name: str, job: Job) -> _Begun:
         return _Begun(result)
 
 
-def _write(name: str, job: Job, regions: Sequence[int]) -> int:
+def _write(name: str, job: Job, begun: Unfinished, regions: Sequence[int]) -> int:
     """Compute and write regions: a task."""
     carrier = _carrier(name)
-    carrier.work(job).write_each(regions, carrier.settings.workers)
+    _same(carrier.work(job), begun).write_each(regions, carrier.settings.workers)
     return len(regions)
+
+
+def _same(work: Work, begun: Unfinished) -> Work:
+    """Return the work of this process, if it is the one that another one began.
+
+    Raises
+    ------
+    ClusterError
+        Which names what is other here, as it is if one has a GPU and another one has none.
+    """
+    if work.unfinished.digest != begun.digest:
+        other = differing(begun, work.unfinished.order["identity"]) or ["input or output"]
+        work.give_up()
+        raise ClusterError(
+            f"{begun.target}: the processes of the cluster differ in {', '.join(other)}, and their "
+            "pixels would. Take processes that are alike, or say which device and precision."
+        )
+    return work
 
 
 def _missing(name: str, job: Job, regions: Sequence[int]) -> list[int]:
@@ -399,16 +419,17 @@ class _Batch:
         """Have all regions made; those of a file that machines share are looked at again."""
         missing = list(begun.missing)
         for _ in range(ROUNDS):
-            self._write(job, missing, unfinished.count)
+            self._write(job, missing, unfinished)
             if unfinished.kind == ZARR or not missing:
                 return
             found = [self._submit(_missing, self.name, job, p) for p in self._cut(missing)]
             missing = [region for regions in self._each(found) for region in regions]
         check_complete(unfinished, unfinished.pieces())
 
-    def _write(self, job: Job, missing: Sequence[int], count: int) -> None:
+    def _write(self, job: Job, missing: Sequence[int], begun: Unfinished) -> None:
+        count = begun.count
         done = count - len(missing)
-        tasks = [self._submit(_write, self.name, job, piece) for piece in self._cut(missing)]
+        tasks = [self._submit(_write, self.name, job, begun, p) for p in self._cut(missing)]
         for number in self._each(tasks):
             done += number
             if self.on_progress is not None:
@@ -433,7 +454,8 @@ class _Batch:
             for future in self._completed(futures):
                 yield future.result()
         finally:
-            self.client.cancel(futures)
+            with suppress(Exception):  # of a cluster that is gone
+                self.client.cancel(futures)
 
     def _completed(self, futures: list[Future]) -> Iterator[Future]:
         # Of none, distributed would look for a client of its own.
@@ -454,6 +476,11 @@ class _Batch:
             error = ClusterError(
                 f"{job.source}: the processes that were at it ended again and again. Give them "
                 "more memory, or see their logs."
+            )
+        elif isinstance(error, CancelledError | CommClosedError):
+            error = ClusterError(
+                f"{job.source}: the scheduler is gone. What is written stays: start it again, and "
+                "repeat the command."
             )
         result.reason = one_line(error, job.source)
         return result

@@ -121,9 +121,11 @@ def publish(
     Raises
     ------
     ImageFileError
-        If the input changed since the image was begun, or the output cannot be written.
+        If the input changed since the image was begun, regions are missing, or the output
+        cannot be written.
     """
     _check_input(unfinished)
+    _check_noted(unfinished)
     with writing(unfinished.target):
         for level in unfinished.levels():
             if make_level is not None:
@@ -148,6 +150,15 @@ def _check_input(unfinished: Unfinished) -> None:
         raise ImageFileError(
             f"{unfinished.target}: its input {files[0]} changed since its parts were made. Remove "
             f"{unfinished.folder} and make them again."
+        )
+
+
+def _check_noted(unfinished: Unfinished) -> None:
+    missing = unfinished.count - len(unfinished.noted())
+    if missing:
+        raise ImageFileError(
+            f"{unfinished.target}: {missing} of {unfinished.count} regions are missing. The same "
+            "command that began it goes on."
         )
 
 

@@ -16,6 +16,7 @@ from napari_vdsr.batch.finding import Found, Remark, common_folder, find
 from napari_vdsr.batch.naming import Naming, beside, longest_name, split_suffix
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.io import list_series
+from napari_vdsr.io.remote import was_remote
 from napari_vdsr.io.tiff.sets import Series, SetFinder
 from napari_vdsr.options import DEFAULT_MODEL, RESULT
 
@@ -152,6 +153,11 @@ def plan(
         apart, an output is also an input, or the template has an unknown field.
     """
     naming = Naming(template, format, model_name, scale)
+    if was_remote(output):
+        raise UsageError(
+            f"output {output} is an address; results are written to folders of this system, where "
+            "they appear whole or not at all. Name a folder, and copy what is in it."
+        )
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"output {output} is no folder. Name one; it need not exist.")
     finding = find(inputs, output, recursive=recursive, pattern=pattern)

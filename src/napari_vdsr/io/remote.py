@@ -62,6 +62,12 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return ADDRESS.match(os.fspath(path)) is not None
 
 
+def was_remote(path: Path) -> bool:
+    """Say whether an address was made a path, which has taken a stroke from it."""
+    text = path.as_posix()
+    return is_remote(text) or (is_remote(text.replace(":/", "://", 1)) and not path.exists())
+
+
 def is_one_file(address: str | os.PathLike[str]) -> bool:
     """Say whether an address is that of one file, such as a TIFF, rather than of an OME-Zarr."""
     from napari_vdsr.io.read import is_image_file

@@ -195,6 +195,10 @@ class Unfinished:
             if region in records and _marks(pieces, self.place(region)) in records[region]
         }
 
+    def noted(self) -> set[int]:
+        """Return the regions that some process says to have written; none is read."""
+        return set(self._records())
+
     def _records(self) -> dict[int, list[dict[str, Any]]]:
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for path in sorted((self.folder / RECORDS).glob("*.jsonl")):
