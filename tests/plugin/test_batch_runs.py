@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -68,6 +69,37 @@ def test_a_batch_survives_whoever_began_it(tmp_path, batches):
     command = [sys.executable, "-P", "-m", "napari_vdsr", *again[again.index("upscale") :]]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert told.count("already done") == 12
+
+
+@pytest.mark.window
+@pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="no X server: run under xvfb-run")
+def test_a_batch_survives_the_closing_of_napari_and_its_command_repeats_it(tmp_path, monkeypatch):
+    images = tmp_path / "ima ges 'ü'"
+    images.mkdir()
+    data = np.random.default_rng(0).integers(0, 99, (600, 600)).astype(np.uint16)
+    for number in range(10):
+        tifffile.imwrite(images / f"-{number}.tif", data)
+    driver = Path(__file__).with_name("batch_driver.py")
+    begun = subprocess.run(
+        [sys.executable, driver, images, tmp_path / "out"], capture_output=True, text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "NAPARI_CONFIG": ""},
+    )  # fmt: skip
+    assert begun.returncode == 0, begun.stderr
+    monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "napari-vdsr" / "batches")
+    (run,) = runs.found()
+    reading = Reading(run)
+    # It has only begun.
+    reading.read()
+    assert reading.through < 10
+    while reading.end is None:
+        time.sleep(0.1)
+        reading.read()
+        assert run.phase(reading.end is not None) != Phase.KILLED
+    assert (reading.end["code"], reading.counts) == (0, {"done": 10})
+    words = shlex.split(begun.stdout)
+    command = [sys.executable, "-P", "-m", "napari_vdsr", *words[words.index("upscale") :]]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.count("already done") == 10
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])

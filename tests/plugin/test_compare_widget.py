@@ -111,6 +111,42 @@ def test_blink_and_wipe(viewer, comparer, until, pause):
     assert viewer.layers.selection.active is source
 
 
+def test_a_grid_gives_each_method_a_view_and_all_move_together(viewer, comparer, until, pause):
+    viewer.add_image(pictures.camera()[:60, :70], name="a")
+    viewer.add_points(np.zeros((1, 2)), name="marks")
+    viewer.reset_view()
+    pause(0.3)
+    comparer.layer.value = viewer.layers["a"]
+    comparer.mode.value = "linked grid"
+    compare(comparer, until)
+    grid, layers = viewer.canvas.grid, viewer.layers
+    cells = {grid.position(i, layers): layer.name for i, layer in enumerate(layers)}
+    assert cells == {
+        (-1, -1): "marks", (0, 0): "nearest [compare]", (0, 1): "bicubic [compare]",
+        (1, 0): "vdsr [compare]",
+    }  # fmt: skip
+    assert all(layer.name_overlay.visible for layer in of(viewer))
+    for layer in of(viewer):
+        np.testing.assert_allclose(layer.data_to_world((-0.5, -0.5)), (-0.5, -0.5))
+    canvas = viewer.window._qt_viewer.canvas
+    pause(0.3)
+    viewer.scene.camera.zoom *= 3
+    viewer.scene.camera.center = (0, 20, 25)
+    pause(0.3)
+    views = [camera._view.camera for camera in canvas.grid_cameras][:3]
+    assert len({tuple(np.round(view.rect.center, 6)) for view in views}) == 1
+    assert len({tuple(np.round(view.rect.size, 6)) for view in views}) == 1
+    comparer.mode.value = "side by side"
+    assert not grid.enabled
+    captions = layers["captions [compare]"].text
+    for theme, ink in (("light", 0), ("dark", 1)):  # read on either canvas
+        viewer.theme = theme
+        np.testing.assert_allclose(captions.color.constant[:3], ink)
+    comparer.clear()
+    assert layers["marks"].visible
+    assert layers["a"].visible
+
+
 def test_wrong_fields(viewer, comparer, said, until, pause):
     comparer.compare()
     assert "no image layer" in said()[-1]
@@ -136,12 +172,12 @@ def look(viewer):
         "layers": [(layer.name, layer.visible) for layer in viewer.layers],
         "camera": (tuple(np.round(camera.center, 6)), round(camera.zoom, 6)),
         "text": (overlay.text, overlay.visible),
-        "grid": viewer.canvas.grid.enabled,
+        "grid": (viewer.canvas.grid.enabled, viewer.canvas.grid.stride),
         "active": viewer.layers.selection.active,
     }
 
 
-@pytest.mark.parametrize("mode", ["side by side", "blink", "wipe"])
+@pytest.mark.parametrize("mode", ["side by side", "linked grid", "blink", "wipe"])
 @pytest.mark.parametrize("end", ["clear", "close", "remove"])
 def test_all_is_as_before_whatever_ends_the_comparison(viewer, comparer, until, pause, mode, end):
     source = viewer.add_image(pictures.camera()[:60, :70], name="a")
@@ -150,7 +186,7 @@ def test_all_is_as_before_whatever_ends_the_comparison(viewer, comparer, until, 
     viewer.reset_view()
     viewer.canvas.overlays.text.text = "the user's own"
     viewer.canvas.overlays.text.visible = True
-    viewer.canvas.grid.enabled = True
+    viewer.canvas.grid.enabled, viewer.canvas.grid.stride = True, 2
     pause(0.3)
     before = look(viewer)
     comparer.models.value = ["bicubic"]
@@ -158,7 +194,7 @@ def test_all_is_as_before_whatever_ends_the_comparison(viewer, comparer, until, 
     comparer.layer.value = source
     compare(comparer, until)
     assert of(viewer)
-    assert not viewer.canvas.grid.enabled
+    assert viewer.canvas.grid.enabled == (mode == "linked grid")
     if end == "clear":
         comparer.clear()
     elif end == "close":

@@ -5,7 +5,14 @@ import pytest
 
 from napari_vdsr.plugin.docks import dock_of
 
-NAMES = ("VDSR upscale", "VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside")
+NAMES = (
+    "VDSR upscale",
+    "VDSR batch",
+    "VDSR compare",
+    "VDSR train",
+    "VDSR look inside",
+    "VDSR models",
+)
 
 
 def test_all_docks_together_leave_the_window_as_low_as_it_was(viewer, widget, pause):

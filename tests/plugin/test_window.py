@@ -15,7 +15,9 @@ LONGEST_BLOCK = 0.1
 ATTEMPTS = 4
 
 
-@pytest.mark.parametrize("name", ["VDSR upscale", "VDSR batch", "VDSR compare", "VDSR train"])
+@pytest.mark.parametrize(
+    "name", ["VDSR upscale", "VDSR batch", "VDSR compare", "VDSR train", "VDSR models"]
+)
 def test_each_widget_opens_from_the_plugins_menu(viewer, menu, name):
     (entry,) = [a for text, a in menu("Plugins").items() if text.startswith(f"VDSR > {name}")]
     entry.trigger()

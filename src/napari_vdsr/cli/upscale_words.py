@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def help_of(name: str) -> str:
     return str(getattr(option, "help", None) or "")
 
 
+@functools.cache
 def _command() -> Any:
     group: Any = typer.main.get_command(app)
     return group.commands[COMMAND]

@@ -37,6 +37,7 @@ STOP = f"{EVENTS}.stop"
 KEPT = 20  # folders of batches that have ended
 STARTS_WITHIN = 60.0  # seconds, before a process that nobody has heard of is given up
 READ = 2**20  # bytes of events at a time: the window waits
+LAST = 2**16  # in which the last event is
 DETACHED_PROCESS, NEW_GROUP = 0x00000008, 0x00000200  # on Windows; elsewhere unknown by name
 SAFE = re.compile(r"[\w@+=:,./\\-]+")
 
@@ -239,7 +240,7 @@ def has_ended(run: BatchRun) -> bool:
     try:
         with (run.folder / EVENTS).open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - READ))
+            file.seek(max(0, file.tell() - LAST))
             lines = file.read().splitlines()
     except OSError:
         return False

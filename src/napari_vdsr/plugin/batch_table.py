@@ -23,7 +23,6 @@ class BatchTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setWordWrap(False)
-        self.setAlternatingRowColors(True)
         line = self.fontMetrics().lineSpacing()
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(line + 6)

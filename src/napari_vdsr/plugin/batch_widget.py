@@ -189,6 +189,7 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
         except VdsrError:
             words = []
         self.command.value = self._line(words) if words else ""
+        self.command.native.setCursorPosition(0)
         self.copy_button.enabled = bool(words)
         for button in (self.dry_button, self.start_button):
             self.row.allow(button, bool(words))
@@ -300,19 +301,12 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
             told = f"Stopped: {reading.through} of {len(reading.rows)} files. Resume goes on."
         elif run.dry_run and not end.get("error"):
             told = f"Dry run: {_sums(reading)}"
+        first = not run.seen
         self._finish(run, told, failed=bool(end.get("error")))
-        if not run.dry_run and code in (0, 1) and not end.get("error"):
-            self._on_complete(run)
-
-    def _on_complete(self, run: BatchRun) -> None:
-        """Open the report of a batch that ended while this window looked on."""
-        waited = time.monotonic() - self._watched_from
-        if run.seen:
-            return
-        run.mark_seen()
-        if waited > NOTIFY_SECONDS:
-            show_info(f"VDSR batch: {self.row.status.value}")
-        self.show_report()
+        if first and not run.dry_run and code in (0, 1) and not end.get("error"):
+            if time.monotonic() - self._watched_from > NOTIFY_SECONDS:
+                show_info(f"VDSR batch: {told}")
+            self.show_report()
 
     def _on_lost(self, run: BatchRun, reading: Reading, phase: Phase) -> None:
         if phase == Phase.ELSEWHERE:
@@ -333,8 +327,7 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
         self.report_button.enabled = not run.dry_run and Path(run.report).is_file()
         if failed and not run.seen:
             show_error(f"VDSR batch: {told}")
-        if failed or self._asked:
-            run.mark_seen()
+        run.mark_seen()
         self._update()
 
     def stop(self) -> None:

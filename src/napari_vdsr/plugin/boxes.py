@@ -9,6 +9,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Shapes
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
+from psygnal import Signal
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog
 
@@ -194,6 +195,15 @@ class RegionBox(_Kept, ComboBox):
         self._soon.stop()
 
 
+class Catalog:
+    """Tells when models of the user's have come or gone."""
+
+    changed = Signal()
+
+
+catalog = Catalog()
+
+
 class ModelBox(ComboBox):
     """Choice of a bundled model, or of a model file.
 
@@ -220,10 +230,14 @@ class ModelBox(ComboBox):
         wrap(self.about)
         self.changed.connect(self._on_changed)
         self.changed.connect(self._tell_about)
+        catalog.changed.connect(self.reset_choices)
         self._tell_about()
 
     def reset_choices(self, *_: Any) -> None:
+        chosen = self.value
         super().reset_choices()
+        if chosen not in self.choices and DEFAULT_MODEL in self.choices:  # it was removed
+            self.value = DEFAULT_MODEL
         self._tell_about()
 
     def _tell_about(self, _: Any = None) -> None:

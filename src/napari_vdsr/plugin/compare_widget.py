@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from magicgui.widgets import (
     Select,
 )
 from napari.layers import Image as ImageLayer
+from napari.layers import Points
+from napari.utils.theme import get_theme
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -23,7 +26,7 @@ from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.model.catalog import list_models
 from napari_vdsr.options import DEFAULT_MODEL
-from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox
+from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox, catalog
 from napari_vdsr.plugin.docks import OneOfAKind
 from napari_vdsr.plugin.form import Dock, Form, wrap
 from napari_vdsr.plugin.layers import to_image
@@ -38,8 +41,8 @@ from napari_vdsr.plugin.viewport import shown_plane, visible_window
 if TYPE_CHECKING:
     from napari_vdsr.plugin.compare_job import Comparison, Panel
 
-SIDE, BLINK, WIPE = "side by side", "blink", "wipe"
-MODES = (SIDE, BLINK, WIPE)
+SIDE, GRID, BLINK, WIPE = "side by side", "linked grid", "blink", "wipe"
+MODES = (SIDE, GRID, BLINK, WIPE)
 # Pixels of one panel: each method takes as long as a preview.
 PIXELS = 512 * 512
 GAP_Y, GAP_X = 0.15, 0.04
@@ -91,7 +94,10 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
             tooltip="Take the layer for the truth, and upscale a shrunk copy, as papers do",
         )  # fmt: skip
         self.mode = ComboBox(
-            label="Show", choices=MODES, tooltip="How the results stand beside each other"
+            label="Show",
+            choices=MODES,
+            tooltip="How the results stand beside each other; in the "
+            "linked grid each has a view of its own, and all are panned and zoomed as one",
         )
         self.first = ComboBox(
             label="Left", choices=self._captions, tooltip="Shown left of the wipe"
@@ -124,6 +130,8 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self.shrink.changed.connect(self._show_fields)
         self.more.changed.connect(self._add_model)
         self.more.changed.connect(self._show_fields)
+        catalog.changed.connect(self._list_models)
+        self._viewer.events.theme.connect(self._write_anew)
         Leaving(self, self._close_down)
 
     def _close_down(self) -> None:
@@ -132,9 +140,19 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self._lent.close()
         self.layer.disconnect()
         self.truth.disconnect()
+        catalog.changed.disconnect(self._list_models)
+        self._viewer.events.theme.disconnect(self._write_anew)
 
     def _captions(self, _: Any = None) -> list[tuple[str, int]]:
         return [(panel.name, number) for number, panel in enumerate(self._panels)]
+
+    def _list_models(self) -> None:
+        """Offer the models that have a name now, and those files that were added here."""
+        chosen, named = self.models.value, [card.name for card in list_models()]
+        files = [name for name in self.models.choices if name in self.more.choices]
+        offered = list(dict.fromkeys([*named, *(name for name in files if Path(name).is_file())]))
+        self.models.choices = offered
+        self.models.value = [name for name in chosen if name in offered]
 
     def _add_model(self, value: str) -> None:
         if value == CHOOSE or value in self.models.choices:
@@ -258,9 +276,11 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         if not self._panels:
             return
         self.clear()
-        self._lent.ungrid()
+        self._lent.grid(self.mode.value == GRID)
         if self.mode.value == SIDE:
             self._show_side_by_side()
+        elif self.mode.value == GRID:
+            self._show_grid()
         elif self.mode.value == BLINK:
             for panel in self._panels:
                 self._add(panel.pixels, panel.caption)
@@ -306,6 +326,15 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self._add_captions(np.asarray(corners))
         self._look_at_panels()
 
+    def _show_grid(self) -> None:
+        """Give each result a cell of napari's grid, whose cameras move together."""
+        for layer in self._viewer.layers:
+            self._lent.hide(layer)  # or it would have a cell, too
+        for panel in self._panels:
+            layer = self._add(panel.pixels, panel.caption)
+            layer.name_overlay.visible = True
+        self._look_at_panels(self._viewer.canvas.grid.actual_shape(self._viewer.layers))
+
     def _add_captions(self, corners: np.ndarray) -> None:
         captions = [
             panel.name if panel.psnr is None else f"{panel.name}  {panel.psnr:.2f} dB"
@@ -316,18 +345,28 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
             corners,
             name="captions [compare]",
             size=0.01,
-            text={"string": captions, "anchor": "upper_left", "color": "white", "size": 10},
+            text={"string": captions, "anchor": "upper_left", "color": self._ink(), "size": 10},
             face_color="transparent",
             border_color="transparent",
             **{k: self._meta[k] for k in ("units", "axis_labels") if self._meta.get(k)},
         )
 
-    def _look_at_panels(self) -> None:
-        """Move the camera so that all panels are seen."""
+    def _ink(self) -> str:
+        """Colour that is read on the canvas of the window's theme."""
+        red, green, blue = get_theme(self._viewer.theme).canvas.as_rgb_tuple()[:3]
+        return "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 128 else "black"
+
+    def _write_anew(self, _: Any = None) -> None:
+        for layer in self._lent.layers:
+            if isinstance(layer, Points):
+                layer.text.color = self._ink()
+
+    def _look_at_panels(self, cells: tuple[int, int] = (1, 1)) -> None:
+        """Move the camera so that all panels are seen, in so many rows and columns of views."""
         world = np.concatenate([layer.extent.world for layer in self._lent.layers])
         axes = list(self._viewer.dims.displayed[-2:])  # in either order: the view may be transposed
         low, high = world.min(axis=0)[axes], world.max(axis=0)[axes]
-        size = np.asarray(self._viewer.canvas.size, float)
+        size = np.asarray(self._viewer.canvas.size, float) / cells
         zoom = 0.9 * float((size / np.maximum(high - low, 1e-9)).min())
         self._lent.look((0.0, *((low + high) / 2)), zoom)
 

@@ -57,6 +57,8 @@ class Request:
         Result pixels per second, if they are known.
     tile_seconds : float
         What a tile should take.
+    labelled : bool
+        Whether the user has stated the axes, which the result is labelled by then.
     """
 
     image: Image
@@ -70,6 +72,7 @@ class Request:
     levels: tuple[Any, ...] = ()
     speed: float | None = None
     tile_seconds: float = 1.0
+    labelled: bool = False
 
     @property
     def speed_key(self) -> tuple[str, str, str, int]:

@@ -55,7 +55,7 @@ class Temporary:
         self._hidden: list[Layer] = []
         self._text: tuple[str, bool] | None = None
         self._view: dict[str, Any] | None = None
-        self._grid = False
+        self._grid: dict[str, Any] | None = None
         self._closed = False
         self.source: Layer | None = None
         viewer.layers.events.removed.connect(self._on_removed)
@@ -119,11 +119,20 @@ class Temporary:
             self._view = {"center": tuple(camera.center), "zoom": camera.zoom}
         camera.center, camera.zoom = tuple(center), zoom
 
-    def ungrid(self) -> None:
-        """Have all layers lie where they are, not beside one another in a grid."""
+    def grid(self, enabled: bool) -> None:
+        """Have the layers that are seen lie beside one another, or all where they are.
+
+        Parameters
+        ----------
+        enabled : bool
+            Whether napari's grid is on; then each layer has a cell of its own.
+        """
         grid = self._viewer.canvas.grid
-        if grid.enabled:
-            grid.enabled, self._grid = False, True
+        if self._grid is None:
+            self._grid = {name: getattr(grid, name) for name in ("enabled", "stride", "shape")}
+        if enabled:
+            grid.stride, grid.shape = 1, (-1, -1)
+        grid.enabled = enabled
 
     def restore(self, *, view: bool = True) -> None:
         """Remove the layers, and put back what was hidden, written and moved.
@@ -143,8 +152,10 @@ class Temporary:
         if self._text is not None:
             overlay = self._viewer.canvas.overlays.text
             (overlay.text, overlay.visible), self._text = self._text, None
-        if self._grid:
-            self._viewer.canvas.grid.enabled, self._grid = True, False
+        if self._grid is not None:
+            before, self._grid = self._grid, None
+            for name, value in before.items():
+                setattr(self._viewer.canvas.grid, name, value)
         if view and self._view is not None:
             camera = self._viewer.scene.camera
             camera.center, camera.zoom = self._view["center"], self._view["zoom"]

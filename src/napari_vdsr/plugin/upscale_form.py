@@ -272,6 +272,7 @@ class UpscaleForm(Dock):
             tile_seconds=preferences().tile_seconds,
             first_plane=shown_plane(self._viewer, layer),
             levels=tuple(layer.data)[1:] if layer.multiscale else (),
+            labelled=bool(self.axes.value.strip()),
         )
         request.options.check_image(request.image)
         speed, _ = self.speed_of(request)

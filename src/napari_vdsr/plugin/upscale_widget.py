@@ -245,7 +245,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
 
     def _add_layers(self, request: job.Request, opened: job.Opened) -> None:
         _, meta, _ = self._source.as_layer_data_tuple()
-        if self.axes.value.strip():  # for whoever saves the result
+        if request.labelled:  # for whoever saves the result
             letters = request.image.axes.removesuffix("S").lower()
             meta["axis_labels"] = tuple(letters)
         scale = "x".join(f"{s:g}" for s in dict.fromkeys(request.scale))
