@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_what_is_wrong_is_one_line(store, tmp_path, monkeypatch, name):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     s3fs.S3FileSystem.clear_instance_cache()
     one_line(f"s3://pictures/{name}", "Set the keys of its server")
+
+
+def test_anonymous_access_and_an_endpoint_by_fsspecs_own_options(store, tmp_path, endpoint):
+    data = put(store, tmp_path, "a.ome.zarr")
+    store.chmod("pictures/a.ome.zarr", "public-read", recursive=True)
+    script = "from napari_vdsr.io import read_image; import sys; "
+    script += "print(read_image(sys.argv[1]).data.compute().sum())"
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    own = {"FSSPEC_S3_ANON": "true", "FSSPEC_S3_ENDPOINT_URL": endpoint}
+    command = [sys.executable, "-c", script, "s3://pictures/a.ome.zarr"]
+    told = subprocess.run(command, env=keep | own, capture_output=True, text=True)
+    assert told.stdout.strip() == str(data.sum()), told.stderr
 
 
 def test_a_server_that_is_not_there_is_one_line(store, monkeypatch):

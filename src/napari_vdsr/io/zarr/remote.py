@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io.failure import damaged
 from napari_vdsr.io.remote import asking, listed, system_of
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
@@ -76,7 +77,7 @@ class RemoteStore(WatchedStore):
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         metadata = key.rpartition("/")[2] in ZARR_METADATA
         stored = None if metadata else self._listed()
-        data = self._fetched(key, byte_range)
+        data = self._metadata(key) if metadata else self._fetched(key, byte_range)
         known = None if stored is None else stored.stamp(key)
         if data is None:
             if known is not None:
@@ -116,6 +117,18 @@ class RemoteStore(WatchedStore):
                 return bytes(self._system.cat_file(f"{self._path}/{key}", **span))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             self.missing = " ".join(str(error).split())
+            return None
+
+    def _metadata(self, key: str) -> bytes | None:
+        """Return metadata; a server that lets nobody list forbids what is not there."""
+        try:
+            return self._fetched(key, None)
+        except ImageFileError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            self.missing = (
+                "access is forbidden; set the keys of its server, or ask for anonymous access"
+            )
             return None
 
     def _listed(self) -> Stored | None:
