@@ -127,6 +127,18 @@ class TestCommand:
         assert card.training["config"]["steps"] == 12
         assert str(tmp_path) not in str(card)
 
+    def test_ended_by_its_time_and_resumed(self, tmp_path, images):
+        path = written(tmp_path / "run.toml", f'images = "images"\noutput = "mine"\n{TINY}')
+        words = (path, "--accelerator", "cpu")
+        ended = self.vdsr(*words, "--max-minutes", "0.00001")
+        assert ended.exit_code == 0, ended.output
+        assert ended.stdout.strip() == str(tmp_path / "mine" / "checkpoint.safetensors")
+        assert "stopped after 1e-05 minutes; the same command with --resume" in ended.stderr
+        assert not (tmp_path / "mine" / "mine.safetensors").exists()
+        done = self.vdsr(*words, "--resume")
+        assert done.exit_code == 0, done.output
+        assert done.stdout.strip() == str(tmp_path / "mine" / "mine.safetensors")
+
     def test_flags_alone(self, tmp_path, images):
         recipe = written(tmp_path / "recipe.toml", TINY)
         done = self.vdsr(
