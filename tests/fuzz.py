@@ -91,7 +91,9 @@ def as_json(values, rng):
 
 def as_toml(values, rng):
     """TOML text of flat values."""
-    lines = [f"{json.dumps(key)} = {_toml(value)}" for key, value in values.items()]
+    # TOML has no null: what is not set is not there.
+    there = {key: value for key, value in values.items() if value is not None}
+    lines = [f"{json.dumps(key)} = {_toml(value)}" for key, value in there.items()]
     if rng.random() < 0.1:
         odd = ("z = " + "[" * DEEP, ".".join("a" * 5000) + " = 1", "z = 1e400", "[[a]]\n" * 99,
                "z = " + "9" * 5000, "z = " + "{a=" * 999)  # fmt: skip
@@ -113,6 +115,31 @@ def tensor_file(texts, tensors, rng=None):
     if rng is not None and rng.random() < 0.1:
         size = rng.choice((0, 1, size - 1, size + 1, 2**31, 2**63, 2**64 - 1))
     return struct.pack("<Q", size) + text + data
+
+
+def parts_of(path, key):
+    """Texts, values under a key of them, and raw tensors of a safetensors file."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    texts = header.pop("__metadata__")
+    values = json.loads(texts[key])
+    data = content[8 + size :]
+    return values, {
+        name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
+        for name, entry in header.items()
+    }
+
+
+def damaged_tensors(path, key, rng):
+    """Bytes of a safetensors file with damage somewhere."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return flipped(path.read_bytes(), rng)
+    values, tensors = parts_of(path, key)
+    if kind == 1:
+        return tensor_file({key: as_json(changed(values, rng), rng)}, tensors)
+    return tensor_file({key: json.dumps(values)}, tensors, rng)
 
 
 def _places(values):

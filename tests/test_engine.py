@@ -325,3 +325,15 @@ def test_models_that_were_never_saved_are_told_apart():
     assert keys[0] == keys[2] != keys[1]
     next(model.network.parameters()).data.add_(1)
     assert upscale(image, model, 2, device="cpu").data.name != keys[0]
+
+
+def test_tiles_of_a_wide_image_are_low_where_memory_is_short():
+    """A row of tiles is joined for formats of rows; it must not take all that is allowed."""
+    wide = Image(data=np.zeros((4000, 40_000), "u2"), axes="YX")
+    square = wide.with_(data=wide.data[:, :4000])
+    made = [
+        upscale(image, SHALLOW, 2, device="cpu", max_memory=200 * 2**20, normalize="dtype").data
+        for image in (wide, square)
+    ]
+    assert made[0].chunksize[0] < made[1].chunksize[0]
+    assert made[0].chunksize[0] >= 256

@@ -26,31 +26,6 @@ SLOWEST = 10.0  # seconds of processor time
 LONGEST = 700
 
 
-def parts_of(path, key):
-    """Texts, values under a key of them, and raw tensors of a safetensors file."""
-    content = path.read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    texts = header.pop("__metadata__")
-    values = json.loads(texts[key])
-    data = content[8 + size :]
-    return values, {
-        name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
-        for name, entry in header.items()
-    }
-
-
-def damaged_tensors(path, key, rng):
-    """Bytes of a safetensors file with damage somewhere."""
-    kind = rng.randrange(3)
-    if kind == 0:
-        return fuzz.flipped(path.read_bytes(), rng)
-    values, tensors = parts_of(path, key)
-    if kind == 1:
-        return fuzz.tensor_file({key: fuzz.as_json(fuzz.changed(values, rng), rng)}, tensors)
-    return fuzz.tensor_file({key: json.dumps(values)}, tensors, rng)
-
-
 def check(action, allowed, seed):
     """Run an action; it may succeed or end in an allowed error, soon."""
     began = time.process_time()
@@ -77,7 +52,7 @@ def test_model_files(tmp_path):
 
     for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
-        path.write_bytes(damaged_tensors(tmp_path / "good.safetensors", CARD_KEY, rng))
+        path.write_bytes(fuzz.damaged_tensors(tmp_path / "good.safetensors", CARD_KEY, rng))
         check(load, ModelFileError, seed)
 
 
@@ -88,6 +63,8 @@ def test_settings(tmp_path):
 
     good = {**TrainConfig().to_dict(), "minutes": 0.5}
     path = tmp_path / "bad.toml"
+    path.write_text(fuzz.as_toml(good, random.Random(1)))
+    load_config(path)
     for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
         run = {"images": ["a", "b"], "output": "run", "name": "mine", "preset": "fast"}
@@ -153,19 +130,19 @@ def test_checkpoints(tmp_path, optimizer):
 
     for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
-        (tmp_path / NAME).write_bytes(damaged_tensors(tmp_path / "good" / NAME, KEY, rng))
+        (tmp_path / NAME).write_bytes(fuzz.damaged_tensors(tmp_path / "good" / NAME, KEY, rng))
         check(go_on, (TrainingError, Damaged), seed)  # `Run` names the file
 
 
 def test_the_damage_is_real(tmp_path):
     """Without damage everything loads; the same seed does the same."""
     save_file({"x": torch.zeros(2)}, tmp_path / "a.safetensors", {"k": '{"a": [1, 2]}'})
-    values, tensors = parts_of(tmp_path / "a.safetensors", "k")
+    values, tensors = fuzz.parts_of(tmp_path / "a.safetensors", "k")
     (tmp_path / "b.safetensors").write_bytes(fuzz.tensor_file({"k": json.dumps(values)}, tensors))
     with safe_open(tmp_path / "b.safetensors", framework="np") as file:
         assert file.metadata() == {"k": '{"a": [1, 2]}'} and file.keys() == ["x"]
     one, two = (
-        [damaged_tensors(tmp_path / "a.safetensors", "k", random.Random(s)) for s in range(20)]
+        [fuzz.damaged_tensors(tmp_path / "a.safetensors", "k", random.Random(s)) for s in range(20)]
         for _ in range(2)
     )
     assert one == two and len(set(one)) > 15

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
-COMMANDS = ("kill", "disturb")
+COMMANDS = ("kill", "disturb", "fuzz", "memory")
 
 
 def main():

@@ -40,6 +40,8 @@ TILE = (1024, 2048)
 TILE_STEP = 256
 # float64 bicubic image, its temporaries, float32 planes: bytes per output pixel and sample.
 BYTES_PER_SAMPLE = 48
+# Results of as many tiles wait to be written, for each that is computed.
+WAITING = 2
 # What products take beside, per output pixel.
 BYTES_FOR = {RESIDUAL: 12, CONSISTENCY: 40, SPREAD: 56}
 
@@ -186,7 +188,7 @@ def run(
     plan = Plan(
         model=model,
         scale=(scale_y, scale_x),
-        tile=choose_tile(options, image, executor, reading),
+        tile=choose_tile(options, image, executor, reading, (scale_y, scale_x)),
         normalization=(
             Normalization("none", ()) if image.labels else measure(image, options.normalize)
         ),
@@ -303,7 +305,11 @@ def filled(image: Image, fill: float) -> Image:
 
 
 def choose_tile(
-    options: Options, image: Image, executor: Runner, reading: Reading
+    options: Options,
+    image: Image,
+    executor: Runner,
+    reading: Reading,
+    scale: tuple[float, float] = (1, 1),
 ) -> tuple[int, int]:
     """Output rows and columns of one task.
 
@@ -318,19 +324,25 @@ def choose_tile(
     rows, columns = TILE
     if most is None:
         return rows, columns
-    extra = sum(BYTES_FOR[product] for product in options.products)
+    pixel = image.size("S") * image.dtype.itemsize
+    # Tiles that are done wait for their turn; a row of them is joined for formats of rows.
+    extra = sum(BYTES_FOR[product] for product in options.products) + WAITING * pixel
+    row = 2 * pixel * math.ceil(scale[1] * image.size("X"))
 
     def needed() -> int:
         return tile_bytes(rows, columns, image, executor, reading) + rows * columns * extra
 
-    while needed() > most:
+    while rows > TILE_STEP and rows * row > most / 4:
+        rows //= 2
+    joined = min(rows * row, most // 4)
+    while needed() > most - joined:
         if rows == columns == TILE_STEP:
             raise UsageError(
                 f"{most / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
-                f"{math.ceil(needed() / 2**20)} MiB.",
+                f"{math.ceil((needed() + joined) / 2**20)} MiB.",
                 Remedy.MORE_MEMORY,
             )
-        if columns > rows:
+        if columns > max(rows, TILE_STEP):
             columns //= 2
         else:
             rows = max(TILE_STEP, rows // 2)

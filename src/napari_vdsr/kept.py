@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-KEPT_BYTES = 2**26
+DEFAULT_BYTES = 2**26
+KEPT_BYTES = DEFAULT_BYTES
 OVERHEAD = 2**11  # of an array and its entry, which counts where strips are small
+
+
+def allow(size: int | None = None) -> None:
+    """Set how many bytes each memory keeps from now on in this process; None for 64 MiB."""
+    global KEPT_BYTES
+    KEPT_BYTES = DEFAULT_BYTES if size is None else size
 
 
 class KeptArrays:
@@ -21,7 +28,7 @@ class KeptArrays:
 
     A strip, a tile or a whole PNG can only be decoded as one, but is asked for piece by
     piece. The latest array is kept whatever its size, since decoding it took its memory
-    anyway; more are kept as long as they fit into 64 MiB together.
+    anyway; more are kept as long as they fit into 64 MiB together, or what `allow` says.
     """
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ def estimate(result: Result, job: Job, image: Image, settings: Settings) -> None
     pair = settings.scale_of(image)
     reading = engine.reading_of(settings.model, pair)
     executor = engine.executor_for(settings.model, settings.options)
-    tile = engine.choose_tile(settings.options, image, executor, reading)
+    tile = engine.choose_tile(settings.options, image, executor, reading, pair)
     zarr = form_of(job, image, settings).kind == "ome-zarr"
     steps = [settings.zarr.file(shape[a]) if zarr else 1 for a in "YX"]
     lengths = [n for a, n in shape.items() if a not in "YXS"]

@@ -258,7 +258,9 @@ def command(
     ] = None,
     max_memory: Annotated[
         str | None,
-        typer.Option(help="Memory for all tiles at work, e.g. 800M.", rich_help_panel=COMPUTING),
+        typer.Option(
+            help="Memory for all that grows with the images, e.g. 800M.", rich_help_panel=COMPUTING
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Tiles at work at once.", rich_help_panel=COMPUTING)
@@ -380,7 +382,7 @@ def understood(given: Mapping[str, Any]) -> Asked:
         **asked,
         selection=selection,
         zarr=ZarrForm(given["zarr_version"], given["shards"]),
-        memory=options.parse_bytes(memory) // given["workers"] if memory else None,
+        memory=options.parse_bytes(memory) if memory else None,
         part=share,
     )
 
@@ -388,6 +390,7 @@ def understood(given: Mapping[str, Any]) -> Asked:
 def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
     """Do it; return the exit code."""
     from napari_vdsr import batch
+    from napari_vdsr.batch.budget import for_a_tile
     from napari_vdsr.model.card import default_scale
     from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
@@ -413,7 +416,7 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
         zarr=asked.zarr,
         selection=asked.selection,
         options=Options(
-            max_memory=asked.memory,
+            max_memory=for_a_tile(asked.memory, given["workers"]),
             normalize=asked.normalize,
             fill=given["fill_nan"],
             nodata=asked.nodata,
