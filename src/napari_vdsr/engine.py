@@ -329,17 +329,18 @@ def choose_tile(
     extra = sum(BYTES_FOR[product] for product in options.products) + WAITING * pixel
     row = 2 * pixel * math.ceil(scale[1] * image.size("X"))
 
-    def needed() -> int:
+    def needed(rows: int, columns: int) -> int:
         return tile_bytes(rows, columns, image, executor, reading) + rows * columns * extra
 
     while rows > TILE_STEP and rows * row > most / 4:
         rows //= 2
-    joined = min(rows * row, most // 4)
-    while needed() > most - joined:
+    smallest = needed(TILE_STEP, TILE_STEP)
+    joined = min(rows * row, most * 3 // 4, max(most - smallest, 0))
+    while needed(rows, columns) > most - joined:
         if rows == columns == TILE_STEP:
             raise UsageError(
                 f"{most / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
-                f"{math.ceil((needed() + joined) / 2**20)} MiB.",
+                f"{math.ceil(smallest / 2**20)} MiB.",
                 Remedy.MORE_MEMORY,
             )
         if columns > max(rows, TILE_STEP):

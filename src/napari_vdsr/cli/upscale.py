@@ -314,8 +314,10 @@ class Asked:
     ----------
     scale : float, (float, float), Goal or None
         Along Y and X, or what results shall measure; None for what the model is for.
-    nodata, normalize, products, memory
+    nodata, normalize, products
         See ``napari_vdsr.options.Options``.
+    memory : int or None
+        Bytes for all that grows with the images.
     series : int, "all" or None
         Which image of each file.
     selection : Selection
