@@ -19,8 +19,10 @@ import napari
 import PIL.Image
 import tifffile
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QApplication, QDialog
+from qtpy.QtWidgets import QApplication
 from skimage import data
+
+from napari_vdsr.plugin.batch_report import BatchReport
 
 DOCS = Path(__file__).parent
 SIZE = (1366, 768)  # of a small laptop: everything must have room on it
@@ -180,7 +182,7 @@ def batch():
         wait(lambda: not widget._run.dry_run and 3 <= widget._reading.through)
         window.save("napari-batch.png")
         finished(widget)
-        (report,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog)]
+        (report,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, BatchReport)]
         save(report.grab(), "napari-batch-report.png")
         report.close()
 

@@ -49,12 +49,13 @@ def test_every_model_says_what_it_is_good_for(widget):
     models = widget(NAME)
     assert names(models) == ["bicubic", "vdsr", "vdsr-fluo"]
     choose(models, "vdsr")
-    assert models.table.item(1, 1).text() == "x2, x3, x4"
+    assert models.table.item(1, 1).text() == "fewer pixels, x2, x3, x4"
     assert models.table.item(1, 2).text().startswith("Set5: x2 37.")
     assert "trained on photographs" in models.about.value
     choose(models, "vdsr-fluo")
     assert "fluorescence" in models.about.value
-    assert models.table.item(2, 2).text().startswith("held out, x2: 46.")
+    assert models.about.value.count("\n") == 1
+    assert models.table.item(2, 2).text().startswith("held out: x2 46.")
     assert not button(models, "Remove...").isEnabled()
 
 

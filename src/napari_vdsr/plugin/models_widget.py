@@ -31,7 +31,13 @@ from napari_vdsr.showing import shown
 
 HEADS = ("Model", "Good for", "Figures")
 LINES = 7  # that are seen without scrolling
-TASKS = {"denoise": "noise", "jpeg": "JPEG", "mixed": "fewer pixels, noise and JPEG"}
+TASKS = {
+    "sr": "fewer pixels",
+    "paired": "fewer pixels",
+    "denoise": "noise",
+    "jpeg": "JPEG",
+    "mixed": "fewer pixels, noise and JPEG",
+}
 
 
 class ModelsWidget(Dock, metaclass=OneOfAKind):
@@ -99,7 +105,7 @@ class ModelsWidget(Dock, metaclass=OneOfAKind):
             texts = (entry.name, *_columns(entry))
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(shown(text))
-                item.setToolTip(shown(_description(entry)))
+                item.setToolTip(_description(entry))
                 self.table.setItem(row, column, item)
         self.table.resizeColumnsToContents()
         names = [entry.name for entry in self._entries]
@@ -113,7 +119,7 @@ class ModelsWidget(Dock, metaclass=OneOfAKind):
 
     def _tell(self) -> None:
         entry = self.chosen()
-        self.about.value = "" if entry is None else shown(_description(entry))
+        self.about.value = "" if entry is None else _description(entry)
         self.row.allow(self.remove_button, entry is not None and not entry.bundled)
 
     def ask_file(self, _: Any = None) -> None:
@@ -183,7 +189,7 @@ def _description(entry: Entry) -> str:
         return f"Cannot be picked: {say(entry.problem)}"
     noted = "" if entry.bundled or entry.noted else " No checksum is noted."
     told = [f"{about(entry.card) or entry.card.architecture}{noted}", figures(entry.card)]
-    return "\n".join(filter(None, told))
+    return "\n".join(map(shown, filter(None, told)))
 
 
 def _columns(entry: Entry) -> tuple[str, str]:
@@ -207,11 +213,13 @@ def figures(card: ModelCard) -> str:
         found = [(scale, _number(psnr)) for scale, psnr in _dict(by_scale).items()]
         parts = [f"x{scale} {psnr:.2f}" for scale, psnr in found if psnr is not None]
         told += [f"{name}: {', '.join(parts)} dB"] * bool(parts)
+    gains = []
     for task, found in _dict(card.measured.get("held_out")).items():
         psnr, before = (_number(_dict(_dict(found).get(who)).get("psnr_db"))
                         for who in ("model", "input"))  # fmt: skip
         if psnr is not None and before is not None:
-            told.append(f"held out, {task}: {psnr:.2f} dB ({psnr - before:+.2f})")
+            gains.append(f"{task} {psnr:.2f} ({psnr - before:+.2f})")
+    told += [f"held out: {', '.join(gains)} dB"] * bool(gains)
     return "; ".join(told)
 
 
