@@ -2,7 +2,10 @@
 
     PYTHONPATH=src python3 benchmarks/gpu.py -o gpu-figures
 
-Begins with what is installed and what is missing, and goes on with what can be measured.
+Begins with what is installed and what is missing, and goes on with what can be measured. With
+torch and numpy alone that is the device and the networks; packages that were put into a folder
+(``pip install --target FOLDER ...``) are found by ``PYTHONPATH=FOLDER:src``.
+
 Every part is a process with a time limit of its own, so that none can take the others along;
 figures are in FOLDER/gpu.json and FOLDER/gpu.md after each. ``--parts files,network`` measures
 some, ``--device cpu --short`` rehearses all of it without a GPU.

@@ -70,10 +70,12 @@ class CudaLanes:
         self._streams = {lane: cuda.Stream(device=device) for lane in LANES}
 
     def on_host(self, size: int) -> Tensor:
-        try:
-            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        except RuntimeError:  # no more can be pinned: copies then wait, and all else is as before
-            return torch.empty(size, dtype=torch.uint8)
+        # In the stream for its device: threads begin on the first one, whosoever that is.
+        with self._cuda.stream(self._streams[ARRIVE]):
+            try:
+                return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            except RuntimeError:  # no more can be pinned: copies wait then, all else is as before
+                return torch.empty(size, dtype=torch.uint8)
 
     def on_device(self, size: int) -> Tensor:
         # The allocator hands a lane what that lane itself has given back, never what a kernel

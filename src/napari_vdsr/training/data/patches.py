@@ -331,6 +331,8 @@ class Patches:
         number = step // ROUND
         if number != self._number:
             ready = self._next is not None and self._next[0] == number
+            if self.device.type == "cuda":  # what was drawn from the last one must be there
+                torch.cuda.current_stream(self.device).synchronize()
             self._pool = self._next[1].result() if ready and self._next else self._read(number)
             self._number, self._next = number, None
         if self._next is None:
