@@ -236,6 +236,27 @@ def test_every_python_block_is_run_by_a_test():
             assert (included and (ROOT / included[1]).is_file()) or name in run, name
 
 
+def anchors(page):
+    """Names of a page's headings, as the repository's view and the site make them."""
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
+    titles = [re.sub(r"\]\(.*?\)|[`*\[]", "", t) for t in re.findall(r"(?m)^#+ (.*)$", text)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_within_lead_somewhere(name):
+    page = ROOT / name
+    text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", page.read_text("utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://|mailto:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
 def test_the_gallery_holds_what_it_shows():
     """Small pictures, each of them shown, and a script that asks no other server for anything."""
     docs = ROOT / "docs"

@@ -15,7 +15,9 @@ import torch
 import napari_vdsr
 from napari_vdsr.cli.main import app
 from napari_vdsr.engine import upscale
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
+from napari_vdsr.io import read_image
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import NETWORKS
@@ -85,7 +87,7 @@ def test_clusters_of_the_docs(monkeypatch, capsys):
 
 def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
     """What `CONTRIBUTING.md` tells to write, held to what it promises."""
-    (block,) = blocks(CONTRIBUTING, "python")
+    block, _ = blocks(CONTRIBUTING, "python")
     names = {"__name__": "toy"}
     exec(compile(block, "toy.py", "exec"), names)
     monkeypatch.setitem(NETWORKS, "toy", names["Toy"])
@@ -106,6 +108,32 @@ def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
     with torch.inference_mode():
         x = torch.rand(1, 1, 9, 9)
         torch.testing.assert_close(network(x), network.trunk()(x))
+
+
+def test_the_toy_format_does_what_is_said_of_it(tmp_path, monkeypatch):
+    """As step 4 puts it into `io/read.py`, in place of Netpbm."""
+    _, block = blocks(CONTRIBUTING, "python")
+    toy = types.ModuleType("toy")
+    monkeypatch.setitem(sys.modules, "toy", toy)
+    exec(compile(block, "toy.py", "exec"), toy.__dict__)
+    for name, value in {
+        "NETPBM_MAGIC": toy.MAGIC, "PICTURE_MAGIC": (toy.MAGIC,), "read_netpbm": toy.read_toy,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(f"napari_vdsr.io.read.{name}", value)
+    pixels = np.arange(12, dtype="<u2").reshape(3, 4)
+    path = tmp_path / "a.toy"
+    path.write_bytes(b"TOY1" + np.array([3, 4], "<u4").tobytes() + pixels.tobytes())
+    image = read_image(path)
+    assert image.axes == "YX"
+    np.testing.assert_array_equal(np.asarray(image.data), pixels)
+    np.testing.assert_array_equal(np.asarray(image.data[1:2, 1:3]), pixels[1:2, 1:3])
+    result = upscale(image, load_model("bicubic"), 2)
+    assert np.asarray(result.data).shape == (6, 8)
+    whole = path.read_bytes()
+    for damaged in (whole[:7], whole[:-1], whole + b"x", whole[:4] + b"\xff" * 8 + whole[12:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ImageFileError, match=r"a\.toy: "):
+            read_image(path)
 
 
 def test_every_page_is_found_in_the_sites_navigation():
