@@ -208,10 +208,9 @@ def test_another_version_and_an_output_that_cannot_be_are_one_line(
     from napari_vdsr.batch import cluster
 
     (tmp_path / "out").write_text("no folder")
-    jobs = [
-        replace(job, target=tmp_path / "out/a.ome.zarr") for job in plan([str(source)], tmp_path)
-    ]
-    (result,) = run(jobs, SETTINGS, client=client)
+    (job,) = plan([str(source)], tmp_path / "elsewhere")
+    job = replace(job, target=tmp_path / "out/a.ome.zarr")
+    (result,) = run([job], SETTINGS, client=client)
     assert result.status == "failed"
     assert "the folder cannot be made" in result.reason
     monkeypatch.setattr(cluster, "__version__", "9.9")

@@ -8,6 +8,7 @@ the regions it was at.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -81,6 +82,8 @@ def connected(scheduler: str) -> Iterator[Client]:
     ClusterError
         If nothing answers there, or its processes have another version of this package.
     """
+    # What goes wrong is told once, by the errors of a batch.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         local = re.fullmatch(r"local:(\d+)", scheduler)
         if local and int(local[1]) > 0:
@@ -91,6 +94,7 @@ def connected(scheduler: str) -> Iterator[Client]:
                 threads_per_worker=1,
                 dashboard_address=None,
                 memory_limit=0,
+                silence_logs=logging.CRITICAL,
                 env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
             )
             address: Any = stack.enter_context(cluster)

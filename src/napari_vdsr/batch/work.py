@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_vdsr.batch.planning import Job
     from napari_vdsr.batch.settings import Settings
     from napari_vdsr.image import Image
+    from napari_vdsr.io.formats import Chosen
     from napari_vdsr.io.unfinished import Canvas, Pieces, Unfinished
 
 
@@ -161,26 +162,14 @@ def opened(
     others = store.find(job.target)
     _check_others(others, identity)
     made = _made(image, settings, _measured(others, identity))
-    form = chosen(
-        job.target,
-        made,
-        job.format or settings.format,
-        settings.compression,
-        pyramid=settings.pyramid,
-        quality=settings.quality,
-    )
+    form = _form(job, made, settings)
     ready = arranged(job.target, made, form.kind)
     canvas = store.canvas_of(ready, form, settings.zarr)
     regions = ImageRegions(ready, canvas.order, canvas.steps)
     # Rounding differs with them, and what is a region does.
     identity["tiles"] = regions.tiles
     _check_others(others, identity)
-    told = (
-        *([form.told] if form.told else ()),
-        *losses(made, form.kind),
-        *value_losses(made, form.kind),
-        *renamed_axes(made, ready),
-    )
+    told = _told(form, made, ready)
     begun = next((one for one in others if not store.differing(one, identity)), None)
     if begun is None:
         overwrite = settings.if_exists == "overwrite"
@@ -196,6 +185,27 @@ def opened(
         make = partial(_begin, job, image, settings, canvas, order, record)
         begun = store.create(job.target, identity, canvas.kind, make)
     return Work(begun, regions, begun.pieces(), Recorder(begun), made, told)
+
+
+def _form(job: Job, made: Image, settings: Settings) -> Chosen:
+    return chosen(
+        job.target,
+        made,
+        job.format or settings.format,
+        settings.compression,
+        pyramid=settings.pyramid,
+        quality=settings.quality,
+    )
+
+
+def _told(form: Chosen, made: Image, ready: Image) -> tuple[str, ...]:
+    """What the format cannot hold of an image, and what is to be said of its choice."""
+    return (
+        *([form.told] if form.told else ()),
+        *losses(made, form.kind),
+        *value_losses(made, form.kind),
+        *renamed_axes(made, ready),
+    )
 
 
 def _measured(others: Sequence[Unfinished], identity: Mapping[str, Any]) -> Unfinished | None:

@@ -211,12 +211,14 @@ class Sparse(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write, or only go on."""
-        size = memoryview(data).nbytes
-        if data is self._zeros or (size >= EMPTY_BYTES and not np.frombuffer(data, "u1").any()):
+        left = memoryview(data).cast("B")
+        size = left.nbytes
+        if data is self._zeros or (size >= EMPTY_BYTES and not np.frombuffer(left, "u1").any()):
             self._zeros = data if isinstance(data, bytes) else None
             self.seek(size, os.SEEK_CUR)
-        else:
-            super().write(data)
+            left = left[:0]
+        while left:  # on a disk that is nearly full a part is written, and then nothing
+            left = left[super().write(left) :]
         self._length = max(self._length, self.tell())
         return size
 
