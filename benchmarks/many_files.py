@@ -22,14 +22,20 @@ import tifffile
 from PIL import Image
 
 SIZE = (64, 80)
+GROWTH = 10  # MB, of what the allocator leaves here and there
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def main():
     arguments = parse_arguments()
+    if arguments.short:
+        arguments.files, arguments.damaged, arguments.model = 40, 6, "bicubic"
     with tempfile.TemporaryDirectory() as folder:
         report = measure(Path(folder), arguments)
     print(markdown(report))
+    quarter, _, last = map(float, report["taken"])
+    if last - quarter > GROWTH:
+        sys.exit(f"memory grew from {quarter:.0f} to {last:.0f} MB")
     if report["missed"] or report["wrong"]:
         sys.exit(f"not named: {report['missed']}; failed though whole: {report['wrong']}")
     if arguments.save:
@@ -42,6 +48,7 @@ def parse_arguments():
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--damaged", type=int, default=100, help="of these files")
     parser.add_argument("--model", default="vdsr")
+    parser.add_argument("--short", action="store_true", help="few files, in some seconds")
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.name}")
     return parser.parse_args()
 
@@ -52,12 +59,7 @@ def measure(folder, arguments):
     source.mkdir()
     damaged = make(source, arguments.files, arguments.damaged)
     report = folder / "report.json"
-    code = (
-        "import resource, sys; from napari_vdsr.cli.main import app\n"
-        "try: app(sys.argv[1:])\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, "upscale", str(source), "-o", str(folder / "out")]
+    command = [sys.executable, "-c", CODE, "upscale", str(source), "-o", str(folder / "out")]
     command += ["--model", arguments.model, "--report", str(report)]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
@@ -78,6 +80,7 @@ def measure(folder, arguments):
         "model": arguments.model,
         "seconds": seconds,
         "memory": int(done.stderr.split()[-1]) / 2**10,
+        "taken": done.stderr.split()[-4:-1],
         "tracebacks": done.stderr.count("Traceback"),
     }
 
@@ -111,6 +114,26 @@ def encoded(pixels, form):
     return buffer.getvalue()
 
 
+# Says what it takes, in MiB, while the batch goes on.
+CODE = """
+import resource, sys
+from napari_vdsr import batch
+from napari_vdsr.batch import running
+from napari_vdsr.cli.main import app
+taken, run_one = [], running.run_one
+def noted(*args, **options):
+    result = run_one(*args, **options)
+    with open("/proc/self/statm") as file:
+        taken.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
+    return result
+running.run_one = noted
+try:
+    app(sys.argv[1:])
+finally:
+    at = [max(0, len(taken) * share // 4 - 1) for share in (1, 2, 4)]
+    print(*(f"{taken[each]:.0f}" for each in at), file=sys.stderr)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
 DAMAGE = {
     "empty": lambda data: b"",
     "cut in half": lambda data: data[: len(data) // 2],
@@ -129,10 +152,10 @@ def markdown(report):
         f"## {report['files']:,} files, {report['damaged']} of them damaged: "
         f"{platform.machine()}, {os.cpu_count()} cores, model {report['model']}\n\n"
         "| done | failed, each by its name | failed though whole | exit code | seconds "
-        "| peak memory (MB) |\n|---|---|---|---|---|---|\n"
+        "| memory (MB) after a quarter, half, all; peak |\n|---|---|---|---|---|---|\n"
         f"| {report['done']:,} | {report['damaged'] - len(report['missed'])} of "
         f"{report['damaged']} | {len(report['wrong'])} | {report['exit']} "
-        f"| {report['seconds']:.0f} | {report['memory']:.0f} |\n"
+        f"| {report['seconds']:.0f} | {', '.join(report['taken'])}; {report['memory']:.0f} |\n"
     )
 
 

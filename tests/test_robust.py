@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
-ROBUST = Path(__file__).parents[1] / "benchmarks" / "robust"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.skipif(not ROBUST.is_dir(), reason="not a clone of the repository")
-@pytest.mark.parametrize("what", ["kill", "disturb", "fuzz", "memory"])
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="not a clone of the repository")
+@pytest.mark.parametrize(
+    "what", ["robust kill", "robust disturb", "robust calls", "robust fuzz", "robust memory",
+             "many_files.py"]
+)  # fmt: skip
 def test_short(what):
-    done = subprocess.run([sys.executable, ROBUST, what, "--short"], capture_output=True, text=True)
+    script, *words = what.split()
+    command = [sys.executable, BENCHMARKS / script, *words, "--short"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
-COMMANDS = ("kill", "disturb", "fuzz", "memory")
+COMMANDS = ("kill", "disturb", "calls", "fuzz", "memory")
 
 
 def main():

@@ -16,12 +16,13 @@ import numpy as np
 import tifffile
 
 CODE = """
-import resource, sys
+import sys
 from napari_vdsr.cli.main import app
 try:
     app(sys.argv[1:])
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+finally:  # ru_maxrss would hold what the parent had when it forked
+    with open("/proc/self/status") as file:
+        print(next(line.split()[1] for line in file if line.startswith("VmHWM")), file=sys.stderr)
 """
 LIMIT = 1.1
 PIECES = ("--format", "ome-zarr")
