@@ -1,5 +1,6 @@
 """Made-up pictures, and the optional folder of published data and real-world files."""
 
+import gc
 import os
 import shutil
 import time
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(config, items):
     """Begin with the slow ones, so that no worker is left with one when all else is done."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Spare each collection of garbage what was imported, and all the tests that wait."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
