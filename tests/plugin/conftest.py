@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -37,10 +38,12 @@ def quick_viewers():
     """Spare each new viewer what is the same for all.
 
     It looks for plugins, of which napari's own are thousands of lines of YAML; and napari
-    collects garbage with each layer that goes, among all that was ever imported.
+    collects garbage with each layer that goes, among all that was ever imported: here, among
+    what is new.
     """
     import napari._qt.qt_main_window  # noqa: F401
     import torch  # noqa: F401
+    from napari._vispy import canvas
     from npe2.manifest import _bases
 
     gc.collect()
@@ -56,6 +59,7 @@ def quick_viewers():
     with pytest.MonkeyPatch.context() as patch:
         parse = _bases._load_yaml_no_duplicates
         patch.setattr(_bases, "_load_yaml_no_duplicates", load)
+        patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(1)))
         yield
     gc.unfreeze()
 
