@@ -126,7 +126,7 @@ def test_products_of_integers_are_exact_before_rounding():
 @pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize("network", MODELS)
 def test_the_result_does_not_change_by_what_is_made_beside_it(network, ensemble, scale):
-    image = Image(data=grey(30, 20, dtype=np.uint16, top=4000), axes="YX")
+    image = Image(data=grey(20, 15, dtype=np.uint16, top=4000), axes="YX")
     options = {"tile": 16, "device": "cpu", "self_ensemble": ensemble}
     alone = napari_vdsr.upscale(image, network, scale, **options).data.compute()
     for names in ((SPREAD,), (RESIDUAL,), PRODUCTS):

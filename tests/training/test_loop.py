@@ -849,10 +849,13 @@ class TestBundledForFluorescence:
     # Not trained on; the figures of all six are in the model's card.
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("name", "scales"), [("20P1_POS0007_D_1UL.tif", (2, 3, 4)), ("hela-cells-8bit.tif", (3,))]
+        ("name", "scales", "longest"),  # of the part that is measured
+        [("20P1_POS0007_D_1UL.tif", (2, 3, 4), 144), ("hela-cells-8bit.tif", (3,), 256)],
     )
-    def test_is_better_than_bicubic_and_photographs(self, shared, monkeypatch, name, scales):
-        monkeypatch.setattr(validation, "LONGEST", 256)  # of the part that is measured
+    def test_is_better_than_bicubic_and_photographs(
+        self, shared, monkeypatch, name, scales, longest
+    ):
+        monkeypatch.setattr(validation, "LONGEST", longest)
         fields = scan([Path(shared) / "data/samples/imagej" / name]).fields
         tasks = tasks_of(load_config("fast", scales=scales))
         held_out = Validation(fields, tasks, torch.device("cpu"))
