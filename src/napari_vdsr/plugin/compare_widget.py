@@ -331,15 +331,12 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         for layer in self._viewer.layers:
             self._lent.hide(layer)  # or it would have a cell, too
         for panel in self._panels:
-            layer = self._add(panel.pixels, panel.caption)
+            layer = self._add(panel.pixels, _short(panel))
             layer.name_overlay.visible = True
         self._look_at_panels(self._viewer.canvas.grid.actual_shape(self._viewer.layers))
 
     def _add_captions(self, corners: np.ndarray) -> None:
-        captions = [
-            panel.name if panel.psnr is None else f"{panel.name}  {panel.psnr:.2f} dB"
-            for panel in self._panels
-        ]
+        captions = list(map(_short, self._panels))
         self._lent.add(
             "points",
             corners,
@@ -393,6 +390,11 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         pixels[:, :edge] = left.pixels[:, :edge]
         layers[0].data = pixels[self._lead]
         self._lent.write(f"{left.name} | {right.name}")
+
+
+def _short(panel: "Panel") -> str:
+    """Caption for a narrow view."""
+    return panel.name if panel.psnr is None else f"{panel.name}  {panel.psnr:.2f} dB"
 
 
 def _columns(number: int, pitch: Sequence[float], canvas: Sequence[float]) -> int:
