@@ -169,6 +169,14 @@ def test_old_ones_go_and_running_ones_stay(known, monkeypatch):
     assert [run.folder.name for run in runs.found()] == ["5", "4", "1"]
 
 
+def test_a_folder_that_is_gone_is_none_to_run_in(tmp_path, monkeypatch):
+    def gone():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert runs.here() == str(Path.home())
+
+
 def test_what_cannot_be_started_leaves_nothing(batches, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(VdsrError, match="could not be started"):

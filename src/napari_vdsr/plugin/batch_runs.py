@@ -164,6 +164,14 @@ class BatchRun:
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
+def here() -> str:
+    """Folder that napari was started in; that of the user's, where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return str(Path.home())
+
+
 def runs_folder() -> Path:
     """Folder of all batches that were begun in a window; it may not exist."""
     return Path(platformdirs.user_state_path("napari-vdsr", appauthor=False)) / "batches"
@@ -198,7 +206,7 @@ def begin(
     """
     prune()
     run = BatchRun(
-        folder=_new_folder(), words=list(words), cwd=os.getcwd(), fields=fields or {},
+        folder=_new_folder(), words=list(words), cwd=here(), fields=fields or {},
         started=time.time(), seen_at=time.time(), host=platform.node(), dry_run=dry_run,
         report=report or "",
     )  # fmt: skip

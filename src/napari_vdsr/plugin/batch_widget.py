@@ -1,6 +1,5 @@
 """The widget "VDSR batch"."""
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -197,7 +196,7 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
 
     def _line(self, words: list[str]) -> str:
         """Line for a terminal; where further options may name files, with its folder."""
-        return runs.shell_command(words, os.getcwd() if self.form.more.value.strip() else None)
+        return runs.shell_command(words, runs.here() if self.form.more.value.strip() else None)
 
     def _resumes(self, words: list[str]) -> bool:
         run, reading = self._run, self._reading
