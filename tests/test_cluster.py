@@ -218,6 +218,20 @@ def test_another_version_and_an_output_that_cannot_be_are_one_line(
         cluster._check_versions(client)
 
 
+def test_a_scheduler_that_is_gone_is_one_line(source, tmp_path):
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+
+    from napari_vdsr.batch.cluster import _Batch
+
+    (job,) = plan([str(source)], tmp_path / "out")
+    batch = _Batch(None, "", SETTINGS, None)
+    for error in (FutureCancelledError("key", "lost", "two\nlines"), CommClosedError("closed")):
+        result = batch._failed(job, error)
+        assert "the scheduler is gone. What is written stays" in result.reason
+        assert "\n" not in result.reason
+
+
 def test_what_is_no_scheduler_is_refused(monkeypatch):
     for text in ("local:0", "local:x", "somewhere", "local"):
         with pytest.raises(UsageError, match="tcp://HOST:PORT"), connected(text):
