@@ -18,6 +18,7 @@ from napari_vdsr.cli.main import app
 from napari_vdsr.device import cpu_has_bf16
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
+from napari_vdsr.model.card import BUNDLED
 
 PAGES = sorted(
     path
@@ -145,7 +146,9 @@ def shell(tmp_path, monkeypatch, laboratory, shallow_models):
     shutil.copytree(laboratory, place)
     models = tmp_path / "bundled"
     shutil.copytree(shallow_models, models)
-    shutil.copy(models / "vdsr.safetensors", models / "vdsr-fluo.safetensors")
+    for bundled in BUNDLED.glob("*.safetensors"):
+        if not (models / bundled.name).exists():
+            shutil.copy(models / "vdsr.safetensors", models / bundled.name)
     monkeypatch.chdir(place)
     monkeypatch.setenv("VDSR_MODELS", str(tmp_path / "own"))
     _shorten_training(monkeypatch)
