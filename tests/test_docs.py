@@ -33,6 +33,7 @@ NOT_RUN = {
     r"^pip install": "installs; the workflows do it",
     r"^\. \.venv/bin/activate": "is of the shell",
     r"^python -m pytest": "these tests",
+    r"^coverage\b": "these tests, and what they run through",
     r"^(ruff|mypy|lint-imports|pre-commit)\b": "the workflows do it",
     r"^napari$": "opens a window, as tests/plugin do",
     r"^(job=\$\(|)sbatch\b": "needs Slurm; tests/test_cluster.py runs the script by bash",
