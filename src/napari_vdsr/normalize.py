@@ -34,6 +34,7 @@ MODES = ("auto", "dtype", "minmax", "percentile")
 PERCENTILES = (0.1, 99.9)
 # Percentiles of values with more than 16 bits are taken from about this many pixels.
 SAMPLE = 2**22
+PIECE = 2**19  # pixels counted at once
 # Pieces in which an array in memory is measured.
 BLOCK = "16MiB"
 
@@ -273,7 +274,9 @@ def _exact_percentiles(blocks: Iterable[Block], image: Image) -> tuple[float, fl
     for _, block in blocks:
         values, kept = _intensities(block, image)
         values = values.ravel() if kept is None else values[kept]
-        counts += np.bincount(values.astype(np.int64) - first, minlength=counts.size)
+        for at in range(0, values.size, PIECE):  # counting takes 16 bytes for each pixel
+            piece = values[at : at + PIECE].astype(np.int64) - first
+            counts += np.bincount(piece, minlength=counts.size)
     present = np.flatnonzero(counts)
     if not present.size:
         return 0.0, 0.0, math.inf, -math.inf
