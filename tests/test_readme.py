@@ -138,7 +138,7 @@ def test_the_toy_format_does_what_is_said_of_it(tmp_path, monkeypatch):
 
 def test_every_page_is_found_in_the_sites_navigation():
     listed = set(
-        re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+        re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
     )
     docs = ROOT / "docs"
     pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
