@@ -150,6 +150,7 @@ class Kind:
     def once(self, rng):
         """Do one run; None if it gave an answer, "" if a line, else what is wrong."""
         from napari_vdsr.errors import VdsrError
+        from napari_vdsr.showing import shown
 
         try:
             self.attempt(rng, self.place)
@@ -157,7 +158,7 @@ class Kind:
             text = str(error)
             if "does not fit into memory" in text:
                 return f"over {MOST / 2**30:.0f} GiB: {text}"
-            bad = not text.isprintable() or len(text) > LONGEST
+            bad = shown(text) != text or len(text) > LONGEST
             return f"a message of {len(text)} characters: {text!r:.500}" if bad else ""
         except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error!s:.500}".replace("\n", " ")

@@ -232,3 +232,14 @@ def test_damage_is_told_in_one_line(tmp_path, name):
         damaged = flipped(content[:3000], rng) + content[3000:]
         path.write_bytes(content[:at] if seed % 3 == 0 else damaged)
         read_or_refused(path)
+
+
+def test_odd_text_of_a_file_is_shown_as_one_line(tmp_path):
+    dataset = pydicom.dcmread(find("CT_small.dcm"))
+    del dataset.Rows
+    dataset.save_as(tmp_path / "a.dcm")
+    content = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(content.replace(b".5.1.4.1.1.2", b".5.1\n4.1.1.2"))
+    with pytest.raises(ImageFileError, match="holds no image") as caught:
+        read_image(tmp_path / "a.dcm")
+    assert str(caught.value).isprintable()

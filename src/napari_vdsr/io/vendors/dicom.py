@@ -22,6 +22,7 @@ from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite, to_micrometres
 from napari_vdsr.io.vendors.held import Held, check_claim, quiet, told_scaling
 from napari_vdsr.kept import KeptArrays
+from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -112,7 +113,7 @@ class Frames:
         name = getattr(meta.get("TransferSyntaxUID"), "name", "unknown")
         return failure(
             self.stamp.name,
-            f"its pixels are compressed as {name}, for which there is no decoder here",
+            f"its pixels are compressed as {shortened(name)}, for which there is no decoder here",
             "Install pylibjpeg with its plugins, or decompress the file first",
         )
 
@@ -195,7 +196,9 @@ def _dataset(path: str, file: Any) -> Dataset:
         raise failure(path, "is a directory of DICOM files, no image", "Give the files themselves")
     if "Rows" not in dataset or "Columns" not in dataset:
         name = getattr(dataset.get("SOPClassUID"), "name", "") or "unknown"
-        raise failure(path, f"holds no image (it is of the kind: {name})", "Give an image")
+        raise failure(
+            path, f"holds no image (it is of the kind: {shortened(name)})", "Give an image"
+        )
     if kind == SLIDE or "TotalPixelMatrixColumns" in dataset:
         raise failure(
             path, "is a slide whose frames are tiles, not pictures", "Convert it to OME-TIFF first"
