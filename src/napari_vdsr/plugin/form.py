@@ -75,7 +75,7 @@ class Dock(Container):
         inner.layout().addStretch(1)
         # Of the viewport, not of the widget: a napari theme has a colour for each of them.
         self.native.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.native.setMinimumHeight(6 * inner.fontMetrics().lineSpacing())
+        self.native.setMinimumHeight(5 * inner.fontMetrics().lineSpacing())
         self._fitting = _Fitting(self, inner)
 
     @property
