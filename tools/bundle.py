@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_vdsr.device import cpu_has_bf16
+from napari_vdsr.evaluation.flat import flat_error
 from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.model.catalog import file_sha256
@@ -81,6 +82,9 @@ def main() -> None:
     if rows:
         draw_curve(rows, docs / f"{name}-curve.png")
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, step {training['step']:,}")
+    worst = max(card.measured.get("flat_levels", {"": 0}).values())
+    if worst > 0.5:
+        print(f"Images of one grey level are changed by up to {worst:.1f} of 255: see `contrast`.")
     for dataset, psnr in card.measured.get("psnr_db", {}).items():
         print(f"{dataset}: " + " / ".join(f"{value:.2f}" for value in psnr.values()))
 
@@ -129,13 +133,16 @@ def command(training: dict[str, Any], name: str, preset: str) -> str:
 
 
 def measure(model: Model, sets: list[Path]) -> dict[str, Any]:
-    """Measure at all trained scales in float32, and what bf16 costs where it is at hand."""
+    """Measure at all trained scales in float32, flat images, and what bf16 costs if it is there."""
     scales = [int(scale) for scale in model.card.scales]
     found: dict[str, Any] = {"protocol": PROTOCOL, "psnr_db": {}, "ssim": {}}
     exact = results(model, sets, scales, "float32")
     for (dataset, scale), row in exact.items():
         found["psnr_db"].setdefault(dataset, {})[str(scale)] = round(row.psnr, 3)
         found["ssim"].setdefault(dataset, {})[str(scale)] = round(row.ssim, 5)
+    found["flat_levels"] = {
+        str(scale): round(worst, 2) for scale, worst in flat_error(model).items()
+    }
     if cpu_has_bf16():
         found["bf16_loss_db"] = {}
         for (dataset, scale), row in results(model, sets, scales, "bf16").items():

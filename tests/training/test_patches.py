@@ -311,3 +311,50 @@ class TestGrowth:
     def test_settings(self, settings, says):
         with pytest.raises(UsageError, match=says):
             config(**settings)
+
+
+class TestContrast:
+    def test_a_patch_and_its_input_are_changed_alike(self):
+        images = numbered_images()
+        before = module_batch(images, config(), 4)
+        after = module_batch(images, config(contrast=1.0), 4)
+        gains = []
+        for old, new in zip(before.target, after.target, strict=True):
+            gain = (new.max() - new.min()) / (old.max() - old.min())
+            gains.append(float(gain))
+            assert new.min() > -1e-6 and new.max() < 1 + 1e-6
+        gain = torch.tensor(gains)[:, None, None, None]
+        shift = after.target.amin((1, 2, 3), keepdim=True) - gain * before.target.amin(
+            (1, 2, 3), keepdim=True
+        )
+        for old, new in zip(before[:3], after[:3], strict=True):
+            torch.testing.assert_close(new, gain * old + shift, atol=1e-5, rtol=0)
+
+    def test_some_begin_at_black_and_some_end_at_white(self):
+        rng = np.random.default_rng(0)
+        dim = [0.3 + 0.2 * rng.random((40, 40)).astype(np.float32)]
+        target = module_batch(dim, config(contrast=1.0, batch_size=600), 0).target
+        low, high = target.amin((1, 2, 3)), target.amax((1, 2, 3))
+        span = high - low
+        assert 0.25 < float((low.abs() < 1e-6).float().mean()) < 0.45
+        assert 0.08 < float(((high - 1).abs() < 1e-6).float().mean()) < 0.3
+        assert span.min() > 0.09 and span.min() < 0.15 and 0.7 < span.max() < 0.81
+
+    def test_share(self):
+        images = numbered_images()
+        old = module_batch(images, config(batch_size=400), 1).target
+        new = module_batch(images, config(batch_size=400, contrast=0.25), 1).target
+        kept = (old == new).all(-1).all(-1).flatten().float().mean()
+        assert 0.68 < kept < 0.82
+
+    def test_a_flat_patch_stays_finite(self):
+        flat = [np.full((40, 40), 0.4, np.float32)]
+        batch = module_batch(flat, config(contrast=1.0), 0)
+        assert all(torch.isfinite(pixels).all() for pixels in batch[:3])
+        assert float(batch.target.amin()) > -1e-6 and float(batch.target.amax()) < 1 + 1e-6
+
+
+def module_batch(images, settings, step):
+    tasks = tasks_of(settings)
+    fields = [field_of(image) for image in images]
+    return module.Patches(fields, settings, tasks, CPU).batch(step)

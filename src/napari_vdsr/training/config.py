@@ -117,6 +117,7 @@ class TrainConfig:
     late_from: Count = 0
     flat_threshold: Amount = 1e-4
     redraws: Count = 4
+    contrast: Share = 0.0
     loss: str = "l2"
     pretrain: Count = 0
     adversarial: Amount = 1e-3

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Steps for which a part of a data set larger than memory is used before the next is read.
 ROUND = 1000
+# By which contrasts are changed. Of a flat patch it is the noise that a larger gain would show.
+SMALLEST_GAIN, LARGEST_GAIN, SMALLEST_SPAN = 0.5, 4.0, 1 / 255
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,9 @@ class Patches:
                 own = turns[mine]
                 found.append(self._windows(pool, task, number, side, starts, generator, own))
         read, bicubic, target = (torch.cat(parts)[:, None] for parts in zip(*found, strict=True))
+        if self.config.contrast:
+            gain, shift = _contrasts(rng, self.config.contrast, target)
+            read, bicubic, target = (gain * pixels + shift for pixels in (read, bicubic, target))
         factor = self.tasks[chosen[0]].scale if self.source else 1
         return Batch(read if self.source else bicubic, bicubic, target, factor)
 
@@ -383,6 +388,28 @@ def _starts(pool: Pool, grid: _Grid, draws: NDArray[np.float64]) -> _Starts:
     inside = position - np.where(field > 0, grid.cumulative[field - 1], 0)
     y, x = np.divmod(inside, grid.across[field])
     return _Starts(field, y, x)
+
+
+def _contrasts(rng: np.random.Generator, share: float, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a gain and a shift for each patch (N, 1, H, W), which keep its target within 0..1.
+
+    What is trained on photographs alone has hardly seen the black around cells: their luma
+    ends at 16 of 255, and their skies are bright. So of those patches that are changed a
+    third begins at 0, and a sixth ends at 1.
+    """
+    count = len(target)
+    changed = torch.from_numpy(rng.random(count) < share)
+    spread, place, kind = torch.from_numpy(rng.random((3, count)).astype(np.float32))
+    changed, spread, place, kind = (v.to(target.device) for v in (changed, spread, place, kind))
+    low, high = target.amin((1, 2, 3)), target.amax((1, 2, 3))
+    span = (high - low).clip(min=SMALLEST_SPAN)
+    most = (1 / span).clip(max=LARGEST_GAIN)
+    gain = SMALLEST_GAIN * (most / SMALLEST_GAIN) ** spread
+    room = (1 - gain * span).clip(min=0)
+    place = torch.where(kind < 1 / 3, 0.0, torch.where(kind > 5 / 6, 1.0, place))
+    shift = room * place - gain * low
+    gain, shift = torch.where(changed, gain, 1.0), torch.where(changed, shift, 0.0)
+    return gain[:, None, None, None], shift[:, None, None, None]
 
 
 def _reflected(start: Tensor, length: int, limit: Tensor) -> Tensor:

@@ -1,0 +1,47 @@
+"""What a model makes of an image without detail: it should leave it as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_vdsr.engine import upscale
+from napari_vdsr.image import Image
+
+if TYPE_CHECKING:
+    from napari_vdsr.model.file import Model
+
+# Of the range, each a grey level of 8 bits; close together at both ends, where a network that
+# was trained on photographs has seen little.
+LEVELS = tuple(level / 255 for level in (0, 2, 4, 8, 12, 16, 32, 64, 128, 192, 235, 245, 250, 255))
+SIDE = 48
+
+
+def flat_error(model: Model) -> dict[int, float]:
+    """Measure by how much a model changes images of one grey level.
+
+    A network knows the intensities that it was trained on. Beyond them it may add a pattern
+    to a background that has none, and PSNR on photographs does not tell.
+
+    Parameters
+    ----------
+    model : Model
+        That enlarges; others keep an image's size, and so count as x1.
+
+    Returns
+    -------
+    dict of int to float
+        For each scale that it was trained for the largest change of a pixel, borders
+        included, in grey levels of 8 bits. Above 0.5 it shows.
+    """
+    found = {}
+    for scale in sorted({int(scale) for scale in model.card.scales}):
+        worst = 0.0
+        for level in LEVELS:
+            flat = np.full((SIDE, SIDE), level, np.float32)
+            image = Image(data=flat, axes="YX")
+            made = np.asarray(upscale(image, model, scale, device="cpu", normalize=(0, 1)).data)
+            worst = max(worst, float(np.abs(made - level).max()))
+        found[scale] = 255 * worst
+    return found
