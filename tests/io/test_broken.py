@@ -273,3 +273,16 @@ def test_changed_bytes_end_in_an_image_or_an_error(tmp_path, seed):
                 image.data.compute(scheduler="synchronous")
         except VdsrError as error:
             assert str(error).startswith(f"{path}: ")
+
+
+def test_a_size_that_is_a_text_is_no_size(tmp_path):
+    """Times another size it would be a text of gigabytes."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((40, 60), "f4"), metadata={"axes": "YX"})
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        at = tif.pages.first.tags["ImageWidth"].offset
+    content[at + 2 : at + 4] = (2).to_bytes(2, "little")  # ASCII
+    path.write_bytes(content)
+    with pytest.raises(ImageFileError, match="sizes that are no numbers"):
+        read_image(path)

@@ -396,6 +396,8 @@ def _open_pages(
 
 
 def _series(tif: TiffFile) -> list[TiffPageSeries]:
+    if not all(isinstance(n, int) for n in tif.pages.first.shaped):
+        raise ValueError("sizes that are no numbers")  # a text times a number would be a long one
     if tif.is_shaped and shaped_metadata(tif.pages.first) is None:
         tif.is_shaped = False  # another program's JSON is a description as any other
     try:
