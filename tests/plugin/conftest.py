@@ -4,7 +4,6 @@ import copy
 import gc
 import os
 import sys
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -38,12 +37,10 @@ def quick_viewers():
     """Spare each new viewer what is the same for all.
 
     It looks for plugins, of which napari's own are thousands of lines of YAML; and napari
-    collects garbage with each layer that goes, among all that was ever imported: here, among
-    what is new.
+    collects garbage with each layer that goes, among all that was ever imported.
     """
     import napari._qt.qt_main_window  # noqa: F401
     import torch  # noqa: F401
-    from napari._vispy import canvas
     from npe2.manifest import _bases
 
     gc.collect()
@@ -59,7 +56,6 @@ def quick_viewers():
     with pytest.MonkeyPatch.context() as patch:
         parse = _bases._load_yaml_no_duplicates
         patch.setattr(_bases, "_load_yaml_no_duplicates", load)
-        patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(1)))
         yield
     gc.unfreeze()
 
