@@ -34,6 +34,16 @@ MODELS = {
 }
 
 
+def check(kind, made, expected):
+    """Chains run row by row, and equal to the last bit; convolutions of PyTorch add up in another
+    order for another number of threads, which now and then rounds to the next count."""
+    if kind == "edsr":
+        differ = np.abs(made.astype(np.int64) - expected)
+        assert differ.max() <= 1 and differ.mean() < 1e-3
+    else:
+        np.testing.assert_array_equal(made, expected)
+
+
 def stack(*shape, dtype=np.uint16, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 4000, shape)
     return (pixels * np.linspace(0.2, 1, shape[0]).reshape(-1, *[1] * (len(shape) - 1))).astype(
@@ -54,7 +64,7 @@ def test_planes_of_a_tile_equal_each_alone(kind, scale):
     image = Image(data=da.from_array(stack(7, 23, 31), (2, 23, 31)), axes="TYX")
     made = upscale(image, MODELS[kind], scale, device="cpu")
     assert made.data.numblocks == (1, 1, 1)
-    np.testing.assert_array_equal(made.data.compute(), apart(image, MODELS[kind], scale))
+    check(kind, made.data.compute(), apart(image, MODELS[kind], scale))
 
 
 def test_channels_have_ranges_of_their_own():
@@ -76,7 +86,7 @@ def test_colours(kind, samples):
         pixels[0, ..., 3], pixels[1, ..., 3] = 0, 255  # nothing is seen of one, all of another
     image = Image(data=pixels, axes="ZYXS")
     made = upscale(image, MODELS[kind], device="cpu").data.compute()
-    np.testing.assert_array_equal(made, apart(image, MODELS[kind]))
+    check(kind, made, apart(image, MODELS[kind]))
 
 
 def test_planes_that_need_no_network_lie_between_others():

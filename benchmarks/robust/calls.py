@@ -13,10 +13,14 @@ import platform
 import threading
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import tifffile
 from PIL import Image as Picture
+
+if TYPE_CHECKING:
+    from napari_vdsr.io.formats import Format
 
 GROWTH = 8 * 2**20  # bytes, of what the allocator leaves here and there
 KINDS = ("tiff", "ome-zarr", "png", "imagej")
@@ -75,7 +79,8 @@ def by_python(folder, number, model):
         image = read_image(source(folder, number))
         made = upscale(image, load_model(model), 2, device="cpu")
         kind = "tiff" if image.axes != "YX" else KINDS[number % len(KINDS)]
-        write_image(made, folder / f"out.{kind}", format=kind, overwrite=True)
+        form = cast("Format", kind)
+        write_image(made, folder / f"out.{kind}", format=form, overwrite=True)
 
 
 def by_command(folder, number, model):

@@ -14,11 +14,15 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import children
 import numpy as np
 import tifffile
 from PIL import Image as Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOBODY = 65534
 ROOM = 400_000  # bytes
@@ -178,7 +182,7 @@ def read_only(site, forms, times):
     return "read-only folder, of each format; then with the right", 2 * len(forms)
 
 
-CHANGES = {}
+CHANGES: dict[str, Callable[..., object]] = {}
 
 
 def change(function):
