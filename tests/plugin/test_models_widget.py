@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.plugin import models_widget
+from napari_vdsr.plugin.boxes import catalog
 from napari_vdsr.plugin.models_widget import figures, good_for
 
 NAME = "VDSR models"
@@ -93,6 +94,19 @@ def test_a_model_comes_and_goes(widget, press, model, own_models, until, monkeyp
     assert upscaler.model.value == "vdsr"
     assert "mine" not in comparer.models.choices
     assert os.listdir(own_models) == []
+
+
+@pytest.mark.parametrize("way", ["closed", "deleted"])
+def test_a_dock_that_is_gone_is_left_alone(viewer, widget, pause, way):
+    docks = [widget(f"VDSR {kind}") for kind in ("upscale", "compare", "look inside", "batch")]
+    heeding = len(catalog.changed)
+    for dock in docks:
+        if way == "closed":
+            viewer.window.remove_dock_widget(dock.native)
+        dock.native.deleteLater()
+    pause()
+    catalog.changed.emit()
+    assert len(catalog.changed) == heeding - 5  # the comparer has a list of them, too
 
 
 def test_what_is_no_model_is_not_added(widget, press, tmp_path, own_models, until):

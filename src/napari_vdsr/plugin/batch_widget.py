@@ -155,6 +155,7 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
         self.form.remember()
         self._timer.stop()
         self.row.close_down()
+        self.form.model.disconnect()
 
     def _titles(self, _: Any = None) -> list[tuple[str, str]]:
         return [(NONE, NONE), *((run.title, run.folder.name) for run in self._known)]

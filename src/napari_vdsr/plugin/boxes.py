@@ -290,6 +290,10 @@ class ModelBox(ComboBox):
             except VdsrError as error:
                 show_error(say(error))
 
+    def disconnect(self) -> None:
+        """Heed models that come and go no longer; the widget is going."""
+        catalog.changed.disconnect(self.reset_choices)
+
 
 def _description(model: str | None) -> str:
     """One line of a model's card; nothing of what is no model."""

@@ -140,6 +140,7 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self._lent.close()
         self.layer.disconnect()
         self.truth.disconnect()
+        self.more.disconnect()
         catalog.changed.disconnect(self._list_models)
         self._viewer.events.theme.disconnect(self._write_anew)
 

@@ -74,6 +74,7 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
     def _close_down(self) -> None:
         self.row.close_down()
         self.layer.disconnect()
+        self.model.disconnect()
 
     def show_features(self, _: Any = None) -> None:
         """Compute the feature maps of what the canvas shows."""

@@ -91,6 +91,7 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         self._temporary.close()
         self.layer.disconnect()
         self.region.disconnect()
+        self.model.disconnect()
         self._viewer.layers.selection.events.changed.disconnect(self.update_info)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
