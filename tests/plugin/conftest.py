@@ -94,11 +94,15 @@ def viewer(request, shared_window, qtbot, tmp_path):
         viewer = shared_window.open()
         qtbot.wait_exposed(viewer.window._qt_window, timeout=1000 * PATIENCE // 2)
         yield viewer
-        if request.node.rep_call.failed:
-            shared_window.close()  # what it left is not for the next one
-        else:
-            shared_window.clean()
-            end()
+        as_new = False
+        try:
+            if not request.node.rep_call.failed:
+                shared_window.clean()
+                end()
+                as_new = True
+        finally:
+            if not as_new:
+                shared_window.close()  # what it left is not for the next one
 
 
 @pytest.fixture(autouse=True)

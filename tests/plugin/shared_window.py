@@ -13,6 +13,7 @@ from napari._qt.threads.status_checker import StatusChecker
 from napari.plugins import _initialize_plugins
 from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -71,9 +72,7 @@ class SharedWindow:
         viewer.canvas.grid.reset()
         viewer.canvas.overlays.text.reset()
         viewer.status = "Ready"
-        for note in list(NapariQtNotification._instances):
-            note.close()
-        notification_manager.records.clear()
+        dismiss_notes()
         viewer.window._qt_window.resize(self._size)
         self._settle()
         preferences._left.clear()  # how docks were left, which the window remembers
@@ -102,6 +101,7 @@ class SharedWindow:
         """Close the window, if it is open; another one can be opened then."""
         if self.viewer is None:
             return
+        dismiss_notes()
         window = self.viewer.window._qt_window
         self._patch.setattr(window, "_save_current_window_settings", lambda *_: None)
         self.viewer.close()
@@ -126,6 +126,15 @@ def root(widget: QWidget) -> QWidget:
     while widget.parentWidget() is not None:
         widget = widget.parentWidget()
     return widget
+
+
+def dismiss_notes() -> None:
+    """Close what napari notifies of: it keeps a list, also of those that went with a window."""
+    for note in list(NapariQtNotification._instances):
+        if isalive(note):
+            note.close()
+    NapariQtNotification._instances.clear()
+    notification_manager.records.clear()
 
 
 def console() -> QWidget:
