@@ -36,9 +36,11 @@ from napari_vdsr.io.unfinished import ZARR, differing
 from napari_vdsr.io.zarr.folder import is_zarr
 
 try:
+    import dask
     import distributed
     from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
     from distributed.comm import CommClosedError
+    from distributed.scheduler import NoValidWorkerError, NoWorkerError
 except ImportError as error:
     raise MissingExtraError(
         "several processes need dask.distributed, which is not installed. Install "
@@ -62,6 +64,13 @@ MOST_FILES, MOST_BYTES = 32, 2**26  # of one task
 # How often regions are made that are not on disk as they were written.
 ROUNDS = 3
 ANSWER_SECONDS = 30
+# Of processes here. One that is killed takes as long to come back as its imports take, which on a
+# busy machine or a slow disk is minutes; distributed gives its place up after 15 s, and tasks
+# would wait for ever once all places are.
+OWN = {
+    "distributed.deploy.lost-worker-timeout": "1 day",
+    "distributed.scheduler.no-workers-timeout": "10 minutes",
+}
 RANKS = ("SLURM_LOCALID", "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 
@@ -89,10 +98,13 @@ def connected(scheduler: str) -> Iterator[Client]:
         if local and int(local[1]) > 0:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
             threads = max(1, (cores or os.cpu_count() or 1) // int(local[1]))
+            stack.enter_context(dask.config.set(OWN))
             cluster = LocalCluster(
                 n_workers=int(local[1]),
                 threads_per_worker=1,
-                dashboard_address=None,
+                # Without one, its server still asks for port 8787, and warns if that is taken.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
                 env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
@@ -480,6 +492,11 @@ class _Batch:
             error = ClusterError(
                 f"{job.source}: the processes that were at it ended again and again. Give them "
                 "more memory, or see their logs."
+            )
+        elif isinstance(error, NoWorkerError | NoValidWorkerError):
+            error = ClusterError(
+                f"{job.source}: no process of the cluster was left to make it, and none came back. "
+                "What is written stays: see their logs, and repeat the command."
             )
         elif isinstance(error, CancelledError | CommClosedError):
             error = ClusterError(
