@@ -53,7 +53,6 @@ def test_table_is_that_of_the_card():
         assert float(ssim) == pytest.approx(measured["ssim"][dataset][scale], abs=6e-6)
 
 
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
 def test_clusters_of_the_docs(monkeypatch, capsys):
     """As far as a machine without Slurm and Kubernetes can tell: these start nothing here."""
     jobqueue = pytest.importorskip("dask_jobqueue")
