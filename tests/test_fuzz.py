@@ -23,7 +23,7 @@ from napari_vdsr.schema import Damaged
 RUNS = int(os.environ.get("FUZZ_RUNS", "60"))
 FIRST = int(os.environ.get("FUZZ_SEED", "0"))
 SLOWEST = 10.0  # seconds of processor time
-LONGEST = 700
+LONGEST = 800  # of a message that names all settings
 
 
 def check(action, allowed, seed):

@@ -48,7 +48,8 @@ def run(folder, arguments):
         (memory, threads, handles), (last, more, others) = seen[0], seen[-1]
         if not arguments.short and last - memory > GROWTH:
             faults.append(f"{name}: {(last - memory) / 2**20:.0f} MiB more")
-        if more > threads or others > handles:
+        # Pools start their threads one by one, as they are needed, and keep them.
+        if more > threads + (os.cpu_count() or 1) or others > handles:
             faults.append(f"{name}: threads {threads} to {more}, handles {handles} to {others}")
     return markdown(rows), faults
 
