@@ -345,7 +345,6 @@ class Reading:
         self._current = -1
         self.rows: list[dict[str, Any]] = []
         self.end: dict[str, Any] | None = None
-        self.pid: int | None = None
         self.started = False
         self.through = 0
         self.counts: dict[str, int] = {}
@@ -382,9 +381,7 @@ class Reading:
     def _take(self, event: dict[str, Any]) -> set[int]:
         kind, number = event.get("event"), event.get("number", -1)
         self.started = True
-        if kind == "started":
-            self.pid = event.get("pid")
-        elif kind == "planned":
+        if kind == "planned":
             self.rows = [{**file, "status": "waiting"} for file in event["files"]]
         elif kind == "ended":
             self.end = event
