@@ -7,13 +7,14 @@ is never taken for done.
 """
 
 from napari_vdsr.batch.finding import Remark, summarised
-from napari_vdsr.batch.finishing import find_unfinished, finish
+from napari_vdsr.batch.finishing import finish
 from napari_vdsr.batch.parts import Part
 from napari_vdsr.batch.planning import Job, Plan, plan
 from napari_vdsr.batch.result import Result
 from napari_vdsr.batch.roster import Roster, find_rosters
 from napari_vdsr.batch.running import OnProgress, run
 from napari_vdsr.batch.settings import IF_EXISTS, Settings
+from napari_vdsr.io.unfinished import find_all as find_unfinished
 
 __all__ = [
     "IF_EXISTS",

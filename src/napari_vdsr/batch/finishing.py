@@ -21,34 +21,11 @@ from napari_vdsr.regions import run as run_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from napari_vdsr.io.unfinished import Pieces, Unfinished
     from napari_vdsr.io.zarr.level import Level
 
 logger = logging.getLogger(__name__)
-
-
-def find_unfinished(folder: Path) -> list[Unfinished]:
-    """Return the images in a folder, and those below it, of which parts were made.
-
-    Raises
-    ------
-    ImageFileError
-        If what lies there of one cannot be read.
-    """
-    return store.find_all(folder)
-
-
-def find_of(target: Path) -> list[Unfinished]:
-    """Return the unfinished images of an output; what is left of others is removed.
-
-    Raises
-    ------
-    ImageFileError
-        If what lies there of one cannot be read.
-    """
-    return store.find(target)
 
 
 def finish(
@@ -125,7 +102,8 @@ def publish(
         cannot be written.
     """
     _check_input(unfinished)
-    _check_noted(unfinished)
+    # What is noted is on disk; nothing is read again.
+    _check_none(unfinished, unfinished.count - len(unfinished.noted()))
     with writing(unfinished.target):
         for level in unfinished.levels():
             if make_level is not None:
@@ -153,8 +131,8 @@ def _check_input(unfinished: Unfinished) -> None:
         )
 
 
-def _check_noted(unfinished: Unfinished) -> None:
-    missing = unfinished.count - len(unfinished.noted())
+def _check_none(unfinished: Unfinished, missing: int) -> None:
+    """Raise ``ImageFileError`` if so many regions, more than none, are missing."""
     if missing:
         raise ImageFileError(
             f"{unfinished.target}: {missing} of {unfinished.count} regions are missing. The same "
@@ -184,14 +162,10 @@ def check_complete(unfinished: Unfinished, pieces: Pieces) -> None:
     wanted = range(unfinished.count)
     there = unfinished.recorded(pieces, wanted)
     missing = [region for region in wanted if region not in there]
-    if not missing:
-        return
     of = unfinished.parts
-    if of is None:
-        raise ImageFileError(
-            f"{unfinished.target}: {len(missing)} of {len(wanted)} regions are missing. The same "
-            "command that began it goes on."
-        )
+    if not missing or of is None:
+        _check_none(unfinished, len(missing))
+        return
     parts = [k for k in range(1, of + 1) if not there.issuperset(unfinished.part(k, of))]
     raise ImageFileError(
         f"{unfinished.target}: part{'s'[: len(parts) - 1]} {_listed(parts)} of {of} "

@@ -36,9 +36,20 @@ def form_of(job: Job, image: Image, settings: Settings) -> Chosen:
     # Whether a format can hold the result depends on its size.
     shape = output_shape(image, settings.scale_of(image))
     large = image.with_(data=np.broadcast_to(np.zeros((), image.dtype), shape))
+    return form_of_made(job, large, settings)
+
+
+def form_of_made(job: Job, made: Image, settings: Settings) -> Chosen:
+    """Form of a job's output, given what is to be written.
+
+    Raises
+    ------
+    UsageError
+        If what is asked for does not go together.
+    """
     return chosen(
         job.target,
-        large,
+        made,
         job.format or settings.format,
         settings.compression,
         pyramid=settings.pyramid,

@@ -15,7 +15,7 @@ from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed, exists, writing
 from napari_vdsr.batch.estimate import estimate
-from napari_vdsr.batch.finishing import find_of, publish
+from napari_vdsr.batch.finishing import publish
 from napari_vdsr.batch.parts import LARGE_BYTES, Part, check_in_parts, form_of
 from napari_vdsr.batch.planning import Job
 from napari_vdsr.batch.record import completion_record, is_done, of_product
@@ -33,6 +33,7 @@ from napari_vdsr.errors import (
 from napari_vdsr.io import Output, write_images
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.io.losses import PICTURES
+from napari_vdsr.io.unfinished import find as find_begun
 from napari_vdsr.io.zarr.plate import write_plate
 from napari_vdsr.options import CONSISTENCY, RESULT
 
@@ -302,7 +303,7 @@ def _work(
     """Begin an image that is made by regions, or go on with it; None if it is made in one go."""
     form = form_of(job, image, settings)
     if form.kind != "ome-zarr":
-        worth = needed >= LARGE_BYTES or find_of(job.target)
+        worth = needed >= LARGE_BYTES or find_begun(job.target)
         if not (form.in_pieces and worth):
             return None
     try:
@@ -379,7 +380,7 @@ def outputs_to_make(
         if not todo:
             result.status, result.reason = "already done", BY_ANOTHER if waited else ""
             if job.target.is_dir() or job.target.stat().st_size >= LARGE_BYTES:
-                find_of(job.target)  # which removes what a process left that was killed just then
+                find_begun(job.target)  # removes what a process left that was killed just then
             return []
     there = [product for product in todo if job.outputs[product].exists()]
     if there and settings.if_exists == "skip":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr import __version__, engine
 from napari_vdsr.atomic import writing
+from napari_vdsr.batch.parts import form_of_made
 from napari_vdsr.batch.record import (
     completion_record,
     files_of,
@@ -23,7 +24,7 @@ from napari_vdsr.batch.record import (
 )
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import unfinished as store
-from napari_vdsr.io.formats import arranged, chosen, renamed_axes, value_losses
+from napari_vdsr.io.formats import arranged, renamed_axes, value_losses
 from napari_vdsr.io.losses import losses
 from napari_vdsr.io.pieces import ImageRegions
 from napari_vdsr.io.provenance import plain_values
@@ -162,7 +163,7 @@ def opened(
     others = store.find(job.target)
     _check_others(others, identity)
     made = _made(image, settings, _measured(others, identity))
-    form = _form(job, made, settings)
+    form = form_of_made(job, made, settings)
     ready = arranged(job.target, made, form.kind)
     canvas = store.canvas_of(ready, form, settings.zarr)
     regions = ImageRegions(ready, canvas.order, canvas.steps)
@@ -185,17 +186,6 @@ def opened(
         make = partial(_begin, job, image, settings, canvas, order, record)
         begun = store.create(job.target, identity, canvas.kind, make)
     return Work(begun, regions, begun.pieces(), Recorder(begun), made, told)
-
-
-def _form(job: Job, made: Image, settings: Settings) -> Chosen:
-    return chosen(
-        job.target,
-        made,
-        job.format or settings.format,
-        settings.compression,
-        pyramid=settings.pyramid,
-        quality=settings.quality,
-    )
 
 
 def _told(form: Chosen, made: Image, ready: Image) -> tuple[str, ...]:
