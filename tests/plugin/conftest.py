@@ -60,6 +60,15 @@ def quick_viewers():
     gc.unfreeze()
 
 
+@pytest.fixture
+def nothing_frozen():
+    """Python's collections of garbage as they are in napari, which leaves nothing out of them."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def shared_window(quick_viewers):
     """The window of all cases that do not close it; it opens with the first of them."""

@@ -111,7 +111,7 @@ class Heartbeat:
 
 
 @pytest.mark.own_window
-def test_a_run_of_4096_pixels_never_blocks_the_window(viewer, widget, until, pause):
+def test_a_run_of_4096_pixels_never_blocks_the_window(nothing_frozen, viewer, widget, until, pause):
     """Tried again where something else held the machine up: what we do, we always do."""
     upscaler = widget("VDSR upscale")
     data = np.random.default_rng(0).integers(0, 4000, (4096, 4096)).astype(np.uint16)

@@ -14,6 +14,7 @@ from napari_vdsr.errors import DeviceError
 
 _lock = threading.Lock()
 _running = 0
+_ours = False  # whether what is frozen was frozen here
 
 
 @contextlib.contextmanager
@@ -21,18 +22,23 @@ def short_collections() -> Iterator[None]:
     """Have garbage collected among new objects only, until the block ends.
 
     napari and torch hold so many objects that looking through all of them stops every
-    thread for a quarter of a second. What was there before is looked through afterwards.
+    thread for a quarter of a second. What was there before is looked through afterwards. A
+    program that has frozen its objects itself, as large ones do once they are loaded, has short
+    collections already, and finds them frozen still.
     """
-    global _running
+    global _running, _ours
     with _lock:
+        if not _running:
+            _ours = not gc.get_freeze_count()
         _running += 1
-        gc.freeze()
+        if _ours:
+            gc.freeze()
     try:
         yield
     finally:
         with _lock:
             _running -= 1
-            if not _running:
+            if _ours and not _running:
                 gc.unfreeze()
 
 
@@ -65,7 +71,7 @@ def importing_torch() -> Iterator[None]:
         ) from error
     finally:
         with _lock:
-            if _running:
+            if _running and _ours:
                 gc.freeze()
         if collecting:
             gc.enable()
