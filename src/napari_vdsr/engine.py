@@ -324,20 +324,18 @@ def choose_tile(
     rows, columns = TILE
     if most is None:
         return rows, columns
-    pixel = image.size("S") * image.dtype.itemsize
-    # Tiles that are done wait for their turn; a row of them is joined for formats of rows.
-    extra = sum(BYTES_FOR[product] for product in options.products) + WAITING * pixel
-    row = 2 * pixel * math.ceil(scale[1] * image.size("X"))
-
-    def needed(rows: int, columns: int) -> int:
-        return tile_bytes(rows, columns, image, executor, reading) + rows * columns * extra
-
+    # A row of tiles is joined for formats of rows, unless it is one of a TIFF's own.
+    row = 2 * image.size("S") * image.dtype.itemsize * math.ceil(scale[1] * image.size("X"))
     while rows > TILE_STEP and rows * row > most / 4:
         rows //= 2
-    smallest = needed(TILE_STEP, TILE_STEP)
-    joined = min(rows * row, most * 3 // 4, max(most - smallest, 0))
-    while needed(rows, columns) > most - joined:
+    smallest = smallest_bytes(options, image, executor, reading, scale)
+    while True:
+        joined = rows * row if rows > TILE_STEP else 0
+        if work_bytes(rows, columns, options, image, executor, reading) <= most - joined:
+            return rows, columns
         if rows == columns == TILE_STEP:
+            if smallest <= most:  # of an image that is smaller
+                return rows, columns
             raise UsageError(
                 f"{most / 2**20:.0f} MiB for a tile is less than the smallest one needs, "
                 f"{math.ceil(smallest / 2**20)} MiB.",
@@ -347,7 +345,32 @@ def choose_tile(
             columns //= 2
         else:
             rows = max(TILE_STEP, rows // 2)
-    return rows, columns
+
+
+def smallest_bytes(
+    options: Options,
+    image: Image,
+    executor: Runner,
+    reading: Reading,
+    scale: tuple[float, float],
+) -> int:
+    """Estimate of the memory that the smallest tile takes, or the one that is asked for."""
+    tile = options.tile or TILE_STEP
+    rows, columns = (tile, tile) if isinstance(tile, int) else tile
+    rows, columns = (
+        min(size, output_length(image.size(axis), factor))
+        for axis, size, factor in zip("YX", (rows, columns), scale, strict=True)
+    )
+    return work_bytes(rows, columns, options, image, executor, reading)
+
+
+def work_bytes(
+    rows: int, columns: int, options: Options, image: Image, executor: Runner, reading: Reading
+) -> int:
+    """Estimate of the memory that a tile takes, with its products, and those that wait."""
+    extra = sum(BYTES_FOR[product] for product in options.products)
+    extra += WAITING * image.size("S") * image.dtype.itemsize
+    return tile_bytes(rows, columns, image, executor, reading) + rows * columns * extra
 
 
 def tile_bytes(rows: int, columns: int, image: Image, executor: Runner, reading: Reading) -> int:

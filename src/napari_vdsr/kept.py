@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
     import numpy as np
 
@@ -17,10 +18,15 @@ KEPT_BYTES = DEFAULT_BYTES
 OVERHEAD = 2**11  # of an array and its entry, which counts where strips are small
 
 
-def allow(size: int | None = None) -> None:
-    """Set how many bytes each memory keeps from now on in this process; None for 64 MiB."""
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Have each memory of this process keep no more than so many bytes while the block runs."""
     global KEPT_BYTES
-    KEPT_BYTES = DEFAULT_BYTES if size is None else size
+    before, KEPT_BYTES = KEPT_BYTES, size
+    try:
+        yield
+    finally:
+        KEPT_BYTES = before
 
 
 class KeptArrays:
@@ -28,7 +34,7 @@ class KeptArrays:
 
     A strip, a tile or a whole PNG can only be decoded as one, but is asked for piece by
     piece. The latest array is kept whatever its size, since decoding it took its memory
-    anyway; more are kept as long as they fit into 64 MiB together, or what `allow` says.
+    anyway; more are kept as long as they fit into 64 MiB together, or into what `at_most` says.
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_vdsr.io import bands as bands_module
-from napari_vdsr.io.bands import Bands, regroup
+from napari_vdsr.io.bands import Bands, Block, Planes, regroup
 
 
 def counted(array, chunks):
@@ -139,3 +139,47 @@ def test_a_failure_is_remembered_as_the_computation_s():
     with pytest.raises(OSError, match="the source is gone") as caught:
         list(bands)
     assert bands.failures == [caught.value]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "joined"),
+    [((1, 256, 512), False), ((1, 256, 256), False), ((1, 512, 256), True), ((2, 256, 256), True),
+     ((1, 256, 300), True)],
+)  # fmt: skip
+@pytest.mark.parametrize("samples", [0, 3])
+def test_rows_of_tiles_are_joined_only_where_regions_are_of_another_height(
+    tmp_path, chunks, joined, samples
+):
+    shape = (2, 600, 1100, *[samples] * (samples > 0))
+    data = np.random.default_rng(0).integers(0, 99, shape).astype("u2")
+    lazy = da.from_array(data, chunks=chunks + (-1,) * (samples > 0))
+    found, made, order = set(), np.zeros_like(data), []
+    for plane, row, column, pixels in Bands(lazy, 2 + (samples > 0)).in_rows_of(256, tmp_path):
+        rows, columns = pixels.shape[:2]
+        made[plane, row : row + rows, column : column + columns] = pixels
+        order.append((plane, row, column))
+        found.add(columns)
+    np.testing.assert_array_equal(made, data)
+    assert order == sorted(order)
+    assert (found == {1100}) is joined
+
+
+@pytest.mark.parametrize("samples", [0, 3])
+def test_planes_in_a_file_come_as_they_were_put(tmp_path, monkeypatch, samples):
+    monkeypatch.setattr("napari_vdsr.io.bands.STORED_BYTES", 5000)
+    shape = (3, 70, 130, *[samples] * (samples > 0))
+    data = np.random.default_rng(0).integers(0, 99, shape).astype("u2")
+    with open(tmp_path / "a", "w+b") as file:
+        planes = Planes(file, shape, 2 + (samples > 0), data.dtype)
+        for plane, row, column in np.ndindex(3, 3, 4):
+            place = np.s_[plane, row * 32 : row * 32 + 32, column * 40 : column * 40 + 40]
+            planes.put(Block(plane, row * 32, column * 40, data[place]))
+        made = np.zeros_like(data)
+        for plane, row, column, pixels in planes.in_rows_of(16):
+            rows, columns = pixels.shape[:2]
+            made[plane, row : row + rows, column : column + columns] = pixels
+        np.testing.assert_array_equal(made, data)
+        bands = list(planes.bands())
+    assert max(band.pixels.nbytes for band in bands) <= 5000
+    joined = [np.concatenate([b.pixels for b in bands if b.plane == n]) for n in range(3)]
+    np.testing.assert_array_equal(joined, data)

@@ -109,7 +109,7 @@ def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_vdsr.io.tiff.write.regroup", full)
+        patch.setattr("napari_vdsr.io.bands.Bands._parts", full)
         with pytest.raises(ImageFileError, match=r"result\.tif: cannot be written \(no space"):
             write_images(outputs)
     assert not list(tmp_path.iterdir())

@@ -1,30 +1,152 @@
-"""What of the memory that a run may take is left for a tile."""
+"""The memory that a run may take, and what of it is left for a tile."""
 
 from __future__ import annotations
 
-from napari_vdsr import kept
-from napari_vdsr.io.lazy import CHUNK_BYTES
+import ctypes
+import math
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_vdsr import engine, kept
+from napari_vdsr.advice import Remedy
+from napari_vdsr.errors import UsageError
+from napari_vdsr.io.losses import NAMES, PICTURES
+from napari_vdsr.io.pyramid import halving_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_vdsr.batch.settings import Settings
+    from napari_vdsr.image import Image
+    from napari_vdsr.io.formats import Chosen
+    from napari_vdsr.options import Options
 
 # Pieces of the files, and what tiles are made of, are kept for whoever comes next.
 MEMORIES = 2
+SHARE = 8  # of which each may have one
+# Whole pictures: the pixels, and the file, which is put together of parts.
+PICTURE_COPIES = 3
+# Tiles of a TIFF on their way through a compressor: as they are, in order, and compressed.
+PACKING_BYTES = 3 * 2**22
+# A file of an OME-Zarr on its way to the disk: its pixels, its chunks, and the file.
+ZARR_COPIES = 3
+# Of glibc: blocks from this size on go back to the system as soon as they are free, and threads
+# share few heaps. Else what is free lies between what is in use, half as much again.
+MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
+BLOCK_BYTES, ARENAS = 2**18, 2
 
 
-def for_a_tile(allowed: int | None, workers: int) -> int | None:
-    """Bytes that each of the tiles at work may take; the rest is kept within bounds, too.
+def kept_share(allowed: int) -> int:
+    """Bytes that each memory of what was made may keep, of those for everything."""
+    return min(kept.DEFAULT_BYTES, allowed // SHARE)
+
+
+@contextmanager
+def held(allowed: int | None) -> Iterator[None]:
+    """Have this process keep little, and give back at once what is free.
+
+    What is said to the system's allocator stays so when the block ends.
 
     Parameters
     ----------
     allowed : int or None
-        Bytes for all that grows with the images: the network, the bicubic image, pieces that
-        are read, and what waits to be written. None for as much as is fast.
-    workers : int
-        Tiles at work.
+        Bytes for all that grows with images; None for as much as is fast.
     """
     if allowed is None:
-        kept.allow(None)
-        return None
-    share = min(kept.DEFAULT_BYTES, allowed // 8)
-    kept.allow(share)
-    # The latest piece is kept whatever its size, and each worker decodes one.
-    around = MEMORIES * max(share, CHUNK_BYTES) + workers * CHUNK_BYTES
-    return max(allowed - around, allowed // 4) // workers
+        yield
+        return
+    _give_back_at_once()
+    with kept.at_most(kept_share(allowed)):
+        yield
+
+
+def _give_back_at_once() -> None:
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):  # of another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in (
+            (MMAP_THRESHOLD, BLOCK_BYTES), (TRIM_THRESHOLD, BLOCK_BYTES), (ARENA_MAX, ARENAS)
+        ):  # fmt: skip
+            mallopt(option, value)
+
+
+def options_within(image: Image, form: Chosen, settings: Settings) -> Options:
+    """Options of a run by which an image is made in the memory that the settings allow.
+
+    Parameters
+    ----------
+    image : Image
+        What is upscaled.
+    form : Chosen
+        What it is written as.
+    settings : Settings
+        Of the batch.
+
+    Raises
+    ------
+    UsageError
+        If that is too little for this image, with what it needs.
+    """
+    options, allowed = settings.options, settings.memory
+    if allowed is None:
+        return options
+    scale = settings.scale_of(image)
+    piece, writing = _piece_bytes(image), _writing_bytes(image, form, settings, scale)
+    reading = engine.reading_of(settings.model, scale)
+    smallest = engine.smallest_bytes(options, image, settings.executor, reading, scale)
+    tiles, pieces = settings.workers * smallest, _pieces_at_once(image, settings.workers) * piece
+    needed = _with_memories(tiles + pieces + writing, piece)
+    if needed > allowed:
+        name = NAMES.get(form.kind, form.kind)
+        raise UsageError(
+            f"{_mib(allowed)} MiB are less than this image needs, {_mib(needed)} MiB: "
+            f"{_mib(needed - tiles - writing)} for pieces of its file, {_mib(tiles)} for "
+            f"{settings.workers} of the smallest tiles, {_mib(writing)} to write {name}.",
+            Remedy.MORE_MEMORY,
+        )
+    memories = MEMORIES * max(kept_share(allowed), piece)
+    return replace(options, max_memory=(allowed - memories - pieces - writing) // settings.workers)
+
+
+def _pieces_at_once(image: Image, workers: int) -> int:
+    """Count the pieces of a file that are at hand: a tile may lie over several of them."""
+    chunks = getattr(image.data, "chunks", None) or ((),) * image.data.ndim
+    over: int = 2 ** sum(len(sizes) > 1 for sizes, axis in zip(chunks, image.axes) if axis in "YX")
+    return over + workers - 1
+
+
+def _with_memories(rest: int, piece: int) -> int:
+    """Bytes in all, given what is needed besides what is kept."""
+    share = min(rest // (SHARE - MEMORIES), kept.DEFAULT_BYTES)
+    return rest + MEMORIES * max(share + 1, piece)
+
+
+def _mib(size: int) -> int:
+    return math.ceil(size / 2**20)
+
+
+def _piece_bytes(image: Image) -> int:
+    """Bytes of the largest piece that an image is read in."""
+    chunks = getattr(image.data, "chunks", None)
+    if chunks is None:
+        return 0
+    return int(math.prod(max(sizes) for sizes in chunks) * image.dtype.itemsize)
+
+
+def _writing_bytes(
+    image: Image, form: Chosen, settings: Settings, scale: tuple[float, float]
+) -> int:
+    """Bytes that a format takes besides the tiles that are made."""
+    shape = dict(zip(image.axes, engine.output_shape(image, scale), strict=True))
+    rows, columns = shape["Y"], shape["X"]
+    pixel = image.size("S") * image.dtype.itemsize
+    if form.kind in PICTURES:
+        return PICTURE_COPIES * rows * columns * pixel
+    if form.kind == "ome-zarr":
+        size = settings.zarr.file(rows) * settings.zarr.file(columns)
+        each = max(ZARR_COPIES * size * pixel, halving_bytes(size, image))
+        return settings.workers * each
+    return PACKING_BYTES if form.compression or settings.pyramid else 0

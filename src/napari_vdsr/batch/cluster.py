@@ -26,6 +26,7 @@ from napari_vdsr import __version__
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed
 from napari_vdsr.batch import running
+from napari_vdsr.batch.budget import held
 from napari_vdsr.batch.finishing import check_complete, publish
 from napari_vdsr.batch.parts import LARGE_BYTES, described, form_of
 from napari_vdsr.batch.record import completion_record
@@ -163,7 +164,7 @@ class Carrier(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed h
 
     def setup(self, worker: Any) -> None:
         """Choose the device of this process; its network is loaded when it is needed."""
-        self._lock = Lock()
+        self._lock, self._held = Lock(), ExitStack()
         self._works: dict[Job, Work] = {}
         options = self._settings.options
         count = torch.cuda.device_count()
@@ -171,10 +172,17 @@ class Carrier(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed h
         # A GPU computes while threads read and write; on the CPU they would share its cores.
         on_gpu = device.startswith("cuda") or (device == "auto" and count > 0)
         workers = self._settings.workers if on_gpu else 1
-        options = replace(options, device=device)
-        self.settings = replace(self._settings, options=options, workers=workers)
+        options, memory = replace(options, device=device), self._settings.memory
+        if memory is not None:  # tasks share it
+            memory //= max(1, worker.state.nthreads)
+        self.settings = replace(self._settings, options=options, workers=workers, memory=memory)
+        self._held.enter_context(held(memory))
         if "OMP_NUM_THREADS" not in os.environ or worker.state.nthreads > 1:
             torch.set_num_threads(max(1, worker.state.nthreads))
+
+    def teardown(self, worker: Any) -> None:
+        """Keep as much as before again."""
+        self._held.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "_settings": self._settings}

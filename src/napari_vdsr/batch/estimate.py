@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_vdsr import engine
+from napari_vdsr.batch.budget import options_within
 from napari_vdsr.batch.parts import form_of
 from napari_vdsr.image import Image
 from napari_vdsr.io.pieces import grouped
@@ -35,8 +36,10 @@ def estimate(result: Result, job: Job, image: Image, settings: Settings) -> None
     pair = settings.scale_of(image)
     reading = engine.reading_of(settings.model, pair)
     executor = engine.executor_for(settings.model, settings.options)
-    tile = engine.choose_tile(settings.options, image, executor, reading, pair)
-    zarr = form_of(job, image, settings).kind == "ome-zarr"
+    form = form_of(job, image, settings)
+    options = options_within(image, form, settings)
+    tile = engine.choose_tile(options, image, executor, reading, pair)
+    zarr = form.kind == "ome-zarr"
     steps = [settings.zarr.file(shape[a]) if zarr else 1 for a in "YX"]
     lengths = [n for a, n in shape.items() if a not in "YXS"]
     together = engine.planes_together(lengths, (shape["Y"], shape["X"]), tile)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_vdsr import engine
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.atomic import claimed, exists, writing
+from napari_vdsr.batch.budget import held, options_within
 from napari_vdsr.batch.estimate import estimate
 from napari_vdsr.batch.finishing import publish
 from napari_vdsr.batch.parts import LARGE_BYTES, Part, check_in_parts, form_of
@@ -115,7 +116,7 @@ def run(
         done = _results(jobs, settings, dry_run, on_progress, part)
     else:
         done = _by_cluster(jobs, settings, client, on_progress)
-    with _reported(written, results):
+    with held(settings.memory), _reported(written, results):
         for result in done:
             results.append(result)
             if written is not None:
@@ -324,7 +325,8 @@ def _write_outputs(
     on_progress: OnProgress | None,
 ) -> None:
     """Write images of one piece while they are computed."""
-    options = replace(settings.options, nodata="auto", products=_further(todo))
+    options = options_within(image, form_of(job, image, settings), settings)
+    options = replace(options, nodata="auto", products=_further(todo))
     made = engine.run(
         image, settings.model, settings.scale_of(image), options, executor=settings.executor
     )

@@ -57,6 +57,10 @@ class Settings:
         Tiles computed at the same time.
     zarr : ZarrForm
         Version and layout of outputs that are OME-Zarr.
+    memory : int or None
+        Bytes that all may take that grows with the images: it decides ``options.max_memory``,
+        and a process that is done with it goes on to give back at once what is free. What
+        cannot be made in it is refused. None for as much as is fast.
 
     """
 
@@ -74,6 +78,7 @@ class Settings:
     labels: bool = False
     workers: int = 2
     zarr: ZarrForm = DEFAULT
+    memory: int | None = None
     selection: Selection = field(default_factory=Selection)
 
     def scale_of(self, image: Image) -> tuple[float, float]:

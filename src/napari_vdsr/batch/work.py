@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr import __version__, engine
 from napari_vdsr.atomic import writing
-from napari_vdsr.batch.parts import form_of_made
+from napari_vdsr.batch.budget import options_within
+from napari_vdsr.batch.parts import form_of, form_of_made
 from napari_vdsr.batch.record import (
     completion_record,
     files_of,
@@ -162,7 +163,7 @@ def opened(
     identity = _identity(image, settings, files)
     others = store.find(job.target)
     _check_others(others, identity)
-    made = _made(image, settings, _measured(others, identity))
+    made = _made(job, image, settings, _measured(others, identity))
     form = form_of_made(job, made, settings)
     ready = arranged(job.target, made, form.kind)
     canvas = store.canvas_of(ready, form, settings.zarr)
@@ -204,9 +205,10 @@ def _measured(others: Sequence[Unfinished], identity: Mapping[str, Any]) -> Unfi
     return next(same, None)
 
 
-def _made(image: Image, settings: Settings, measured: Unfinished | None) -> Image:
+def _made(job: Job, image: Image, settings: Settings, measured: Unfinished | None) -> Image:
     """Return the result, lazily."""
-    options = replace(settings.options, nodata="auto", products=())
+    options = options_within(image, form_of(job, image, settings), settings)
+    options = replace(options, nodata="auto", products=())
     if measured is not None:
         ranges = tuple(Range(low, high) for low, high in measured.order["ranges"])
         options = replace(options, normalize=Normalization(measured.order["mode"], ranges))

@@ -392,7 +392,6 @@ def understood(given: Mapping[str, Any]) -> Asked:
 def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
     """Do it; return the exit code."""
     from napari_vdsr import batch
-    from napari_vdsr.batch.budget import for_a_tile
     from napari_vdsr.model.card import default_scale
     from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
@@ -416,9 +415,9 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
         scale=scale,
         series=asked.series,
         zarr=asked.zarr,
+        memory=asked.memory,
         selection=asked.selection,
         options=Options(
-            max_memory=for_a_tile(asked.memory, given["workers"]),
             normalize=asked.normalize,
             fill=given["fill_nan"],
             nodata=asked.nodata,

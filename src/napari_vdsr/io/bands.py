@@ -24,11 +24,24 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Array
 
 
+# Pixels that are read at once from a file that they wait in.
+STORED_BYTES = 2**22
+
+
 class Band(NamedTuple):
     """Whole rows of one plane: pixels are (rows, columns) or (rows, columns, samples)."""
 
     plane: int
     row: int
+    pixels: np.ndarray
+
+
+class Block(NamedTuple):
+    """Pixels of one plane: the index of the first row and column, and as many as there are."""
+
+    plane: int
+    row: int
+    column: int
     pixels: np.ndarray
 
 
@@ -107,7 +120,7 @@ class Bands:
         """Yield all bands, in the C order of the regions."""
         lead = len(self.lead_shape)
         across = [len(spans) for spans in self.spans[lead + 1 :]]
-        parts = self.feed or self._counted(in_order(self._regions(), in_flight=self.in_flight))
+        parts = self._parts()
         while row := list(islice(parts, math.prod(across))):
             first = row[0].start
             block = _joined([part.pixels for part in row], across)
@@ -129,6 +142,54 @@ class Bands:
         """
         yield from self if self._is_ordered() else self._through_file(scratch)
 
+    def in_rows_of(self, height: int, scratch: Path) -> Iterator[Block]:
+        """Yield all blocks, row of tiles by row of tiles, in the order of the tiles.
+
+        Where regions are as high, each is a block, and the width of the image is no matter;
+        else rows are joined.
+
+        Parameters
+        ----------
+        height : int
+            Rows and columns of a tile.
+        scratch : Path
+            As for `in_order`.
+        """
+        if self._is_in_rows_of(height):
+            yield from self._blocks()
+            return
+        plane = row = 0
+        rows = self.plane_shape[0]
+        for pixels in regroup(self.in_order(scratch), rows, height):
+            yield Block(plane, row, 0, pixels)
+            row += len(pixels)
+            if row == rows:
+                plane, row = plane + 1, 0
+
+    def _is_in_rows_of(self, height: int) -> bool:
+        lead = len(self.lead_shape)
+        singles = [len(spans) for spans in self.spans[:lead]] == list(self.lead_shape)
+        rows, columns, *rest = self.spans[lead:]
+        return (
+            singles
+            and all(len(spans) == 1 for spans in rest)
+            and all(span.stop - span.start == height for span in rows[:-1])
+            and rows[-1].stop - rows[-1].start <= height
+            and all(span.start % height == 0 for span in columns)
+        )
+
+    def _blocks(self) -> Iterator[Block]:
+        """Yield the regions, each of one plane, as they come."""
+        lead = len(self.lead_shape)
+        for start, pixels in self._parts():
+            if not pixels.size:
+                continue
+            plane = int(np.ravel_multi_index(start[:lead], self.lead_shape)) if lead else 0
+            yield Block(plane, start[lead], start[lead + 1], pixels.reshape(pixels.shape[lead:]))
+
+    def _parts(self) -> Iterator[Part]:
+        return self.feed or self._counted(in_order(self._regions(), in_flight=self.in_flight))
+
     def _is_ordered(self) -> bool:
         """Say whether the regions hold all planes one after another."""
         counts = [len(spans) for spans in self.spans[: len(self.lead_shape)]]
@@ -140,13 +201,11 @@ class Bands:
         return len(rows) == 1 and counts[:last] == list(self.lead_shape[:last])
 
     def _through_file(self, folder: Path) -> Iterator[Band]:
-        rows, *_ = self.plane_shape
-        row_bytes = math.prod(self.plane_shape[1:]) * self.data.dtype.itemsize
         with tempfile.TemporaryFile(dir=folder, prefix=".vdsr-", suffix=".part") as file:
+            planes = Planes(file, self.data.shape, self.plane_ndim, self.data.dtype)
             for band in self:
-                file.seek((band.plane * rows + band.row) * row_bytes)
-                file.write(np.ascontiguousarray(band.pixels).data)
-            yield from stored(file, self.data.shape, self.plane_ndim, self.data.dtype)
+                planes.put(Block(band.plane, band.row, 0, band.pixels))
+            yield from planes.bands()
 
     def _regions(self) -> Iterator[Region]:
         chunks = Chunks(self.data) if isinstance(self.data, da.Array) else None
@@ -181,18 +240,80 @@ class Bands:
             raise
 
 
-def stored(
-    file: IO[bytes], shape: Sequence[int], plane_ndim: int, dtype: np.dtype[Any]
-) -> Iterator[Band]:
-    """Yield the bands of pixels that lie in a file as in memory, in C order."""
-    rows, *rest = shape[-plane_ndim:]
-    step = max(1, CHUNK_BYTES // (math.prod(rest) * dtype.itemsize))
-    file.seek(0)
-    for plane in range(math.prod(shape[:-plane_ndim])):
-        for start in range(0, rows, step):
-            pixels = np.empty((min(step, rows - start), *rest), dtype)
-            file.readinto(pixels.data)  # type: ignore[attr-defined]
-            yield Band(plane, start, pixels)
+@dataclass(frozen=True)
+class Planes:
+    """Pixels in a file, as they lie in memory.
+
+    Attributes
+    ----------
+    file : binary file
+        Open, to be written and read.
+    shape : tuple of int
+        Of all of them.
+    plane_ndim : int
+        2, or 3 with colour samples.
+    dtype : numpy.dtype
+        Of the pixels.
+    """
+
+    file: IO[bytes]
+    shape: Sequence[int]
+    plane_ndim: int
+    dtype: np.dtype[Any]
+
+    @property
+    def plane_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[-self.plane_ndim :])
+
+    @property
+    def planes(self) -> range:
+        return range(math.prod(self.shape[: -self.plane_ndim]))
+
+    @property
+    def pixel(self) -> int:
+        """Bytes of a pixel with its samples."""
+        return math.prod(self.plane_shape[2:]) * self.dtype.itemsize
+
+    def put(self, block: Block) -> None:
+        """Write a block; whole rows in one go."""
+        pixels = np.ascontiguousarray(block.pixels)
+        if not pixels.size:
+            return
+        whole = pixels.shape[1] == self.plane_shape[1]
+        for number, row in enumerate([pixels] if whole else pixels):
+            self._seek(block.plane, block.row + number, block.column)
+            self.file.write(row.data)
+
+    def bands(self) -> Iterator[Band]:
+        """Yield all pixels in C order."""
+        rows, columns = self.plane_shape[:2]
+        step = max(1, STORED_BYTES // (columns * self.pixel))
+        for plane in self.planes:
+            for start in range(0, rows, step):
+                pixels = self._read(plane, start, 0, min(step, rows - start), columns)
+                yield Band(plane, start, pixels)
+
+    def in_rows_of(self, height: int) -> Iterator[Block]:
+        """Yield all blocks as `Bands.in_rows_of` does."""
+        rows, columns = self.plane_shape[:2]
+        width = max(1, STORED_BYTES // (height * height * self.pixel)) * height
+        for plane, row, column in product(
+            self.planes, range(0, rows, height), range(0, columns, width)
+        ):
+            size = min(height, rows - row), min(width, columns - column)
+            yield Block(plane, row, column, self._read(plane, row, column, *size))
+
+    def _read(self, plane: int, row: int, column: int, rows: int, columns: int) -> np.ndarray:
+        pixels = np.empty((rows, columns, *self.plane_shape[2:]), self.dtype)
+        whole = columns == self.plane_shape[1]
+        for number, part in enumerate([pixels] if whole else pixels):
+            self._seek(plane, row + number, column)
+            self.file.readinto(part.data)  # type: ignore[attr-defined]
+        return pixels
+
+    def _seek(self, plane: int, row: int, column: int) -> None:
+        rows, columns = self.plane_shape[:2]
+        self.file.seek(((plane * rows + row) * columns + column) * self.pixel)
 
 
 def _joined(blocks: list[np.ndarray], across: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from napari_vdsr import kept
 from napari_vdsr.io.failure import reading
 from napari_vdsr.kept import KeptArrays
 
@@ -225,22 +226,27 @@ def _source_of(data: da.Array) -> LazySource | None:
     return source if tuple(source.shape) == tuple(data.shape) else None
 
 
+def piece_bytes() -> int:
+    """Bytes of the pieces that large planes are read in, now: so many that some can be kept."""
+    return min(CHUNK_BYTES, kept.KEPT_BYTES // 4)
+
+
 def chunk_shape(stack: Stack) -> tuple[int, ...]:
     """Return the chunks to read a stack in.
 
     One page each; a larger page in bands of whole strips, or groups of whole tiles,
-    of about 16 MiB, so that no segment is decoded twice.
+    of about 16 MiB (less where memory is short), so that no segment is decoded twice.
     """
-    pages = stack.pages
+    pages, most = stack.pages, piece_bytes()
     samples, depth, rows, columns, interleaved = pages.shape
     seg_depth, seg_rows, seg_columns = (1, 1, columns) if pages.raw else pages.segment
     pixel = samples * interleaved * pages.dtype.itemsize
     block = [samples, min(seg_depth, depth), rows, columns, interleaved]
-    if block[1] * rows * columns * pixel > CHUNK_BYTES:
+    if block[1] * rows * columns * pixel > most:
         width = columns
-        if seg_rows * columns * pixel > CHUNK_BYTES:
-            width = max(1, CHUNK_BYTES // (seg_rows * seg_columns * pixel)) * seg_columns
-        band = max(1, CHUNK_BYTES // (seg_rows * min(width, columns) * pixel)) * seg_rows
+        if seg_rows * columns * pixel > most:
+            width = max(1, most // (seg_rows * seg_columns * pixel)) * seg_columns
+        band = max(1, most // (seg_rows * min(width, columns) * pixel)) * seg_rows
         block[2:4] = [min(band, rows), min(width, columns)]
     trailing = [1 if axis is None else block[axis] for axis in stack.page_axes]
     return (1,) * (stack.ndim - len(trailing)) + tuple(trailing)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Levels stop where a plane fits onto any screen.
 SMALLEST = 512
+# Of a pixel and sample of a smaller level, while it is made: sums, weights, and what they are of.
+MEAN_BYTES, WEIGHTED_BYTES = 24, 192
 _NO_LOCK = nullcontext()
 
 
@@ -103,6 +105,14 @@ def shrinking(image: Image) -> Callable[[np.ndarray, str], np.ndarray]:
             full=full_opacity(image.dtype, image.bits) if straight else None,
         )
     return halve
+
+
+def halving_bytes(pixels: int, image: Image) -> int:
+    """Estimate of the memory that it takes to make so many pixels of a smaller level."""
+    work = MEAN_BYTES
+    if not image.labels and (image.nodata is not None or image.has_alpha):
+        work = WEIGHTED_BYTES
+    return pixels * image.size("S") * (5 * image.dtype.itemsize + work)
 
 
 def _first(block: np.ndarray, axes: str) -> np.ndarray:

@@ -261,6 +261,11 @@ def _writer_of(output: Output) -> Writer:
 
 
 def _write_picture(path: Path, bands: Bands, encode: Callable[[np.ndarray], bytes]) -> None:
-    pixels = np.concatenate([band.pixels for band in bands])
+    pixels = np.empty(bands.data.shape, bands.data.dtype)
+
+    def put(start: tuple[int, ...], part: np.ndarray) -> None:
+        pixels[tuple(slice(at, at + n) for at, n in zip(start, part.shape, strict=True))] = part
+
+    bands.into(put)
     with open(path, "r+b") as file:
         file.write(encode(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)))

@@ -10,17 +10,17 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tifffile import TiffFile, TiffWriter
 
-from napari_vdsr.io.bands import regroup, stored
+from napari_vdsr.io.bands import Block, Planes, regroup
 from napari_vdsr.io.pyramid import level_shapes
 from napari_vdsr.io.tiff.raw import RawArray, Sparse, found, made_of, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import IO
+
+    import numpy as np
 
     from napari_vdsr.io.bands import Bands
     from napari_vdsr.io.tiff.form import TiffForm
@@ -36,6 +36,8 @@ CLASSIC_BYTES = 3_900_000_000
 REDUCED = 1  # of NewSubfileType
 # What is done about warnings is the whole process's, and files may be written side by side.
 _CLOSING = threading.Lock()
+# Pixels that are compressed at once: they wait in memory, as they are and compressed.
+PACKED_BYTES = 2**22
 COMPRESSIONS = {"zlib": "adobe_deflate", "zstd": "zstd"}
 
 
@@ -180,10 +182,12 @@ def _writer(path: Path | Sparse, **kwargs: Any) -> Iterator[TiffWriter]:
 def _write_sequential(
     tif: TiffWriter, bands: Bands, form: TiffForm, layout: Layout, folder: Path
 ) -> None:
-    rows, columns = bands.plane_shape[:2]
-    source = regroup(bands.in_order(folder), rows, TILE if layout.tiled else rows)
+    rows = bands.plane_shape[0]
+    source: Iterator[np.ndarray]
     if layout.tiled:
-        source = _tiles(source, columns)
+        source = _tiles(bands.in_rows_of(TILE, folder))
+    else:
+        source = regroup(bands.in_order(folder), rows, rows)
     options = _level_options(form, layout, 0)
     if not layout.tiled:
         options["rowsperstrip"] = rows
@@ -200,21 +204,20 @@ def _write_pyramid(
     """
     assert form.halve is not None
     dtype, last = layout.dtype, len(layout.levels) - 1
-    ordered = bands.in_order(folder)
+    source = bands.in_rows_of(TILE, folder)
     with contextlib.ExitStack() as stack:
-        for number, (rows, columns) in enumerate(layout.levels):
-            source = regroup(ordered, rows, TILE)
+        for number in range(len(layout.levels)):
+            shape = layout.level_shape(number)
             if number < last:
                 file = stack.enter_context(
                     tempfile.TemporaryFile(dir=folder, prefix=".vdsr-", suffix=".part")
                 )
-                source = _halved_into(file, source, form.halve, "YXS"[: bands.plane_ndim])
+                smaller = Planes(file, layout.level_shape(number + 1), bands.plane_ndim, dtype)
+                source = _halved_into(smaller, source, form.halve, "YXS"[: bands.plane_ndim])
             options = _level_options(form, layout, number)
-            shape = layout.level_shape(number)
-            tif.write(_tiles(source, columns), shape=shape, dtype=dtype, **options)
+            tif.write(_tiles(source), shape=shape, dtype=dtype, **options)
             if number < last:
-                smaller = layout.level_shape(number + 1)
-                ordered = stored(file, smaller, bands.plane_ndim, dtype)
+                source = smaller.in_rows_of(TILE)
 
 
 def _level_options(form: TiffForm, layout: Layout, number: int) -> dict[str, Any]:
@@ -234,7 +237,7 @@ def _storage(form: TiffForm, dtype: np.dtype[Any], *, tiled: bool) -> dict[str, 
     if form.compression:
         options["compression"] = COMPRESSIONS[form.compression]
         options["predictor"] = dtype.kind in "iu" and dtype.itemsize <= 4
-        options["buffersize"] = 2**24
+        options["buffersize"] = PACKED_BYTES
     return options
 
 
@@ -250,19 +253,20 @@ def _smaller_tags(
 
 
 def _halved_into(
-    file: IO[bytes],
-    bands: Iterator[np.ndarray],
+    smaller: Planes,
+    blocks: Iterator[Block],
     halve: Callable[[np.ndarray, str], np.ndarray],
     axes: str,
-) -> Iterator[np.ndarray]:
-    """Yield bands, and append half of each to a file."""
-    for band in bands:
-        file.write(np.ascontiguousarray(halve(band, axes)).data)
-        yield band
+) -> Iterator[Block]:
+    """Yield blocks, and put half of each where it belongs in a file."""
+    for block in blocks:
+        plane, row, column, pixels = block
+        smaller.put(Block(plane, row // 2, column // 2, halve(pixels, axes)))
+        yield block
 
 
-def _tiles(bands: Iterator[np.ndarray], columns: int) -> Iterator[np.ndarray]:
-    for band in bands:
-        pixels = band if band.ndim == 3 else band[..., None]
-        for start in range(0, columns, TILE):
+def _tiles(blocks: Iterator[Block]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        pixels = block.pixels if block.pixels.ndim == 3 else block.pixels[..., None]
+        for start in range(0, pixels.shape[1], TILE):
             yield pixels[:, start : start + TILE]

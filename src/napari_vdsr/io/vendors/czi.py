@@ -11,7 +11,7 @@ from pylibCZIrw import czi
 
 from napari_vdsr.image import Channel
 from napari_vdsr.io.failure import damaged, reading
-from napari_vdsr.io.lazy import CHUNK_BYTES, split_index
+from napari_vdsr.io.lazy import piece_bytes, split_index
 from napari_vdsr.io.metadata import Facts
 from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite
@@ -171,7 +171,7 @@ def _scene(path: str, stamp: Stamp, number: int | None, tiles: Sequence[Tile], r
     for tile in tiles:
         planes.setdefault(tile.place, set()).add(tile.box)
     _check_area(path, set(map(frozenset, planes.values())), box, facts)
-    side = math.isqrt(CHUNK_BYTES // (dtype.itemsize * source.samples))
+    side = math.isqrt(piece_bytes() // (dtype.itemsize * source.samples))
     tall, wide = (max(BLOCK, *(tile.box[i] for tile in tiles)) for i in (3, 2))
     return Held(
         source=source,

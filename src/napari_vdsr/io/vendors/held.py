@@ -20,7 +20,7 @@ from napari_vdsr.image import Channel, Image
 from napari_vdsr.io.axes import name_axes, ordered, override_axes, plane_last
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
 from napari_vdsr.io.failure import damaged, failure, reading
-from napari_vdsr.io.lazy import CHUNK_BYTES, LazySource, as_dask
+from napari_vdsr.io.lazy import LazySource, as_dask, piece_bytes
 from napari_vdsr.io.metadata import Facts
 
 if TYPE_CHECKING:
@@ -250,8 +250,8 @@ def chunks_of(
     """
     size = dict(zip(axes, shape, strict=True))
     pixel = itemsize * size.get("S", 1)
-    columns = min(size["X"], max(1, CHUNK_BYTES // pixel))
-    rows = min(size["Y"], max(1, CHUNK_BYTES // (columns * pixel)))
+    columns = min(size["X"], max(1, piece_bytes() // pixel))
+    rows = min(size["Y"], max(1, piece_bytes() // (columns * pixel)))
     if block and rows < size["Y"]:
         rows, columns = (min(n, size[a]) for a, n in zip("YX", block))
     return tuple({"Y": rows, "X": columns, "S": size.get("S", 1)}.get(a, 1) for a in axes)
