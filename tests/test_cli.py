@@ -467,6 +467,7 @@ def test_parts_are_made_and_finished(vdsr, zarr_image, tmp_path, monkeypatch):
         assert vdsr(*arguments, "--part", wrong).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Slurm runs where bash does")
 def test_a_script_of_a_job_array_makes_the_image(vdsr, zarr_image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

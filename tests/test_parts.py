@@ -374,6 +374,7 @@ run(plan([source], __import__("pathlib").Path(output)), settings, part=part)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["1/1", "-"])
 def test_what_a_killed_process_made_is_not_computed_again(
     source, whole, tmp_path, monkeypatch, part

@@ -37,6 +37,7 @@ def picture(shape=(2, 1300, 1700)):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "compression"), FORMS)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_every_form_is_read_again_with_all_levels(tmp_path, form, compression, lazy):
@@ -268,6 +269,7 @@ def zipped(folder, path, compress=False, top=""):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [ZarrForm(), ZarrForm("0.4"), ZarrForm(shards=1024)])
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("top", ["", "a.ome.zarr/"])
