@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from napari_vdsr.atomic import claimed
 from napari_vdsr.cli.events import STOP
 from napari_vdsr.cli.main import app
 
@@ -133,3 +135,27 @@ def test_the_stop_file_interrupts_and_the_same_command_goes_on(tmp_path):
     assert len([name for name in names if not name.startswith(".")]) in (done, done + 1)
     again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert again.count("already done") >= done
+
+
+def test_what_another_run_is_at_is_waited_for_and_told(vdsr, folder):
+    path, target = folder / "events.jsonl", folder / "out" / "a.tif"
+    target.parent.mkdir()
+    told = []
+
+    def other():
+        """Another run, which ends when this one says that it waits."""
+        with claimed(target) as mine:
+            told.append(mine)
+            while not path.exists() or "waiting" not in kinds(events_of(path)):
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    while not told:
+        time.sleep(0.01)
+    done = vdsr(folder, "-o", target.parent, "--events", path, "--pattern", "[ab]*")
+    thread.join()
+    assert done.exit_code == 0
+    assert f"waiting for {target}, which another run is at" in done.output
+    assert kinds(events_of(path)) == ["started", "planned", "result", "waiting", "result", "ended"]
+    assert [event["number"] for event in events_of(path) if event["event"] == "waiting"] == [0]

@@ -158,14 +158,17 @@ def test_others_folders_and_damaged_ones_are_passed_over(known, batches):
     assert [one.folder for one in runs.found()] == [run.folder]
 
 
-def test_old_ones_go_and_running_ones_stay(known, monkeypatch):
+def test_old_ones_go_and_running_ones_stay(known, batches, monkeypatch):
     monkeypatch.setattr(runs, "KEPT", 2)
     ended = [{"event": "ended", "code": 0}]
     known("1", pid=os.getpid(), seen_at=time.time())
     for number in range(2, 6):
         known(str(number), ended)
-    known("6", ended, dry_run=True)
+    known("6", ended, dry_run=True, started=time.time() - 9999)
+    known("7", ended, dry_run=True)  # which another window may be about to read
     runs.prune()
+    assert not (batches / "6").exists()
+    assert (batches / "7").exists()
     assert [run.folder.name for run in runs.found()] == ["5", "4", "1"]
 
 
@@ -200,6 +203,20 @@ class TestReading:
             file.write('{"event": "progress", "number": 7, "done": 1, "of": 2}\n')
         assert reading.read() == (False, {0}, False)
         assert reading.rows[0]["status"] == "at work"
+
+    def test_what_another_run_is_at(self, known):
+        files = [{"source": name, "target": "b"} for name in "ab"]
+        done = {"event": "result", "number": 0, "status": "done", "seconds": 2.0}
+        waiting = {"event": "waiting", "number": 1}
+        run = known("a", [{"event": "planned", "files": files}, done, waiting])
+        reading = Reading(run)
+        reading.read()
+        assert reading.waits
+        assert [row["status"] for row in reading.rows] == ["done", runs.BY_ANOTHER]
+        with (run.folder / runs.EVENTS).open("a") as file:
+            print(json.dumps({**done, "number": 1, "status": "already done"}), file=file)
+        reading.read()
+        assert not reading.waits
 
     def test_a_long_list_is_read_by_pieces(self, known, monkeypatch):
         monkeypatch.setattr(runs, "READ", 100)

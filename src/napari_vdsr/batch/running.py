@@ -68,6 +68,7 @@ def run(
     client: Client | None = None,
     on_progress: OnProgress | None = None,
     on_result: Callable[[Result], None] | None = None,
+    on_wait: Callable[[Job], None] | None = None,
 ) -> list[Result]:
     """Upscale files one after another; a bad one never stops the others.
 
@@ -89,6 +90,8 @@ def run(
         Have the processes of a cluster do it; see ``napari_vdsr.batch.cluster``.
     on_progress, on_result : callable, optional
         Called while a file is written, and after each file.
+    on_wait : callable, optional
+        Called with a job, once, where nothing is left to do but what another run is at.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def run(
     total = len(jobs) if part is None or len(jobs) == 1 else len(part.of_several(jobs))
     written = Report(report, total, settings, parameters) if report is not None else None
     if client is None or dry_run:
-        done = _results(jobs, settings, dry_run, on_progress, part)
+        done = _results(jobs, settings, dry_run, on_progress, part, on_wait)
     else:
         done = _by_cluster(jobs, settings, client, on_progress)
     with held(settings.memory), _reported(written, results):
@@ -169,6 +172,7 @@ def _results(
     dry_run: bool,
     on_progress: OnProgress | None,
     part: Part | None,
+    on_wait: Callable[[Job], None] | None,
 ) -> Iterator[Result]:
     """Do what no other process is at; then wait for the rest, to see what became of it."""
     if part is not None and len(jobs) > 1:
@@ -186,8 +190,11 @@ def _results(
             made |= dict.fromkeys(_places(job), job)
         yield result
     for job in others:
-        logger.info("another run is at %s", job.target)
+        told = False
         while (result := run_one(job, settings, dry_run, on_progress, waited=True)) is None:
+            if not told and on_wait is not None:
+                on_wait(job)
+            told = True
             time.sleep(POLL_SECONDS)
         yield result
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # Seconds between two lines on how far a file is, and between two looks for the stop file.
 EVERY, LOOK = 0.25, 0.25
 STOP = ".stop"
-STARTED, PLANNED, PROGRESS, RESULT, ENDED = "started", "planned", "progress", "result", "ended"
+STARTED, PLANNED, ENDED = "started", "planned", "ended"
+PROGRESS, WAITING, RESULT = "progress", "waiting", "result"
 INTERRUPTED = 130
 
 
@@ -93,11 +94,19 @@ class Events:
         """Tell how far a file is, if it is time again."""
         if self._path is None:
             return
-        numbers = self._numbers[str(job.source), str(job.target)]
-        number, now = (numbers[0] if numbers else -1), time.monotonic()
+        number, now = self._number(job), time.monotonic()
         if number != self._last[0] or now - self._last[1] >= EVERY:
             self._last = number, now
             self._write(PROGRESS, {"number": number, "done": done, "of": of})
+
+    def wait(self, job: Job) -> None:
+        """Tell that another run is at a file, which is waited for."""
+        if self._path is not None:
+            self._write(WAITING, {"number": self._number(job)})
+
+    def _number(self, job: Job) -> int:
+        numbers = self._numbers[str(job.source), str(job.target)]
+        return numbers[0] if numbers else -1
 
     def finish(self, result: Result, line: str, told: str) -> None:
         """Tell what became of a file; the line, and what it tells, are for people."""

@@ -172,6 +172,13 @@ class BatchProgress:
         rate = (self._working + seconds) / through
         return duration(rate * (self._total - self._finished - part))
 
+    def tell(self, line: str) -> None:
+        """Write to stderr what keeps the batch from going on."""
+        if self._visible:
+            self._bars.console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+        elif self._plain:
+            self._lines.write(line)
+
     def print(self, line: str) -> None:
         """Write a result line to stdout, above the bars; it stays one line."""
         line = shown(line)

@@ -453,6 +453,10 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
             progress.update(job.source.name, done, of)
             events.advance(job, done, of)
 
+        def wait(job: Job) -> None:
+            progress.tell(f"waiting for {job.target}, which another run is at")
+            events.wait(job)
+
         try:
             batch.run(
                 jobs,
@@ -464,6 +468,7 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
                 client=client,
                 on_progress=advance,
                 on_result=show,
+                on_wait=wait,
             )
         except ReportError as error:
             unreported = error

@@ -35,10 +35,12 @@ RUN, EVENTS, PRINTED, REPORT, SEEN = (
 )
 STOP = f"{EVENTS}.stop"
 KEPT = 20  # folders of batches that have ended
+LOOKED_AT = 600.0  # seconds, in which a window that asked for a dry run reads what came of it
 STARTS_WITHIN = 60.0  # seconds, before a process that nobody has heard of is given up
 READ = 2**20  # bytes of events at a time: the window waits
 LAST = 2**16  # in which the last event is
 DETACHED_PROCESS, NEW_GROUP = 0x00000008, 0x00000200  # on Windows; elsewhere unknown by name
+BY_ANOTHER = "another run is at it"
 SAFE = re.compile(r"[\w@+=:,./\\-]+")
 
 
@@ -262,7 +264,8 @@ def prune() -> None:
         if run.phase(has_ended(run)) in (Phase.RUNNING, Phase.ELSEWHERE):
             continue
         ended += not run.dry_run
-        if run.dry_run or ended > KEPT:
+        old = time.time() - run.started > LOOKED_AT
+        if (run.dry_run and old) or ended > KEPT:
             shutil.rmtree(run.folder, ignore_errors=True)
 
 
@@ -335,6 +338,8 @@ class Reading:
         Whether the process has told anything.
     through : int
         Files that it is through with.
+    waits : bool
+        Whether nothing is left to do but what another run is at.
     counts : dict of str to int
         Of those, how many have which status.
     """
@@ -392,6 +397,10 @@ class Reading:
             share = event["done"] / max(event["of"], 1)
             self.rows[number] |= {"status": "at work", "share": share}
             return {number}
+        elif kind == "waiting":
+            self._current = number
+            self.rows[number]["status"] = BY_ANOTHER
+            return {number}
         elif kind == "result":
             self.rows[number] |= {k: v for k, v in event.items() if k not in ("event", "number")}
             self._count(event)
@@ -404,6 +413,10 @@ class Reading:
         self.counts[status] = self.counts.get(status, 0) + 1
         if status == "done":
             self._seconds += result.get("seconds", 0.0)
+
+    @property
+    def waits(self) -> bool:
+        return self._current >= 0 and self.rows[self._current]["status"] == BY_ANOTHER
 
     def seconds_left(self) -> float | None:
         """Seconds until all is done, as far as those that were done tell; None before."""
