@@ -14,6 +14,7 @@ from napari_vdsr.model import catalog
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.catalog import (
     add_model,
+    check_noted,
     entries,
     find_model,
     list_models,
@@ -124,6 +125,19 @@ def test_model_is_replaced_by_nothing(file):
     add(file)
     with pytest.raises(UsageError, match="in the folder already"):
         add(file, "Mine")
+
+
+def test_two_that_add_one_name_at_once(file, own_models):
+    def meanwhile(copy):
+        with pytest.raises(UsageError, match="is being added just now"):
+            add_model(other, "a", None, lambda _: None)
+
+    other = file.with_name("other.safetensors")
+    other.write_bytes(file.read_bytes() + b" ")
+    check_noted(add_model(file, "a", None, meanwhile))
+    assert sorted(path.name for path in own_models.iterdir()) == [
+        "a.safetensors", "a.safetensors.sha256",
+    ]  # fmt: skip
 
 
 def test_file_that_is_no_model_is_not_added(tmp_path, own_models, file):

@@ -1,11 +1,14 @@
 """The smaller levels of a result in memory, by what its values mean."""
 
 import numpy as np
+import pytest
 
+from napari_vdsr.errors import OutputExistsError, WriteError
 from napari_vdsr.image import Image
+from napari_vdsr.io import read_image
 from napari_vdsr.options import CONSISTENCY, RESULT, Options
 from napari_vdsr.plugin import storage
-from napari_vdsr.plugin.request import Request
+from napari_vdsr.plugin.request import ZARR, Request
 
 
 def levels_of(monkeypatch, pixels, axes, **meaning):
@@ -64,3 +67,26 @@ def test_consistency_of_tiles_that_begin_anywhere_is_halved_at_the_end(monkeypat
     np.testing.assert_allclose(half[1, 301], values[1, 602].reshape(310, 2).mean(1), atol=1e-6)
     nothing = np.full((1, 2, 2), np.nan, np.float32)
     assert not kept.put_product(CONSISTENCY, (0, 0, 0), nothing).any()
+
+
+def test_two_windows_do_not_make_one_folder(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    first, second = (Image(data=np.full((6, 8), n, np.uint8), axes="YX") for n in (1, 2))
+    made = {"metadata": {"provenance": {}}}
+
+    def store(image):
+        request = Request(image=image, scale=(1.0, 1.0), output=ZARR, path=path)
+        return storage.storage_for(request, image.with_(**made))
+
+    def fill(kept, image):
+        kept.put(RESULT, (0, 0), image.data)
+        list(kept.finish())
+
+    with store(first) as kept:
+        with pytest.raises(WriteError, match="another run makes it now"), store(second):
+            pass
+        fill(kept, first)
+    with pytest.raises(OutputExistsError), store(second) as kept:
+        fill(kept, second)
+    np.testing.assert_array_equal(read_image(path).data, first.data)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]

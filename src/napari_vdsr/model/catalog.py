@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from napari_vdsr.atomic import whole_file
+from napari_vdsr.atomic import claimed, whole_file
 from napari_vdsr.errors import ImageFileError, ModelFileError, UsageError
 from napari_vdsr.model import card as cards
 from napari_vdsr.model.card import BICUBIC_CARD, NAMES, SUFFIX, ModelCard, read_card
@@ -222,17 +222,10 @@ def add_model(
     target = folder / f"{name}{SUFFIX}"
     with _disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as copy:
-            digest = _copied(path, copy)
-            if wanted is not None and digest != wanted:
-                raise ModelFileError(
-                    f"{path}: has the checksum {digest[:12]}..., not {wanted[:12]}.... Download it "
-                    "anew."
-                )
-            check(copy)
-            # First, so that a model whose checksum is not noted was put there by hand.
-            with whole_file(_note(target), overwrite=True) as note:
-                note.write_text(f"{digest}  {target.name}\n", "ascii", newline="\n")
+        with claimed(target) as mine:  # or the note could be of another's file
+            if not mine:
+                raise UsageError(f"a model {got(name)} is being added just now. Try again.")
+            _copy_checked(path, target, wanted, check)
     return target
 
 
@@ -304,6 +297,23 @@ def _check_free(name: str) -> None:
             raise UsageError(
                 f"a model {got(entry.name)} {where}. Add this one by another name{other}."
             )
+
+
+def _copy_checked(
+    path: Path, target: Path, wanted: str | None, check: Callable[[Path], object]
+) -> None:
+    """Copy a file that has a checksum and passes a check, and note its checksum."""
+    with whole_file(target) as copy:
+        digest = _copied(path, copy)
+        if wanted is not None and digest != wanted:
+            raise ModelFileError(
+                f"{path}: has the checksum {digest[:12]}..., not {wanted[:12]}.... Download it "
+                "anew."
+            )
+        check(copy)
+        # First, so that a model whose checksum is not noted was put there by hand.
+        with whole_file(_note(target), overwrite=True) as note:
+            note.write_text(f"{digest}  {target.name}\n", "ascii", newline="\n")
 
 
 def _copied(source: Path, copy: Path) -> str:

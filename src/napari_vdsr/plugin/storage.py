@@ -9,7 +9,8 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from napari_vdsr.atomic import whole_folder
+from napari_vdsr.atomic import claimed, whole_folder
+from napari_vdsr.errors import WriteError
 from napari_vdsr.image import Image
 from napari_vdsr.io import is_zarr_folder, read_levels
 from napari_vdsr.io.formats import arranged
@@ -151,13 +152,22 @@ class ZarrStorage(Storage):
 
 @contextlib.contextmanager
 def storage_for(request: Request, result: Image) -> Iterator[Storage]:
-    """Storage for a run; what is on disk appears under its name when the block ends well."""
-    if request.output == MEMORY:
+    """Storage for a run; what is on disk appears under its name when the block ends well.
+
+    Raises
+    ------
+    WriteError
+        If another run, in another window for one, makes the same folder now, or it is there.
+    """
+    if request.output == MEMORY or request.path is None:
         yield Storage(request, result)
         return
     ready = _for_zarr(result)
-    with whole_folder(request.path, overwrite=True, ours=is_zarr_folder) as folder:
-        yield ZarrStorage(request, ready, folder)
+    with claimed(request.path) as mine:
+        if not mine:
+            raise WriteError(f"{request.path}: another run makes it now. Name another folder.")
+        with whole_folder(request.path, ours=is_zarr_folder) as folder:
+            yield ZarrStorage(request, ready, folder)
 
 
 def _for_zarr(result: Image) -> Image:
