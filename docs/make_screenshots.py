@@ -34,7 +34,7 @@ COLOURS = 128
 OTHERS = ("VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside", "VDSR models")
 
 
-def wait(condition=lambda: False, seconds=1800.0):
+def wait(condition=lambda: False, seconds=3600.0):
     """Let the window live until a condition holds."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -42,7 +42,7 @@ def wait(condition=lambda: False, seconds=1800.0):
         time.sleep(0.005)
 
 
-def finished(widget, seconds=1800.0):
+def finished(widget, seconds=3600.0):
     wait(lambda: not widget.row.busy, seconds)
     wait(seconds=0.5)
 
@@ -145,10 +145,11 @@ def train():
         widget = window.widget
         widget.form.folder.value = images
         widget.form.output.value = run
-        # So that the curve is one, however busy the computer is: measured every 25 steps.
-        widget.form.minutes.value, widget.form.steps.value = 0, 250
+        # So that the curve is one, however busy the computer is: few and small steps.
+        widget.form.minutes.value, widget.form.steps.value = 0, 100
+        widget.form.scales.value = "2"
         changes = widget.form.changes
-        widget.form.changes = lambda: {**changes(), "validate_every": 25}
+        widget.form.changes = lambda: {**changes(), "validate_every": 10, "batch_size": 4}
         widget.start()
         finished(widget)
         window.save("napari-train.png")

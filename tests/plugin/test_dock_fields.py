@@ -26,7 +26,8 @@ def fields(container):
 
 
 @pytest.mark.parametrize(
-    "name", [NAME, "VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside"]
+    "name",
+    [NAME, "VDSR batch", "VDSR compare", "VDSR train", "VDSR look inside", "VDSR models"],
 )
 def test_every_field_says_what_it_is_for(widget, name):
     found = list(fields(widget(name)))

@@ -10,6 +10,7 @@ from skimage import data as pictures
 
 from napari_vdsr import load_model
 from napari_vdsr.training import config as recipes
+from napari_vdsr.training.folder import claimed
 
 
 @pytest.fixture
@@ -145,6 +146,21 @@ def test_what_is_missing_is_said(viewer, trainer, said, tiny, images, tmp_path, 
     until(lambda: not trainer.row.busy)
     assert "no such file or folder" in said()[-1]
     assert trainer.start_button.enabled
+
+
+def test_a_folder_that_another_window_trains_in_is_left_alone(
+    trainer, tiny, images, tmp_path, until
+):
+    run = tmp_path / "run"
+    trainer.form.folder.value, trainer.form.output.value = images, run
+    with claimed(run):
+        theirs = run / "run-step000100.safetensors"
+        theirs.touch()
+        trainer.start()
+        until(lambda: not trainer.row.busy)
+        assert "another run trains in it now" in trainer.row.status.value
+        assert not trainer.use_button.enabled
+        assert {path.name for path in run.iterdir()} == {".lock", theirs.name}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import os
 import shlex
 import sys
 import weakref
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magicgui.widgets import (
@@ -17,18 +16,18 @@ from magicgui.widgets import (
     PushButton,
     Select,
 )
-from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.cli.upscale import FORMATS, IF_EXISTS
 from napari_vdsr.cli.upscale_words import check_words, help_of
-from napari_vdsr.errors import UsageError, VdsrError
+from napari_vdsr.errors import UsageError
 from napari_vdsr.options import DEFAULT_MODEL, DEFAULTS
 from napari_vdsr.plugin.boxes import CHOOSE, ModelBox
 from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Fold, Form
-from napari_vdsr.plugin.preferences import left_in, preferences
+from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.train_form import path_in
+from napari_vdsr.plugin.work_dock import fill_in
 
 AS_INPUT = "as the input"
 OURS = {"events": "--events", "dry_run": "--dry-run"}  # what the dock itself says
@@ -122,11 +121,6 @@ class _Dropping(QObject):
 class BatchForm:
     """Fields, and the words that they mean.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        In whose window they are remembered.
-
     Attributes
     ----------
     main, further : Form
@@ -135,8 +129,7 @@ class BatchForm:
         Shows the rest.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self) -> None:
         self._build()
         self.main = Form(
             [
@@ -153,7 +146,6 @@ class BatchForm:
         )  # fmt: skip
         self.fold.changed.connect(lambda opened: setattr(self.further, "visible", opened))
         self.further.visible = False
-        self.fill(left_in(viewer, "batch"))
 
     def _build(self) -> None:
         self.inputs = InputsBox(help_of("inputs"))
@@ -200,24 +192,13 @@ class BatchForm:
         paths = {"inputs": self.inputs.names, "output": str(output) if output else ""}
         return {**paths, **{name: field.value for name, field in self.fields().items()}}
 
-    def fill(self, values: dict[str, Any]) -> None:
+    def fill(self, values: Mapping[str, Any]) -> None:
         """Fill it in; what is no value of a field is passed over."""
         if isinstance(values.get("inputs"), list):
             self.inputs.set_names([name for name in values["inputs"] if isinstance(name, str)])
-        if isinstance(values.get("output"), str):
-            self.output.line_edit.value = values["output"]
-        for name, field in self.fields().items():
-            value = values.get(name)
-            if not isinstance(value, type(field.value) if field.value is not None else str):
-                continue
-            if name == "model" and value not in field.choices:
-                _offer(field, value)
-            elif not isinstance(field, ComboBox) or value in field.choices:
-                field.value = value
-
-    def remember(self) -> None:
-        """Keep how the fields are left."""
-        left_in(self._viewer, "batch").update(self.values())
+        for name, field in {"output": self.output, **self.fields()}.items():
+            if name in values:
+                fill_in(field, values[name])
 
     def words(self) -> list[str]:
         """What follows ``vdsr upscale``.
@@ -294,11 +275,3 @@ def checked(words: Sequence[str]) -> dict[str, Any]:
 def _absolute(name: str) -> str:
     """Path that means the same in any folder; addresses and patterns stay."""
     return name if "://" in name else os.path.abspath(name)
-
-
-def _offer(box: ModelBox, value: str) -> None:
-    """Choose a model file that the box does not know yet, if it is there."""
-    try:
-        box.add_file(Path(value))
-    except VdsrError:
-        return

@@ -1,7 +1,7 @@
 """The widget "VDSR batch"."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,11 @@ from napari_vdsr.plugin.batch_form import BatchForm, checked
 from napari_vdsr.plugin.batch_report import BatchReport
 from napari_vdsr.plugin.batch_runs import BatchRun, Phase, Reading
 from napari_vdsr.plugin.batch_table import BatchTable
-from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Dock, Form, narrow
-from napari_vdsr.plugin.leaving import Leaving
+from napari_vdsr.plugin.form import Form, narrow
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import CANCEL_KEY, LOOK_KEY, NOTIFY_SECONDS, RUN_KEY, TaskRow
+from napari_vdsr.plugin.work_dock import WorkDock
 
 LOOK_MS = 300  # between two looks at what has happened
 NONE = "none"
@@ -69,7 +68,7 @@ class BatchRow(TaskRow):
             super().cancel()
 
 
-class BatchWidget(Dock, metaclass=OneOfAKind):
+class BatchWidget(WorkDock):
     """Upscale many files by the batch of the command line, in a process of its own.
 
     Parameters
@@ -79,24 +78,24 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
         self._run: BatchRun | None = None
         self._begun: BatchRun | None = None
         self._reading: Reading | None = None
         self._known: list[BatchRun] = []
         self._asked = 0  # how often to stop
         self._watched_from = 0.0
-        self.form = BatchForm(viewer)
+        self.form = BatchForm()
         self._build()
+        keys = {RUN_KEY: self.start_button, LOOK_KEY: self.dry_button,
+                CANCEL_KEY: self.row.cancel_button}  # fmt: skip
         super().__init__(
+            viewer,
             [
                 Form([self.known]), self.form.main, self.form.fold, self.form.further,
                 Form([self.command]), self._copying, self.row, self._table, self._looking,
-            ]
+            ],
+            keys,
         )  # fmt: skip
-        keys = {RUN_KEY: self.start_button, LOOK_KEY: self.dry_button,
-                CANCEL_KEY: self.row.cancel_button}  # fmt: skip
-        self.row.add_keys(self.native, keys)
         self._timer = QTimer(self.native)
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
@@ -149,13 +148,19 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
         self.start_button.changed.connect(self.start)
         self.report_button.changed.connect(self.show_report)
         self.folder_button.changed.connect(self.open_output)
-        Leaving(self, self._close_down)
 
-    def _close_down(self) -> None:
-        self.form.remember()
+    def kept(self) -> dict[str, Any]:
+        return self.form.values()
+
+    def recall(self, values: Mapping[str, Any]) -> None:
+        self.form.fill(values)
+
+    def look_again(self) -> None:
+        super().look_again()
+        self._list_known()
+
+    def leave(self) -> None:
         self._timer.stop()
-        self.row.close_down()
-        self.form.model.disconnect()
 
     def _titles(self, _: Any = None) -> list[tuple[str, str]]:
         return [(NONE, NONE), *((run.title, run.folder.name) for run in self._known)]
@@ -291,7 +296,10 @@ class BatchWidget(Dock, metaclass=OneOfAKind):
         left = None if run.dry_run else reading.seconds_left()
         failed = reading.counts.get("failed", 0)
         text += f", {failed} failed" if failed else ""
-        text += f", {duration(left)} left" if left is not None else ""
+        if reading.waits:
+            text += "; another run is at the rest"
+        elif left is not None:
+            text += f", {duration(left)} left"
         self.row.status.value = f"{text}."
 
     def _on_end(self, run: BatchRun, reading: Reading) -> None:

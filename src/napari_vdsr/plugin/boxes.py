@@ -1,5 +1,7 @@
 """Choices of layers and of a model, as fields."""
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.model.card import SUFFIX, about, read_card
-from napari_vdsr.model.catalog import list_models
+from napari_vdsr.model.catalog import list_models, models_folder
 from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.plugin.form import narrow, wrap
 from napari_vdsr.plugin.temporary import is_image, is_output
@@ -200,6 +202,20 @@ class Catalog:
 
     changed = Signal()
 
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, float]] | None = None
+
+    def look(self) -> None:
+        """Look whether another window, or the command line, has changed the folder."""
+        try:
+            with os.scandir(models_folder()) as found:
+                now = sorted((one.name, one.stat().st_mtime) for one in found)
+        except OSError:
+            now = []
+        before, self._seen = self._seen, now
+        if before not in (None, now):
+            self.changed.emit()
+
 
 catalog = Catalog()
 
@@ -275,6 +291,14 @@ class ModelBox(ComboBox):
             self._files.append(path)
             self.reset_choices()
         self.value = str(path)
+
+    def offer(self, name: str) -> None:
+        """Choose a model, of which the file may be new to this list, if it is still there."""
+        if name in self.choices:
+            self.value = name
+        elif name != CHOOSE:
+            with contextlib.suppress(VdsrError):
+                self.add_file(Path(name))
 
     def _on_changed(self, value: str) -> None:
         if value != CHOOSE:

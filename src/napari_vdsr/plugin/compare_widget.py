@@ -25,18 +25,18 @@ from qtpy.QtCore import QTimer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.model.catalog import list_models
-from napari_vdsr.options import DEFAULT_MODEL
+from napari_vdsr.options import DEFAULT_MODEL, Options
 from napari_vdsr.plugin.boxes import CHOOSE, LayerBox, ModelBox, catalog
-from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Dock, Form, wrap
+from napari_vdsr.plugin.form import Form, wrap
 from napari_vdsr.plugin.layers import to_image
-from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled
+from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
+from napari_vdsr.plugin.work_dock import WorkDock
 
 if TYPE_CHECKING:
     from napari_vdsr.plugin.compare_job import Comparison, Panel
@@ -48,7 +48,7 @@ PIXELS = 512 * 512
 GAP_Y, GAP_X = 0.15, 0.04
 
 
-class CompareWidget(Dock, metaclass=OneOfAKind):
+class CompareWidget(WorkDock):
     """Look at one region by nearest neighbour, bicubic and models.
 
     Parameters
@@ -66,9 +66,8 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
             [self.layer, self.scale, self.models, self.more, self.more.about, self.truth,
              self.shrink, self.mode, self.first, self.second, self.wipe, self.seconds]
         )  # fmt: skip
-        super().__init__([fields, self.row, self.table])
         keys = {RUN_KEY: self.compare_button, CANCEL_KEY: self.row.cancel_button}
-        self.row.add_keys(self.native, keys)
+        super().__init__(viewer, [fields, self.row, self.table], keys)
         self._timer = QTimer(self.native)
         self._timer.timeout.connect(self._blink)
         self._connect()
@@ -130,19 +129,18 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
         self.shrink.changed.connect(self._show_fields)
         self.more.changed.connect(self._add_model)
         self.more.changed.connect(self._show_fields)
-        catalog.changed.connect(self._list_models)
-        self._viewer.events.theme.connect(self._write_anew)
-        Leaving(self, self._close_down)
+        self.hear(self._write_anew, self._viewer.events.theme)
+        self.hear(self._list_models, catalog.changed)
 
-    def _close_down(self) -> None:
+    def kept_fields(self) -> dict[str, Any]:
+        return {
+            name: getattr(self, name)
+            for name in ("scale", "models", "shrink", "mode", "wipe", "seconds")
+        }
+
+    def leave(self) -> None:
         self._timer.stop()
-        self.row.close_down()
         self._lent.close()
-        self.layer.disconnect()
-        self.truth.disconnect()
-        self.more.disconnect()
-        catalog.changed.disconnect(self._list_models)
-        self._viewer.events.theme.disconnect(self._write_anew)
 
     def _captions(self, _: Any = None) -> list[tuple[str, int]]:
         return [(panel.name, number) for number, panel in enumerate(self._panels)]
@@ -178,7 +176,11 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
             plane = shown_plane(self._viewer, layer)
             pair = (self.scale.value, self.scale.value)
             levels = tuple(layer.data)[1:] if layer.multiscale else ()
-            request = Request(image=image, scale=pair, first_plane=plane, levels=levels)
+            preferred = preferences()
+            request = Request(
+                image=image, scale=pair, first_plane=plane, levels=levels,
+                options=Options(device=preferred.device, precision=preferred.precision),
+            )  # fmt: skip
             zoom = (1.0, 1.0) if self.shrink.value else pair
             shape = dict(zip(image.axes, image.shape if self.shrink.value else request.shape()))
             window, _ = visible_window(self._viewer, layer, zoom, (shape["Y"], shape["X"]), PIXELS)
@@ -215,7 +217,7 @@ class CompareWidget(Dock, metaclass=OneOfAKind):
 
         if shrink:
             truth, small = shrunken(request.image, request.first_plane, request.scale[0])
-            request = Request(image=small, scale=request.scale)
+            request = Request(image=small, scale=request.scale, options=request.options)
             # The last rows and columns may have gone with the cut.
             window = tuple(  # type: ignore[assignment]
                 slice(min(w.start, n - 1), min(w.stop, n)) for w, n in zip(window, truth.shape)

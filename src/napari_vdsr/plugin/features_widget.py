@@ -12,10 +12,8 @@ from napari.viewer import Viewer
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.image import Image
 from napari_vdsr.plugin.boxes import LayerBox, ModelBox
-from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Dock, Form, wrap
+from napari_vdsr.plugin.form import Form, wrap
 from napari_vdsr.plugin.layers import to_image
-from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, with_leading_axis
 from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.request import Request
@@ -24,12 +22,13 @@ from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import OUTPUT_MARK
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
+from napari_vdsr.plugin.work_dock import WorkDock
 
 # Pixels of one map: 64 of them are kept in float32.
 PIXELS = 512 * 512
 
 
-class FeaturesWidget(Dock, metaclass=OneOfAKind):
+class FeaturesWidget(WorkDock):
     """Look at what a network's layers see in an image.
 
     Parameters
@@ -39,7 +38,6 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
         self.layer = LayerBox(viewer)
         self.model = ModelBox(default=preferences().model)
         self.scale = FloatSpinBox(
@@ -59,22 +57,13 @@ class FeaturesWidget(Dock, metaclass=OneOfAKind):
             "they look for.",
         )
         wrap(self.about)
-        super().__init__(
-            [
-                Form([self.layer, self.model, self.model.about, self.scale, self.number]),
-                self.row,
-                self.about,
-            ]
-        )
+        fields = Form([self.layer, self.model, self.model.about, self.scale, self.number])
         keys = {RUN_KEY: self.show_button, CANCEL_KEY: self.row.cancel_button}
-        self.row.add_keys(self.native, keys)
+        super().__init__(viewer, [fields, self.row, self.about], keys)
         self.show_button.changed.connect(self.show_features)
-        Leaving(self, self._close_down)
 
-    def _close_down(self) -> None:
-        self.row.close_down()
-        self.layer.disconnect()
-        self.model.disconnect()
+    def kept_fields(self) -> dict[str, Any]:
+        return {"model": self.model, "scale": self.scale, "number": self.number}
 
     def show_features(self, _: Any = None) -> None:
         """Compute the feature maps of what the canvas shows."""

@@ -20,13 +20,12 @@ from napari_vdsr.errors import VdsrError
 from napari_vdsr.model.card import SUFFIX, ModelCard, about
 from napari_vdsr.model.catalog import Entry, add_model, entries, models_folder, remove_model
 from napari_vdsr.plugin.boxes import catalog
-from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.form import Dock, Form, wrap
-from napari_vdsr.plugin.leaving import Leaving
+from napari_vdsr.plugin.form import Form, wrap
 from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.task import Report
-from napari_vdsr.plugin.task_row import TaskRow
+from napari_vdsr.plugin.task_row import CANCEL_KEY, TaskRow
 from napari_vdsr.plugin.words import say
+from napari_vdsr.plugin.work_dock import WorkDock
 from napari_vdsr.showing import shown
 
 HEADS = ("Model", "Good for", "Figures")
@@ -40,7 +39,7 @@ TASKS = {
 }
 
 
-class ModelsWidget(Dock, metaclass=OneOfAKind):
+class ModelsWidget(WorkDock):
     """Look at models; add and remove those of one's own.
 
     Parameters
@@ -50,7 +49,6 @@ class ModelsWidget(Dock, metaclass=OneOfAKind):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
         self._entries: list[Entry] = []
         self.table = QTableWidget(0, len(HEADS))
         self._set_up_table()
@@ -73,13 +71,13 @@ class ModelsWidget(Dock, metaclass=OneOfAKind):
             text="Open folder", tooltip="Show the folder of your models"
         )
         self.row = TaskRow([self.add_button, self.remove_button, self.folder_button])
-        super().__init__([holder, self.about, Form([self.as_name]), self.row])
+        keys = {CANCEL_KEY: self.row.cancel_button}
+        super().__init__(viewer, [holder, self.about, Form([self.as_name]), self.row], keys)
         self.add_button.changed.connect(self.ask_file)
         self.remove_button.changed.connect(self.remove_chosen)
         self.folder_button.changed.connect(self.open_folder)
         self.table.itemSelectionChanged.connect(self._tell)
-        catalog.changed.connect(self.list_again)
-        Leaving(self, self._close_down)
+        self.hear(self._on_catalog, catalog.changed)
         self.list_again()
 
     def _set_up_table(self) -> None:
@@ -93,9 +91,9 @@ class ModelsWidget(Dock, metaclass=OneOfAKind):
         self.table.verticalHeader().setDefaultSectionSize(line)
         self.table.setMinimumHeight(LINES * line)
 
-    def _close_down(self) -> None:
-        self.row.close_down()
-        catalog.changed.disconnect(self.list_again)
+    def _on_catalog(self) -> None:
+        chosen = self.chosen()
+        self.list_again("" if chosen is None else chosen.name)
 
     def list_again(self, choose: str = "") -> None:
         """Fill the table; choose the model of a name, or the first."""

@@ -21,6 +21,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.plugin.boxes import LayersBox
 from napari_vdsr.plugin.form import DEVICES, Form
 from napari_vdsr.plugin.layers import to_image
+from napari_vdsr.plugin.preferences import preferences
 
 FOLDER, LAYERS = "a folder", "image layers"
 PRESETS = ("fine-tune", "fast", "paper")
@@ -148,8 +149,18 @@ class TrainForm(Form):
             tooltip="Batches of patches; a hundred thousand and more for a model from nothing",
         )  # fmt: skip
         self.device = ComboBox(
-            label="Device", choices=DEVICES, tooltip="auto takes a GPU where torch finds one"
-        )
+            label="Device", choices=DEVICES, value=preferences().device,
+            tooltip="auto takes a GPU where torch finds one",
+        )  # fmt: skip
+
+    def kept_fields(self) -> dict[str, Any]:
+        """Fields by name, but for the layers, which come and go."""
+        names = (
+            "source", "folder", "mode", "low_resolution", "scales", "sampling", "blur",
+            "read_noise", "shot_noise", "quality", "validation", "output", "preset", "minutes",
+            "steps", "device",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
 
     def show_fields(self, _: Any = None) -> None:
         """Show the fields that belong to what is chosen."""

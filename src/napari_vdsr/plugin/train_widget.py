@@ -9,18 +9,18 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from napari_vdsr.errors import VdsrError
-from napari_vdsr.plugin.docks import OneOfAKind, bring
-from napari_vdsr.plugin.form import Dock, wrap
-from napari_vdsr.plugin.leaving import Leaving
+from napari_vdsr.plugin.docks import bring
+from napari_vdsr.plugin.form import wrap
 from napari_vdsr.plugin.task_row import RUN_KEY, TaskRow
 from napari_vdsr.plugin.train_form import TrainForm
 from napari_vdsr.plugin.train_job import Pictures, train_setup
 from napari_vdsr.plugin.train_pictures import TrainPictures
 from napari_vdsr.plugin.upscale_widget import UpscaleWidget
 from napari_vdsr.plugin.words import say
+from napari_vdsr.plugin.work_dock import WorkDock
 
 
-class TrainWidget(Dock, metaclass=OneOfAKind):
+class TrainWidget(WorkDock):
     """Train a model on one's own images; stop and resume at any time.
 
     Parameters
@@ -30,7 +30,6 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
         self._model: Path | None = None
         self.form = TrainForm(viewer)
         self.info = Label(value="")
@@ -48,11 +47,13 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
             text="Use this model now", enabled=False,
             tooltip="Choose the trained model in VDSR upscale",
         )  # fmt: skip
-        super().__init__([self.form, self.info, self.row, self.pictures_button, self.use_button])
-        self.row.add_keys(self.native, {RUN_KEY: self.start_button})
+        super().__init__(
+            viewer,
+            [self.form, self.info, self.row, self.pictures_button, self.use_button],
+            {RUN_KEY: self.start_button},
+        )
         self.pictures = TrainPictures(self.native)
         self.curve, self.samples = self.pictures.curve, self.pictures.samples
-        self._events = [viewer.layers.events.inserted, viewer.layers.events.removed]
         self._connect()
         self._update()
 
@@ -61,15 +62,14 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
         self.use_button.changed.connect(self.use_model)
         self.pictures_button.changed.connect(self.show_pictures)
         self.form.output.changed.connect(self._update)
-        for event in self._events:
-            event.connect(self._reset_layers)
-        Leaving(self, self._close_down)
+        layers = self._viewer.layers.events
+        self.hear(self._reset_layers, layers.inserted, layers.removed)
 
-    def _close_down(self) -> None:
-        self.row.close_down()
+    def kept_fields(self) -> dict[str, Any]:
+        return self.form.kept_fields()
+
+    def leave(self) -> None:
         self.pictures.leave(self._viewer)
-        for event in self._events:
-            event.disconnect(self._reset_layers)
 
     def _reset_layers(self, event: Any = None) -> None:
         self.form.layers.reset_choices()
@@ -99,7 +99,8 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
             "VDSR train",
             on_report=self._on_report,
             on_done=self._on_model,
-            on_stopped=partial(self._on_stopped, setup.output),
+            on_stopped=lambda: None,
+            on_ended=partial(self._on_ended, setup.output),
         )
 
     def _on_report(self, report: Any) -> None:
@@ -126,10 +127,11 @@ class TrainWidget(Dock, metaclass=OneOfAKind):
         self.row.status.value = f"Done: {model}; figures in report.md beside it"
         self._update()
 
-    def _on_stopped(self, output: Path) -> None:
-        models = sorted(output.glob("*-step*.safetensors"), key=lambda path: path.stat().st_mtime)
+    def _on_ended(self, output: Path, cancelled: bool) -> None:
+        """Offer what a stopped run has learnt; of one that failed, the reason stays there."""
         self._update()
-        if models:
+        models = sorted(output.glob("*-step*.safetensors"), key=lambda path: path.stat().st_mtime)
+        if cancelled and self._model is None and models:
             self._model = models[-1]
             self.use_button.enabled = True
             self.row.status.value = f"Stopped; the model so far: {self._model.name}"

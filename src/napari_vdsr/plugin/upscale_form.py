@@ -31,21 +31,22 @@ from napari_vdsr.model.catalog import find_model
 from napari_vdsr.options import CONSISTENCY, RESIDUAL, SPREAD, Options
 from napari_vdsr.plugin import request as job
 from napari_vdsr.plugin.boxes import CHOOSE, VIEW, WHOLE, LayerBox, ModelBox, RegionBox
-from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Dock, Fold, Form, wrap
+from napari_vdsr.plugin.form import DEVICES, PRECISIONS, Fold, Form, wrap
 from napari_vdsr.plugin.layers import to_image
-from napari_vdsr.plugin.preferences import left_in, preferences
+from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.steps import duration
 from napari_vdsr.plugin.task_row import CANCEL_KEY, LOOK_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import is_image, is_output
 from napari_vdsr.plugin.viewport import drawn_region, shown_plane, visible_window
 from napari_vdsr.plugin.words import say
+from napari_vdsr.plugin.work_dock import WorkDock
 
 CONTRAST = "contrast limits"
 NO_NAME = re.compile(r"[^\w+-]+")  # of what a file is not called on any system
 NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
 
 
-class UpscaleForm(Dock):
+class UpscaleForm(WorkDock):
     """Fields and buttons.
 
     Parameters
@@ -60,32 +61,17 @@ class UpscaleForm(Dock):
     """
 
     def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+        self._viewer = viewer  # whose layers the fields list before they are in the dock
         self.speeds: dict[tuple[str, str, str, int], tuple[float, str]] = {}
         self._build()
-        super().__init__(
-            widgets=[
-                Form(
-                    [
-                        self.layer,
-                        self.several,
-                        self.region,
-                        self.model,
-                        self.model.about,
-                        self.scale,
-                    ]
-                ),
-                self.advanced,
-                self.settings,
-                Form([self.info]),
-                self.row,
-            ]
+        chosen = Form(
+            [self.layer, self.several, self.region, self.model, self.model.about, self.scale]
         )
-        self.row.add_keys(
-            self.native,
-            {RUN_KEY: self.run_button, LOOK_KEY: self.preview_button,
-             CANCEL_KEY: self.row.cancel_button},
-        )  # fmt: skip
+        keys = {RUN_KEY: self.run_button, LOOK_KEY: self.preview_button,
+                CANCEL_KEY: self.row.cancel_button}  # fmt: skip
+        super().__init__(
+            viewer, [chosen, self.advanced, self.settings, Form([self.info]), self.row], keys
+        )
         self.scale.changed.connect(self._on_scale)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self._show_settings)
@@ -95,30 +81,15 @@ class UpscaleForm(Dock):
                       *self.products.values()):  # fmt: skip
             field.changed.connect(self.update_info)
         self._show_settings(False)
-        self._recall()
         self.update_info()
 
     def kept_fields(self) -> dict[str, Any]:
-        """Fields that are as they were left when the dock is opened again in its window."""
         return {
             "model": self.model, "scale": self.scale, "scale_y": self.scale_y,
             "scale_x": self.scale_x, "device": self.device, "precision": self.precision,
             "normalize": self.normalize, "fill": self.fill, "output": self.output,
             "ensemble": self.ensemble, **self.products,
         }  # fmt: skip
-
-    def remember(self) -> None:
-        """Keep how the fields are left."""
-        left_in(self._viewer, "upscale").update(
-            {n: field.value for n, field in self.kept_fields().items()}
-        )
-
-    def _recall(self) -> None:
-        for name, value in left_in(self._viewer, "upscale").items():
-            field = self.kept_fields()[name]
-            if name == "model" and value not in field.choices:
-                continue  # a file that this new box does not know
-            field.value = value
 
     def _build(self) -> None:
         self.layer = LayerBox(self._viewer)

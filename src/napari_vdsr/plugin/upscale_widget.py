@@ -15,8 +15,6 @@ from qtpy.QtWidgets import QWidget
 from napari_vdsr.errors import UsageError, VdsrError
 from napari_vdsr.options import CONSISTENCY, RESULT, SPREAD
 from napari_vdsr.plugin import request as job
-from napari_vdsr.plugin.docks import OneOfAKind
-from napari_vdsr.plugin.leaving import Leaving
 from napari_vdsr.plugin.placement import resampled, transform_of
 from napari_vdsr.plugin.preferences import preferences
 from napari_vdsr.plugin.steps import duration
@@ -61,7 +59,7 @@ class Queue:
     failed: list[str] = field(default_factory=list)
 
 
-class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
+class UpscaleWidget(UpscaleForm):
     """Choose a layer and a scale; look at a preview; run.
 
     Parameters
@@ -81,19 +79,11 @@ class UpscaleWidget(UpscaleForm, metaclass=OneOfAKind):
         super().__init__(viewer)
         self.preview_button.changed.connect(self.preview)
         self.run_button.changed.connect(self.run)
-        viewer.layers.selection.events.changed.connect(self.update_info)
-        viewer.layers.events.removed.connect(self._on_removed)
-        Leaving(self, self._close_down)
+        self.hear(self.update_info, viewer.layers.selection.events.changed)
+        self.hear(self._on_removed, viewer.layers.events.removed)
 
-    def _close_down(self) -> None:
-        self.remember()
-        self.row.close_down()
+    def leave(self) -> None:
         self._temporary.close()
-        self.layer.disconnect()
-        self.region.disconnect()
-        self.model.disconnect()
-        self._viewer.layers.selection.events.changed.disconnect(self.update_info)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     # preview
 
