@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 
 CHANGES = (
@@ -18,14 +19,22 @@ CHANGES = (
 )  # fmt: skip
 
 
-def warm(commands):
-    """Run commands in this process, so that its children need not import what they take."""
+@cache
+def vdsr():
+    """The command with all that belongs to it, put together once for all children."""
+    from typer.main import get_command
+
     from napari_vdsr.cli.main import app
 
+    return get_command(app)
+
+
+def warm(commands):
+    """Run commands in this process, so that its children need not import what they take."""
     for words in commands:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             try:
-                app(words)
+                vdsr()(words)
             except SystemExit as leaving:
                 assert not leaving.code, words
     # zarr starts its own anew in children; of others they would wait for the work.
@@ -45,11 +54,9 @@ def started(words, log, prepare=None):
         os.dup2(out, 2)
         if prepare is not None:
             prepare()
-        from napari_vdsr.cli.main import app
-
         sys.argv = ["vdsr", *words]
         try:
-            app(words)
+            vdsr()(words)
         except SystemExit as leaving:
             code = int(leaving.code or 0)
     except BaseException as error:

@@ -48,7 +48,7 @@ def add_arguments(parser):
 def run(folder, arguments):
     folder.chmod(0o755)
     make(folder / "in")
-    site = Site(folder, random.Random(arguments.seed))
+    site = Site(folder, random.Random(arguments.seed), planes=10 if arguments.short else 40)
     forms = ["TIFF, zlib", "OME-Zarr"] if arguments.short else list(FORMS)
     times = 2 if arguments.short else arguments.times
     for form in forms:
@@ -76,9 +76,10 @@ def make(folder):
 class Site:
     """Where commands run, and what was not as it shall be."""
 
-    def __init__(self, folder, chance):
+    def __init__(self, folder, chance, planes):
         self.folder, self.chance, self.faults = folder, chance, []
         self.log = folder / "log"
+        self.planes = planes  # of an input that changes while it is read
 
     def words(self, form, out, *more):
         name, *options = FORMS[form]
@@ -230,7 +231,7 @@ def changing(site, forms, times):
     """Change an input at a random moment: the result is of the one, of the other, or none."""
     place = site.new("changing")
     path, other = place / "a.tif", site.folder / "other.tif"
-    shape = (40, 128, 128)
+    shape = (site.planes, 128, 128)
     tifffile.imwrite(other, np.full(shape, HIGH, "u2"), photometric="minisblack")
     number = 0
     for form in ("TIFF, zlib", "OME-Zarr"):
