@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import shutil
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.monitor import draw_curve, read_log
 
 ROOT = Path(__file__).parents[1]
+# Of a run whose weights another one started from.
+TOLD = ("command", "seed", "patches", "hardware", "seconds", "cpu_seconds", "precision", "torch")
 EXCLUDED_BECAUSE = {"302003.png": "the same photograph as Set5 woman"}
 
 
@@ -49,6 +52,7 @@ def main() -> None:
     model = trained(arguments.model)
     training = model.card.training
     config = training["config"]
+    earlier = before(training)
     name = arguments.name or (run.name if arguments.model.is_dir() else model.name)
     card = dataclasses.replace(
         model.card,
@@ -60,11 +64,12 @@ def main() -> None:
             "seed": config["seed"],
             "patches": patches(config_from(config), training["step"]),
             "hours": round(training["seconds"] / 3600, 2),
+            "cpu_hours": cpu_hours([*earlier, training]),
             "hardware": arguments.hardware,
             **training,
-            "before": before(training),
+            "before": earlier,
             "excluded_because": {
-                name: EXCLUDED_BECAUSE.get(name, "") for name in training["data"]["excluded"]
+                pattern: reason(pattern) for pattern in training["data"]["excluded"]
             },
         },
         measured=measure(model, arguments.sets) if arguments.sets else model.card.measured,
@@ -111,9 +116,18 @@ def before(training: dict[str, Any]) -> list[dict[str, Any]]:
     start = load_model(name).card
     if start.sha256 != sha256:
         raise SystemExit(f"{name} is not the model that the run started from")
-    kept = ("command", "seed", "patches", "hardware", "seconds", "precision", "torch")
-    told = {key: start.training[key] for key in kept if key in start.training}
+    told = {key: start.training[key] for key in TOLD if key in start.training}
     return [*start.training.get("before", []), told | {"sha256": sha256}]
+
+
+def reason(pattern: str) -> str:
+    """Tell why files of this pattern were not trained on."""
+    return "; ".join(why for name, why in EXCLUDED_BECAUSE.items() if fnmatch(name, pattern))
+
+
+def cpu_hours(runs: list[dict[str, Any]]) -> float:
+    """Hours of one processor of these runs together, where they are known."""
+    return round(sum(run.get("cpu_seconds", 0) for run in runs) / 3600, 2)
 
 
 def command(training: dict[str, Any], name: str, preset: str) -> str:

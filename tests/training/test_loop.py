@@ -395,9 +395,11 @@ loop.train(load_config("fast", **{TINY!r}), Sources((Path({str(images)!r}),)),
     def test_time_adds_up_over_sessions(self, images, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(config(), images, tmp_path, on_progress=stop_at(20))
-        before = Checkpoint.load(tmp_path / NAME).seconds
+        before = Checkpoint.load(tmp_path / NAME)
         run(config(), images, tmp_path, resume=True)
-        assert Checkpoint.load(tmp_path / NAME).seconds > before > 0
+        now = Checkpoint.load(tmp_path / NAME)
+        assert now.seconds > before.seconds > 0
+        assert now.cpu_seconds > before.cpu_seconds > 0
 
 
 @pytest.mark.usefixtures("undrawn")

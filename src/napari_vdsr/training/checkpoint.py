@@ -82,6 +82,7 @@ class Header(Struct, forbid_unknown_fields=True):
     best_step: Annotated[int, Meta(ge=0, le=10**12)] = 0
     # It becomes a file's name.
     name: Annotated[str, Meta(pattern=r"^(\w[\w +.()-]*)?\Z", max_length=100)] = ""
+    cpu_seconds: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
 
 
 @dataclass
@@ -116,6 +117,8 @@ class Checkpoint:
     stepped : int or None
         Weights of which the optimizer has a state, filled in when it is written: those of
         an enlargement that no batch has had yet have none. None in files from before.
+    cpu_seconds : float
+        Processor time of the first process, all its threads, over all sessions.
     """
 
     step: int
@@ -135,6 +138,7 @@ class Checkpoint:
     adversary_optimizer: dict[str, Tensor] = field(default_factory=dict)
     adversary_groups: list[dict[str, Any]] = field(default_factory=list)
     stepped: int | None = None
+    cpu_seconds: float = 0.0
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all.
@@ -151,6 +155,7 @@ class Checkpoint:
         numbers = (
             "step",
             "seconds",
+            "cpu_seconds",
             "config",
             "data",
             "groups",

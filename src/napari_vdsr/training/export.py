@@ -54,6 +54,7 @@ def export_checkpoint(output: Path, path: Path | None = None) -> Path:
             "data": saved.data,
             "step": saved.step,
             "seconds": round(saved.seconds),
+            "cpu_seconds": round(saved.cpu_seconds),
         },
         invents=invents(config, saved.step),
     )

@@ -172,7 +172,8 @@ def write_report(
     text.write(f"# {in_markdown(card.name)}\n\n")
     text.write(
         f"{card.architecture}, {weights:,} weights, trained by napari-vdsr {__version__}: "
-        f"{run.step:,} steps of {taken} patches, {run.seconds / 60:.0f} minutes, "
+        f"{run.step:,} steps of {taken} patches, {run.seconds / 60:.0f} minutes "
+        f"({run.cpu_seconds / 60:.0f} of a processor), "
         f"{run.data['files']} files. The weights are those of step {card.training['step']:,}"
         + (
             f", started from {in_markdown(card.training['config']['start_from'])}"

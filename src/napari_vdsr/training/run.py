@@ -126,6 +126,7 @@ class Run:
         self.best_step = saved.best_step if saved else 0
         self._seconds_before = saved.seconds if saved else 0.0
         self._started = time.monotonic()
+        self._cpu_before = (saved.cpu_seconds if saved else 0.0) - time.process_time()
 
     def _build(self, saved: Checkpoint | None) -> None:
         """Make network, running mean and optimizer."""
@@ -163,6 +164,11 @@ class Run:
     def seconds(self) -> float:
         """Training time so far, over all sessions."""
         return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time so far, of this process and over all sessions."""
+        return self._cpu_before + time.process_time()
 
     @property
     def seconds_per_step(self) -> float:
@@ -204,6 +210,7 @@ class Run:
         Checkpoint(
             step=self.step,
             seconds=self.seconds,
+            cpu_seconds=self.cpu_seconds,
             config=self.config.to_dict(),
             data=self.data,
             network=self.network.state_dict(),
@@ -230,6 +237,7 @@ class Run:
             "validation": validation.name if validation else None,
             "step": self.step,
             "seconds": round(self.seconds),
+            "cpu_seconds": round(self.cpu_seconds),
             "torch": torch.__version__,
             "precision": str(self.fabric.strategy.precision.precision),
         }
