@@ -110,7 +110,7 @@ def extra_layers():
         widget.run()
         finished(widget)
         window.look(6.0, (130, 270))
-        window.viewer.layers["camera [VDSR x2 residual]"].visible = True
+        window.viewer.layers["camera [lite x2 residual]"].visible = True
         window.save("napari-residual.png")
 
 

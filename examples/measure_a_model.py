@@ -23,7 +23,7 @@ else:
         vdsr.write_image(image, folder / f"{name}.png", overwrite=True)
 
 rows = evaluate(
-    [vdsr.load_model("vdsr")],  # and any others; bicubic comes by itself
+    [vdsr.load_model()],  # and any others; bicubic comes by itself
     [folder],
     [2],
     vdsr.Options(device="cpu"),

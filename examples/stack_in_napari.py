@@ -13,7 +13,7 @@ cell = skimage.data.cell()[200:400, 200:400]
 frames = np.stack([np.roll(cell, 3 * t, axis=1) for t in range(5)])
 series = vdsr.Image(data=frames, axes="TYX", pixel_size={"Y": 0.107, "X": 0.107})
 
-sharp = vdsr.upscale(series, vdsr.load_model("vdsr"), scale=2)
+sharp = vdsr.upscale(series, vdsr.load_model(), scale=2)
 
 viewer = napari.Viewer()
 for image, name, colormap in [(series, "source", "gray"), (sharp, "VDSR x2", "viridis")]:

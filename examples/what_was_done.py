@@ -11,7 +11,7 @@ import numpy as np
 import napari_vdsr as vdsr
 
 image = vdsr.read_image(Path(__file__).with_name("cell.ome.tif"))
-model = vdsr.load_model("vdsr")
+model = vdsr.load_model()
 
 # One pass over the tiles makes all of them; they are float32, in the image's own units.
 found = vdsr.products(image, model, scale=2, products=("residual", "consistency"))

@@ -69,7 +69,7 @@ def own_models(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / "own-models"
     monkeypatch.setenv("VDSR_MODELS", str(folder))
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.unlink() if folder.is_file() else shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -93,25 +93,29 @@ def published(shared):
 
 @pytest.fixture(scope="session")
 def shallow_models(tmp_path_factory):
-    """A folder with a network of 3 layers in place of the bundled one."""
+    """A folder with networks of 3 layers in place of the bundled ones."""
     import torch
 
     from napari_vdsr.model.card import ModelCard
     from napari_vdsr.model.file import save_model
-    from napari_vdsr.networks import VDSR
+    from napari_vdsr.networks import VDSR, Lite
 
     folder = tmp_path_factory.mktemp("models")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = VDSR(depth=3, width=4, last_init=0.2).eval()
-    card = ModelCard(name="vdsr", architecture="vdsr", scales=(2.0, 3.0, 4.0))
-    save_model(folder / "vdsr.safetensors", network, card)
+        networks = {
+            "vdsr": VDSR(depth=3, width=4, last_init=0.2).eval(),
+            "lite": Lite(depth=3, width=4, last_init=0.2).eval(),
+        }
+    for name, network in networks.items():
+        card = ModelCard(name=name, architecture=name, scales=(2.0, 3.0, 4.0))
+        save_model(folder / f"{name}.safetensors", network, card)
     return folder
 
 
 @pytest.fixture
 def shallow_model(shallow_models, monkeypatch):
-    """For tests of what is done with the bundled network, not of what it makes of an image."""
+    """For tests of what is done with the bundled networks, not of what they make of an image."""
     monkeypatch.setattr("napari_vdsr.model.card.BUNDLED", shallow_models)
 
 

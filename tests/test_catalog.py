@@ -39,6 +39,9 @@ def vdsr(*arguments):
     return CliRunner().invoke(app, ["models", *map(str, arguments)])
 
 
+BUNDLED = ["lite", "vdsr"]  # of `shallow_model`
+
+
 def add(path, name=None, sha256=None):
     return add_model(path, name, sha256, load_model)
 
@@ -56,7 +59,7 @@ def test_added_model_is_found_by_its_name(file, own_models):
     assert target.read_bytes() == file.read_bytes()
     assert find_model("mine") == target
     assert load_model("mine").identity == load_model(file).identity
-    assert [card.name for card in list_models()] == ["bicubic", "vdsr", "mine"]
+    assert [card.name for card in list_models()] == ["bicubic", *BUNDLED, "mine"]
 
 
 def test_it_may_have_another_name(file):
@@ -113,7 +116,7 @@ def test_names_that_lead_elsewhere_are_refused(file, own_models, name):
     assert file.exists()
 
 
-@pytest.mark.parametrize("name", ["vdsr", "VDSR", "bicubic"])
+@pytest.mark.parametrize("name", ["vdsr", "VDSR", "lite", "bicubic"])
 def test_bundled_names_are_taken(file, name):
     with pytest.raises(UsageError, match="is bundled"):
         add(file, name)
@@ -171,7 +174,7 @@ def test_what_lies_in_the_folder_by_hand(file, own_models, caplog):
     load_model("vdsr")
     assert caplog.text.count("is the bundled one; to use") == 1
     assert load_model(own_models / "vdsr.safetensors").network.hyperparameters["width"] == 5
-    assert [card.name for card in list_models()] == ["bicubic", "vdsr", "plain"]
+    assert [card.name for card in list_models()] == ["bicubic", *BUNDLED, "plain"]
     listed = vdsr("list").stdout
     for text in ("bundled model has this name", "no checksum is noted", str(own_models)):
         assert text in listed
@@ -179,7 +182,7 @@ def test_what_lies_in_the_folder_by_hand(file, own_models, caplog):
 
 def test_folder_that_is_none(own_models, caplog):
     own_models.write_text("a file")
-    assert [card.name for card in list_models()] == ["bicubic", "vdsr"]
+    assert [card.name for card in list_models()] == ["bicubic", *BUNDLED]
     assert "cannot be listed" in caplog.text
     own_models.unlink()
 

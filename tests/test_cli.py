@@ -541,7 +541,8 @@ class TestModels:
         assert result.exit_code == 0, result.output
         rows = [line.split(",")[1:3] for line in result.stdout.splitlines()[1:]]
         assert rows == [
-            ["2", "bicubic"], ["2", "vdsr"], ["2", "small"], ["3", "bicubic"], ["3", "vdsr"],
+            ["2", "bicubic"], ["2", "lite"], ["2", "vdsr"], ["2", "small"],
+            ["3", "bicubic"], ["3", "lite"], ["3", "vdsr"],
         ]  # fmt: skip
         for told in ("broken is left out", "clean is left out", "not measured at x3"):
             assert told in result.stderr

@@ -106,7 +106,8 @@ def laboratory(tmp_path_factory, shallow_models):
     folder = tmp_path_factory.mktemp("laboratory")
     for name, seeds in {
         "images": (1, 2), "images/sub": (3,), "my-images": (1, 2, 3), "Set5": (4,), "Set14": (5,),
-        "T91": (6,), "BSDS200": (7,), "General100": (8,), "BSDS500_test200_jpg": (9,),
+        "T91": (6,), "photos": (10,), "BSDS200": (7,), "General100": (8,),
+        "BSDS500_test200_jpg": (9,),
         "fluo/train": (1, 2), "fluo/held-out": (3,), "high": (1, 2, 3),
     }.items():  # fmt: skip
         for seed in seeds:
@@ -127,9 +128,10 @@ def laboratory(tmp_path_factory, shallow_models):
     (folder / "examples").mkdir()
     write_image(sample, folder / "examples" / "cell.ome.tif")
     (folder / "docs").mkdir()
-    for name in ("make_example_data.py", "vdsr-recipe.toml"):
+    for name in ("make_example_data.py", "vdsr-recipe.toml", "lite-recipe.toml"):
         shutil.copy(ROOT / "docs" / name, folder / "docs")
     shutil.copy(ROOT / "docs" / "vdsr-recipe.toml", folder / "third.toml")
+    shutil.copy(BUNDLED / "lite.safetensors", folder / "lite-first.safetensors")
     shutil.copytree(shallow_models, folder / "runs" / "filaments")
     (folder / "runs" / "filaments" / "vdsr.safetensors").rename(
         folder / "runs" / "filaments" / "filaments.safetensors"

@@ -138,9 +138,16 @@ class TestTraits:
         assert load_model(path).card == card
 
     def test_bundled_cards_have_them(self):
-        for card in list_models():
-            assert (card.reads, card.channels, card.factors) == ("enlarged", 1, ())
-            assert card.radius == (0 if card.name == "bicubic" else 20)
+        told = {
+            card.name: (card.reads, card.channels, card.factors, card.radius)
+            for card in list_models()
+        }
+        assert told == {
+            "bicubic": ("enlarged", 1, (), 0),
+            "lite": ("source", 1, (2, 3, 4), 12),
+            "vdsr": ("enlarged", 1, (), 20),
+            "vdsr-fluo": ("enlarged", 1, (), 20),
+        }
 
     def test_a_file_from_before_is_completed(self, tmp_path, network):
         path = tmp_path / "old.safetensors"

@@ -43,10 +43,12 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model, page)
     assert (tmp_path / "sharp.ome.tif").stat().st_size > 1320 * 1100
 
 
-def test_table_is_that_of_the_card():
+@pytest.mark.parametrize("name", ["lite", "vdsr"])
+def test_table_is_that_of_the_card(name):
     (table,) = blocks(ROOT / "README.md", "console")
-    rows = re.findall(r"^(Set\d+) +x(\d) +vdsr +\d+ +([\d.]+) +\S+ +([\d.]+)", table, re.MULTILINE)
-    measured = load_model("vdsr").card.measured
+    row = rf"^(Set\d+) +x(\d) +{name} +\d+ +([\d.]+) +\S+ +([\d.]+)"
+    rows = re.findall(row, table, re.MULTILINE)
+    measured = load_model(name).card.measured
     assert len(rows) == 6
     for dataset, scale, psnr, ssim in rows:
         assert float(psnr) == pytest.approx(measured["psnr_db"][dataset][scale], abs=6e-4)

@@ -2,7 +2,7 @@
 
 >>> import napari_vdsr as vdsr                                       # doctest: +SKIP
 >>> image = vdsr.read_image("cells.tif")                             # doctest: +SKIP
->>> sharp = vdsr.upscale(image, vdsr.load_model("vdsr"), scale=2)    # doctest: +SKIP
+>>> sharp = vdsr.upscale(image, vdsr.load_model(), scale=2)          # doctest: +SKIP
 >>> vdsr.write_image(sharp, "sharp.ome.tif")                         # doctest: +SKIP
 """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_vdsr.normalize import Normalization
 
 # By name: the model that doors take where none is named.
-DEFAULT_MODEL = "vdsr"
+DEFAULT_MODEL = "lite"
 
 RESULT, RESIDUAL, CONSISTENCY, SPREAD = "result", "residual", "consistency", "spread"
 # What there is beside the result.

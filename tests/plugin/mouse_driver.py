@@ -91,7 +91,7 @@ def script(reached, picture):
     reached.append(viewer.layers[-1].name)
     picture("3-preview")
     click(centre(button(dock, "Run")))
-    yield lambda: viewer.layers[-1].name.endswith("[VDSR x2]")
+    yield lambda: viewer.layers[-1].name.endswith("[lite x2]")
     yield lambda: not button(dock, "Cancel").isEnabled()
     yield 0.5
     picture("4-done")

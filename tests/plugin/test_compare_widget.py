@@ -37,13 +37,13 @@ def test_panels_stand_side_by_side_with_the_figures_of_the_core(viewer, comparer
     compare(comparer, until)
     images = [layer for layer in of(viewer) if layer._type_string == "image"]
     assert [layer.name.split(":")[0].split(" ")[0] for layer in images] == [
-        "truth", "nearest", "bicubic", "vdsr",
+        "truth", "nearest", "bicubic", "lite",
     ]  # fmt: skip
-    expected = upscale(Image(data=small, axes="YX"), load_model("vdsr"), 2).data.compute()
+    expected = upscale(Image(data=small, axes="YX"), load_model(), 2).data.compute()
     np.testing.assert_array_equal(images[3].data, expected)
     np.testing.assert_array_equal(images[0].data, sharp)
     figure = psnr(sharp, expected, data_range=255), ssim(sharp, expected, data_range=255)
-    assert f"vdsr: {figure[0]:.2f} dB, SSIM {figure[1]:.4f}" in comparer.table.value
+    assert f"lite: {figure[0]:.2f} dB, SSIM {figure[1]:.4f}" in comparer.table.value
     extents = [layer.extent.world for layer in images]
     for i, one in enumerate(extents):
         for other in extents[i + 1 :]:
@@ -102,10 +102,10 @@ def test_blink_and_wipe(viewer, comparer, until, pause):
         assert layer.colormap.name == "green"
     comparer.mode.value = "wipe"
     (wipe,) = of(viewer)
-    bicubic, vdsr = (panel.pixels for panel in comparer._panels[-2:])
+    bicubic, lite = (panel.pixels for panel in comparer._panels[-2:])
     comparer.wipe.value = 0.25
     np.testing.assert_array_equal(wipe.data[:, :35], bicubic[:, :35])
-    np.testing.assert_array_equal(wipe.data[:, 35:], vdsr[:, 35:])
+    np.testing.assert_array_equal(wipe.data[:, 35:], lite[:, 35:])
     comparer.first.value = 0
     np.testing.assert_array_equal(wipe.data[:, :35], comparer._panels[0].pixels[:, :35])
     assert viewer.layers.selection.active is source
@@ -123,7 +123,7 @@ def test_a_grid_gives_each_method_a_view_and_all_move_together(viewer, comparer,
     cells = {grid.position(i, layers): layer.name for i, layer in enumerate(layers)}
     assert cells == {
         (-1, -1): "marks", (0, 0): "nearest [compare]", (0, 1): "bicubic [compare]",
-        (1, 0): "vdsr [compare]",
+        (1, 0): "lite [compare]",
     }  # fmt: skip
     assert all(layer.name_overlay.visible for layer in of(viewer))
     for layer in of(viewer):

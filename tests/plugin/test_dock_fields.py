@@ -72,11 +72,11 @@ def test_axes_may_be_stated(viewer, widget, until):
     assert upscaler.info.value.startswith("CYX: 2 × 48 × 64")
     upscaler.run()
     until(lambda: not upscaler.row.busy)
-    result = viewer.layers["a [VDSR x2]"]
+    result = viewer.layers["a [lite x2]"]
     assert result.axis_labels == ("c", "y", "x")
     # Each channel has a range of its own, which a stack of slices has not.
     image = Image(data=data, axes="CYX")
-    expected = upscale(image, load_model("vdsr"), 2, device="cpu").data.compute()
+    expected = upscale(image, load_model(), 2, device="cpu").data.compute()
     np.testing.assert_array_equal(result.data, expected)
 
 

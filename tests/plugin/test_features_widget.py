@@ -21,11 +21,11 @@ def test_maps_lie_on_the_source(viewer, looker, until):
     looker.number.value = 3
     looker.show_button.native.click()
     until(lambda: not looker.row.busy)
-    layer = viewer.layers["a [vdsr layer 3]"]
-    assert layer.data.shape == (64, 1, 80, 100)
+    layer = viewer.layers["a [lite layer 3]"]
+    assert layer.data.shape == (32, 1, 80, 100)
     assert layer.axis_labels[0] == "feature"
     expected = feature_maps(
-        load_model("vdsr"), stack[1], (2, 2), (slice(0, 80), slice(0, 100)), 3, unit=(0, 255)
+        load_model(), stack[1], (2, 2), (slice(0, 80), slice(0, 100)), 3, unit=(0, 255)
     )
     np.testing.assert_array_equal(layer.data[:, 0], expected)
     # Outer corners fall together.
@@ -43,7 +43,7 @@ def test_what_cannot_be_shown_is_said(viewer, looker, said, until):
     looker.number.value = 21
     looker.show_features()
     until(lambda: not looker.row.busy)
-    assert "the network has 1 to 20" in said()[-1]
+    assert "the network has 1 to 12" in said()[-1]
     looker.model.value = "bicubic"
     looker.number.value = 1
     looker.show_features()
@@ -59,5 +59,5 @@ def test_maps_are_not_looked_into(viewer, looker, until):
         until(lambda: not looker.row.busy)
         viewer.layers.selection.active = viewer.layers[-1]
         assert looker.layer.value is source
-    assert [layer.name for layer in viewer.layers] == ["a", "a [vdsr layer 1]", "a [vdsr layer 2]"]
+    assert [layer.name for layer in viewer.layers] == ["a", "a [lite layer 1]", "a [lite layer 2]"]
     assert looker.layer.choices == (source,)

@@ -39,7 +39,7 @@ def test_an_upscale_by_mouse_alone(tmp_path, shared_window):
             "VDSR train",
             "VDSR upscale",
             "tissue [preview]",
-            "tissue [VDSR x2]",
+            "tissue [lite x2]",
             [[60, 70, 3], [120, 140, 3]],
             True,
         ],

@@ -99,7 +99,7 @@ def test_a_model_file_may_be_preferred(widget, preferring, tmp_path):
 @pytest.mark.parametrize("model", ["gone", "/nowhere/gone.safetensors", ""])
 def test_a_model_that_is_gone_is_not_missed(widget, preferring, model):
     preferring(model=model)
-    assert widget(NAME).model.value == "vdsr"
+    assert widget(NAME).model.value == "lite"
 
 
 def test_they_are_set_in_the_dialog_and_the_docks_begin_with_them(

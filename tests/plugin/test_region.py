@@ -26,7 +26,7 @@ def picture(*shape, dtype=np.uint16):
 def whole(data, axes, scale):
     """What upscaling all of it gives."""
     image = Image(data=data, axes=axes)
-    result = upscale(image, load_model("vdsr"), scale, device="cpu")
+    result = upscale(image, load_model(), scale, device="cpu")
     return result.data.compute(scheduler="synchronous")
 
 
@@ -66,7 +66,7 @@ def test_it_is_what_the_whole_result_has_there(
     upscaler.layer.value, upscaler.region.value = layer, box
     upscaler.scale.value = scale
     run(upscaler, until)
-    result = viewer.layers[f"a [VDSR x{scale:g} region]"]
+    result = viewer.layers[f"a [lite x{scale:g} region]"]
     rows = slice(int(8 * scale), int(np.ceil(30 * scale)))
     columns = slice(int(10 * scale), int(np.ceil(51 * scale)))
     place = tuple({"Y": rows, "X": columns}.get(a, slice(None)) for a in axes)
@@ -84,7 +84,7 @@ def test_it_lies_exactly_on_its_source_however_that_lies(viewer, upscaler, until
     box = viewer.add_shapes([world[:, 1:]], shape_type="polygon", units=("um", "um"), name="box")
     upscaler.layer.value, upscaler.region.value = layer, box
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2 region]"]
+    result = viewer.layers["a [lite x2 region]"]
     assert result.data.shape == (3, 44, 80)
     corners = outer_edges(result, (44, 80))
     expected = np.array([layer.data_to_world((0, *ends[i])) for i in (0, 1, 3, 2)])
@@ -98,10 +98,10 @@ def test_further_layers_are_of_the_region_too(viewer, upscaler, until):
     upscaler.residual.value = upscaler.consistency.value = True
     run(upscaler, until)
     image = Image(data=data, axes="YX")
-    found = products(image, load_model("vdsr"), 2, products=("residual", "consistency"),
+    found = products(image, load_model(), 2, products=("residual", "consistency"),
                      device="cpu")  # fmt: skip
     residual, consistency = (
-        viewer.layers[f"a [VDSR x2 {kind} region]"] for kind in ("residual", "consistency")
+        viewer.layers[f"a [lite x2 {kind} region]"] for kind in ("residual", "consistency")
     )
     np.testing.assert_array_equal(residual.data, found["residual"].data.compute()[16:60, 20:100])
     np.testing.assert_array_equal(
@@ -118,7 +118,7 @@ def test_the_view_is_a_region(viewer, upscaler, until):
     viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 100, 200), 12
     upscaler.layer.value, upscaler.region.value = layer, VIEW
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2 region]"]
+    result = viewer.layers["a [lite x2 region]"]
     height, width = result.data.shape
     first = next(layer.world_to_data(edge) for edge in outer_edges(result, (height, width)))
     y, x = (round(2 * (float(value) + 0.5)) for value in first)
@@ -147,7 +147,7 @@ def test_a_lazy_layer_of_a_region(viewer, upscaler, until):
     upscaler.layer.value, upscaler.region.value = layer, draw(viewer, (8, 30), (10, 50))
     upscaler.output.value = LAZY
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2 region]"]
+    result = viewer.layers["a [lite x2 region]"]
     np.testing.assert_array_equal(result.data, whole(data, "YX", (2, 2))[16:60, 20:100])
 
 

@@ -24,7 +24,7 @@ def layers(viewer):
 
 def right(layer):
     image = Image(data=layer.data, axes="YX")
-    result = upscale(image, load_model("vdsr"), 2, device="cpu")
+    result = upscale(image, load_model(), 2, device="cpu")
     return result.data.compute(scheduler="synchronous")
 
 
@@ -43,8 +43,8 @@ def test_each_is_upscaled_as_by_itself(viewer, layers, upscaler, until):
     upscaler.run()
     until(lambda: not upscaler.row.busy and not upscaler._queue.waiting)
     for layer in layers[:2]:
-        np.testing.assert_array_equal(viewer.layers[f"{layer.name} [VDSR x2]"].data, right(layer))
-    assert "c [VDSR x2]" not in viewer.layers
+        np.testing.assert_array_equal(viewer.layers[f"{layer.name} [lite x2]"].data, right(layer))
+    assert "c [lite x2]" not in viewer.layers
     assert upscaler.row.status.value == "2 of 2 layers done."
     assert set(layers[:2]) <= set(viewer.layers.selection)
 
@@ -102,7 +102,7 @@ def test_one_that_fails_does_not_keep_the_others(viewer, layers, upscaler, until
     until(lambda: not upscaler.row.busy and not upscaler._queue.waiting)
     assert upscaler.row.status.value.startswith("1 of 2 layers done. a: ")
     assert "no luck" in upscaler.row.status.value
-    np.testing.assert_array_equal(viewer.layers["b / 1 [VDSR x2]"].data, right(layers[1]))
+    np.testing.assert_array_equal(viewer.layers["b / 1 [lite x2]"].data, right(layers[1]))
 
 
 def test_a_layer_removed_meanwhile_is_left_out(viewer, layers, upscaler, until):
@@ -110,5 +110,5 @@ def test_a_layer_removed_meanwhile_is_left_out(viewer, layers, upscaler, until):
     upscaler.run()
     viewer.layers.remove(layers[1])
     until(lambda: not upscaler.row.busy and not upscaler._queue.waiting)
-    np.testing.assert_array_equal(viewer.layers["a [VDSR x2]"].data, right(layers[0]))
+    np.testing.assert_array_equal(viewer.layers["a [lite x2]"].data, right(layers[0]))
     assert upscaler.row.status.value == "1 of 2 layers done."

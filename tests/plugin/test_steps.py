@@ -102,7 +102,7 @@ def test_tiles_are_whole_chunks():
 def test_tiles_of_any_size_give_the_same_result(axes, monkeypatch, shallow_model):
     sizes = {"T": 2, "C": 2, "Z": 3, "Y": 25, "X": 37, "S": 3}
     data = np.random.default_rng(0).integers(0, 4000, [sizes[a] for a in axes]).astype(np.uint16)
-    expected = upscale(Image(data=data, axes=axes), load_model("vdsr"), 2, device="cpu")
+    expected = upscale(Image(data=data, axes=axes), load_model(), 2, device="cpu")
     request = Request(
         image=Image(data=data, axes=axes),
         first_plane=(1, 0, 1)[: axes.find("Y")],

@@ -44,7 +44,7 @@ def picture(axes="YX", size=(40, 52), dtype=np.uint16):
 
 def core(data, axes, scale=(2, 2), **options):
     image = Image(data=np.asarray(data), axes=axes)
-    result = upscale(image, load_model("vdsr"), scale, device="cpu", **options)
+    result = upscale(image, load_model(), scale, device="cpu", **options)
     return result.data.compute(scheduler="synchronous")
 
 
@@ -77,12 +77,12 @@ def test_the_result_is_that_of_the_core(viewer, upscaler, until, axes, lazy):
     given = da.from_array(data, chunks=9) if lazy else data
     viewer.add_image(given, name="a", rgb=axes == "YXS", axis_labels=labels)
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2]"]
+    result = viewer.layers["a [lite x2]"]
     np.testing.assert_array_equal(result.data, core(data, axes))
     assert result.data.dtype == data.dtype
     assert result.rgb == (axes == "YXS")
     assert result.axis_labels == labels
-    assert result.metadata["provenance"]["model"] == "vdsr"
+    assert result.metadata["provenance"]["model"] == "lite"
     assert upscaler.row.status.value.startswith("Done in")
     assert viewer.window._qt_window.updatesEnabled()
     assert viewer.layers.selection.active is viewer.layers["a"]
@@ -97,7 +97,7 @@ def test_the_layer_keeps_place_and_look(viewer, upscaler, until):
     )  # fmt: skip
     upscaler.scale_y.value, upscaler.scale_x.value = 3, 1.5
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x3x1.5]"]
+    result = viewer.layers["a [lite x3x1.5]"]
     for corner, there in (((-0.5, -0.5), (-0.5, -0.5)), ((39.5, 51.5), (119.5, 77.5))):
         np.testing.assert_allclose(source.data_to_world(corner), result.data_to_world(there))
     for what in ("gamma", "blending", "opacity", "contrast_limits", "units", "axis_labels"):
@@ -114,7 +114,7 @@ def test_wide_results_are_pyramids(viewer, upscaler, until, monkeypatch):
     data = picture(size=(310, 400))
     viewer.add_image(data, name="a")
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2]"]
+    result = viewer.layers["a [lite x2]"]
     assert result.multiscale
     assert [level.shape for level in result.data] == [(620, 800), (310, 400)]
     expected = core(data, "YX")
@@ -130,7 +130,7 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
 ):
     small_tiles(monkeypatch)
     upscaler.residual.value = upscaler.consistency.value = True
-    viewer.add_image(picture(axes, size=(60, 60)), name="a", contrast_limits=(0, 255))
+    viewer.add_image(picture(axes, size=(90, 90)), name="a", contrast_limits=(0, 255))
     lines, black = [], []
 
     def ended():
@@ -145,7 +145,7 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
     assert all(lines)
     assert any(re.match(r"Tile \d+ of \d+, \d+ s left", line) for line in lines)
     assert lines[-1].startswith("Done")
-    assert viewer.layers["a [VDSR x2]"].visible
+    assert viewer.layers["a [lite x2]"].visible
 
 
 def test_a_result_is_not_the_next_source_unless_it_is_chosen(viewer, upscaler, until):
@@ -172,7 +172,7 @@ def test_a_multiscale_source(viewer, upscaler, until):
     data = picture(size=(64, 80))
     viewer.add_image([data, data[::2, ::2]], multiscale=True, name="a")
     run(upscaler, until)
-    np.testing.assert_array_equal(viewer.layers["a [VDSR x2]"].data, core(data, "YX"))
+    np.testing.assert_array_equal(viewer.layers["a [lite x2]"].data, core(data, "YX"))
 
 
 @shallow
@@ -183,14 +183,14 @@ def test_extra_layers(viewer, upscaler, until, monkeypatch):
     for box in upscaler.products.values():
         box.value = True
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2]"].data.astype(float)
+    result = viewer.layers["a [lite x2]"].data.astype(float)
     residual, consistency, spread = (
-        viewer.layers[f"a [VDSR x2 {kind}]"] for kind in ("residual", "consistency", "spread")
+        viewer.layers[f"a [lite x2 {kind}]"] for kind in ("residual", "consistency", "spread")
     )
     image = Image(data=data, axes="CYX")
-    expected = products(image, load_model("vdsr"), 2, device="cpu", precision="float32")
+    expected = products(image, load_model(), 2, device="cpu", precision="float32")
     for kind in upscaler.products:
-        layer = viewer.layers[f"a [VDSR x2 {kind}]"]
+        layer = viewer.layers[f"a [lite x2 {kind}]"]
         np.testing.assert_allclose(layer.data, expected[kind].data.compute(), atol=0.02)
         assert not layer.visible
     for c in range(2):
@@ -205,7 +205,7 @@ def test_extra_layers(viewer, upscaler, until, monkeypatch):
     assert spread.contrast_limits[0] == 0 < spread.contrast_limits[1] < spread.data.max()
     np.testing.assert_array_equal(consistency.scale, viewer.layers["a"].scale)
     np.testing.assert_array_equal(consistency.translate, viewer.layers["a"].translate)
-    np.testing.assert_array_equal(spread.translate, viewer.layers["a [VDSR x2]"].translate)
+    np.testing.assert_array_equal(spread.translate, viewer.layers["a [lite x2]"].translate)
 
 
 @shallow
@@ -214,9 +214,9 @@ def test_extra_layers_of_colours_are_grey(viewer, upscaler, until):
     viewer.add_image(data, name="a", rgb=True)
     upscaler.residual.value = upscaler.consistency.value = True
     run(upscaler, until)
-    residual, consistency = viewer.layers["a [VDSR x2 residual]"], viewer.layers[-1]
-    difference = viewer.layers["a [VDSR x2]"].data.astype(float) - resize(data, 2)
-    data = viewer.layers["a [VDSR x2]"].data
+    residual, consistency = viewer.layers["a [lite x2 residual]"], viewer.layers[-1]
+    difference = viewer.layers["a [lite x2]"].data.astype(float) - resize(data, 2)
+    data = viewer.layers["a [lite x2]"].data
     free = ((data > 0) & (data < 255)).all(axis=-1)
     np.testing.assert_allclose(residual.data[free], difference.mean(axis=-1)[free], atol=0.51)
     assert consistency.data.shape == viewer.layers["a"].data.shape[:2]
@@ -233,11 +233,11 @@ def test_to_ome_zarr(viewer, upscaler, until, tmp_path):
     upscaler.path.value = tmp_path / "out.ome.zarr"
     run(upscaler, until)
     expected = core(data, "ZYX")
-    np.testing.assert_array_equal(np.asarray(viewer.layers["a [VDSR x2]"].data), expected)
+    np.testing.assert_array_equal(np.asarray(viewer.layers["a [lite x2]"].data), expected)
     saved = read_image(tmp_path / "out.ome.zarr")
     np.testing.assert_array_equal(saved.data.compute(), expected)
     assert saved.pixel_size == {"Z": 2, "Y": 0.2, "X": 0.2}
-    assert read_provenance(tmp_path / "out.ome.zarr")["model"] == "vdsr"
+    assert read_provenance(tmp_path / "out.ome.zarr")["model"] == "lite"
     assert zarr.open_group(tmp_path / "out.ome.zarr", mode="r")["0"].shape == expected.shape
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
 
@@ -247,7 +247,7 @@ def test_lazy(viewer, upscaler, until):
     viewer.add_image(data, name="a")
     upscaler.output.value = request.LAZY
     run(upscaler, until)
-    result = viewer.layers["a [VDSR x2]"]
+    result = viewer.layers["a [lite x2]"]
     assert isinstance(result.data[0], da.Array)
     np.testing.assert_array_equal(result.data[0].compute(), core(data, "YX", tile=(256, 256)))
 
@@ -287,7 +287,7 @@ def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, whi
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.run()
     until(lambda: tile(upscaler) >= 3)
-    viewer.layers.remove("a" if which == "source" else "a [VDSR x2]")
+    viewer.layers.remove("a" if which == "source" else "a [lite x2]")
     until(lambda: not upscaler.row.busy)
     assert [layer.name for layer in viewer.layers] == ([] if which == "source" else ["a"])
 
@@ -336,7 +336,7 @@ class TestErrors:
         assert "NaN" in said()[-1]
         upscaler.fill.value = "7"
         run(upscaler, until)
-        assert np.isfinite(viewer.layers["a [VDSR x2]"].data).all()
+        assert np.isfinite(viewer.layers["a [lite x2]"].data).all()
 
     def test_wrong_fields(self, viewer, upscaler, said, tmp_path):
         upscaler.run()
@@ -436,7 +436,7 @@ class TestPreview:
         assert [layer.name for layer in viewer.layers] == ["a", "a [preview]"]
         assert len(measured) == 1  # the pass over all pixels is made once
         run(upscaler, until)
-        assert [layer.name for layer in viewer.layers] == ["a", "a [VDSR x2]"]
+        assert [layer.name for layer in viewer.layers] == ["a", "a [lite x2]"]
 
     def test_of_a_large_view_the_middle(self, viewer, upscaler, until, pause):
         viewer.add_image(da.zeros((9000, 9000), chunks=3000, dtype=np.uint8), name="a",
@@ -559,7 +559,7 @@ def test_two_runs_give_two_layers(viewer, upscaler, until):
     viewer.add_image(picture(), name="a")
     run(upscaler, until)
     run(upscaler, until)
-    assert isinstance(viewer.layers["a [VDSR x2] [1]"], ImageLayer)
+    assert isinstance(viewer.layers["a [lite x2] [1]"], ImageLayer)
 
 
 def test_closing_the_dock_ends_the_run_and_frees_the_widget(viewer, until, pause, monkeypatch):
@@ -588,7 +588,7 @@ def test_self_ensemble(viewer, upscaler, until):
     upscaler.run()
     until(lambda: not upscaler.row.busy)
     expected = core(pixels, "YX", self_ensemble=True)
-    np.testing.assert_array_equal(viewer.layers["a [VDSR x2]"].data, expected)
+    np.testing.assert_array_equal(viewer.layers["a [lite x2]"].data, expected)
     assert (expected != core(pixels, "YX")).any()
 
 

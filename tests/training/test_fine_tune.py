@@ -6,10 +6,8 @@ from made_up import save_png, texture
 
 from napari_vdsr.errors import ModelFileError, TrainingError
 from napari_vdsr.model.card import ModelCard
-from napari_vdsr.model.catalog import add_model
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import VDSR, Lite
-from napari_vdsr.training import config as module
 from napari_vdsr.training.branches import plain, with_branches
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.dataset import Sources
@@ -20,25 +18,19 @@ from napari_vdsr.training.run import take_weights
 LITE = {"architecture": "lite"}
 
 
-@pytest.fixture
-def lite(tmp_path, own_models):
-    """A model named lite, of the recipe's size, in the user's folder."""
-    torch.manual_seed(5)
-    save_model(tmp_path / "lite.safetensors", Lite(), ModelCard(name="lite", architecture="lite"))
-    add_model(tmp_path / "lite.safetensors", None, None, load_model)
+@pytest.fixture(scope="module")
+def lite():
     return load_model("lite")
 
 
 def test_recipe_is_that_of_the_network():
-    assert load_config("fine-tune").architecture == module.FINE_TUNED
+    assert load_config("fine-tune").architecture == "lite"
     assert load_config("fine-tune", network=LITE).patch_size == 24
     assert load_config("fine-tune", network=LITE).start_from == "lite"
     assert load_config("fine-tune", architecture="vdsr").start_from == "vdsr"
 
 
-def test_the_network_that_is_taken_by_itself_is_one_word(monkeypatch):
-    monkeypatch.setattr(module, "FINE_TUNED", "lite")
-    assert load_config("fine-tune").architecture == "lite"
+def test_what_keeps_the_size_goes_on_from_vdsr():
     assert load_config("fine-tune", start_from="vdsr-fluo").architecture == "vdsr"
     for mode, more in (("denoise", {"noise_read": (1, 2)}), ("jpeg", {"jpeg_quality": (5, 95)})):
         assert load_config("fine-tune", mode=mode, **more).architecture == "vdsr"

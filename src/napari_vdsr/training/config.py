@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PRESETS = Path(__file__).parent / "presets"
 # The recipe that goes on from a model: by itself from that of this network, whose weights are
 # bundled. Those of other networks are files in a folder of the recipe's name.
-FINE_TUNE, FINE_TUNED = "fine-tune", "vdsr"
+FINE_TUNE, FINE_TUNED = "fine-tune", "lite"
 SIZES = ("depth", "width")
 # The objective of a network that is trained against another one, and what belongs to it alone.
 GAN = "gan"
