@@ -144,7 +144,7 @@ def laboratory(tmp_path_factory, shallow_models):
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch, laboratory, shallow_models):
-    """Run a statement in a copy of the laboratory; trainings take one small step."""
+    """Run a statement in a copy of the laboratory; trainings take one step of a small network."""
     place = tmp_path / "laboratory"
     shutil.copytree(laboratory, place)
     models = tmp_path / "bundled"
@@ -198,6 +198,8 @@ def _shorten_training(monkeypatch):
 
     def short(config, *arguments, **options):
         changed = {"steps": 1, "minutes": 0.0, "batch_size": 2, "patch_size": 16, "warmup": 0}
+        if not config.start_from and config.network is None:
+            changed |= {"depth": 3, "width": 8}
         return train(dataclasses.replace(config, **changed), *arguments, **options)
 
     monkeypatch.setattr(loop, "train", short)
