@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_vdsr import engine, kept
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
+from napari_vdsr.io.lazy import CHUNK_BYTES, PIECES_KEPT
 from napari_vdsr.io.losses import NAMES, PICTURES
 from napari_vdsr.io.pyramid import halving_bytes
 
@@ -97,9 +98,9 @@ def options_within(image: Image, form: Chosen, settings: Settings) -> Options:
     piece, writing = _piece_bytes(image), _writing_bytes(image, form, settings, scale)
     reading = engine.reading_of(settings.model, scale)
     smallest = engine.smallest_bytes(options, image, settings.executor, reading, scale)
-    tiles, pieces = settings.workers * smallest, _pieces_at_once(image, settings.workers) * piece
-    needed = _with_memories(tiles + pieces + writing, piece)
-    if needed > allowed:
+    tiles, number = settings.workers * smallest, _pieces_at_once(image, settings.workers)
+    if _needed(tiles + writing, piece, number) > allowed:
+        needed = _enough(tiles + writing, piece, number, image)
         name = NAMES.get(form.kind, form.kind)
         raise UsageError(
             f"{_mib(allowed)} MiB are less than this image needs, {_mib(needed)} MiB: "
@@ -107,8 +108,8 @@ def options_within(image: Image, form: Chosen, settings: Settings) -> Options:
             f"{settings.workers} of the smallest tiles, {_mib(writing)} to write {name}.",
             Remedy.MORE_MEMORY,
         )
-    memories = MEMORIES * max(kept_share(allowed), piece)
-    return replace(options, max_memory=(allowed - memories - pieces - writing) // settings.workers)
+    taken = MEMORIES * max(kept_share(allowed), piece) + number * piece + writing
+    return replace(options, max_memory=(allowed - taken) // settings.workers)
 
 
 def _pieces_at_once(image: Image, workers: int) -> int:
@@ -118,10 +119,22 @@ def _pieces_at_once(image: Image, workers: int) -> int:
     return over + workers - 1
 
 
-def _with_memories(rest: int, piece: int) -> int:
-    """Bytes in all, given what is needed besides what is kept."""
+def _needed(rest: int, piece: int, number: int) -> int:
+    """Bytes in all, with so many pieces of a file, and what is kept of it."""
+    rest += number * piece
     share = min(rest // (SHARE - MEMORIES), kept.DEFAULT_BYTES)
     return rest + MEMORIES * max(share + 1, piece)
+
+
+def _enough(rest: int, piece: int, number: int, image: Image) -> int:
+    """Bytes that are enough: where more are allowed, larger pieces are read."""
+    plane = math.prod(image.size(axis) for axis in "YXS") * image.dtype.itemsize
+    while True:
+        needed = _needed(rest, piece, number)
+        larger = min(kept_share(needed) // PIECES_KEPT, CHUNK_BYTES, plane)
+        if larger <= piece:
+            return needed
+        piece = larger
 
 
 def _mib(size: int) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_vdsr.io.tiff.pages import Pages
 
 CHUNK_BYTES = 2**24
+PIECES_KEPT = 4
 
 
 class LazySource(Protocol):
@@ -228,7 +229,7 @@ def _source_of(data: da.Array) -> LazySource | None:
 
 def piece_bytes() -> int:
     """Bytes of the pieces that large planes are read in, now: so many that some can be kept."""
-    return min(CHUNK_BYTES, kept.KEPT_BYTES // 4)
+    return min(CHUNK_BYTES, kept.KEPT_BYTES // PIECES_KEPT)
 
 
 def chunk_shape(stack: Stack) -> tuple[int, ...]:
