@@ -17,7 +17,7 @@ pytest.importorskip("distributed")
 import dask
 
 from napari_vdsr.batch import Settings, plan, run
-from napari_vdsr.batch.cluster import Carrier, connected, device_of
+from napari_vdsr.batch.cluster import Carrier, _wait_for_one, connected, device_of
 from napari_vdsr.errors import ClusterError, ImageFileError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
@@ -259,6 +259,22 @@ def test_a_scheduler_and_processes_that_are_gone_are_one_line(source, tmp_path):
         assert "the scheduler is gone. What is written stays" in result.reason
         assert "\n" not in result.reason
     assert "no process of the cluster was left" in batch._failed(job, NoWorkerError("", 9)).reason
+
+
+def test_a_cluster_without_processes_is_waited_for_and_that_is_said_once(caplog):
+    class Slow:
+        calls = 0
+
+        def wait_for_workers(self, number, timeout=None):
+            self.calls += 1
+            if timeout is not None:
+                raise TimeoutError
+
+    client = Slow()
+    _wait_for_one(client, "tcp://here:8786")
+    assert client.calls == 2
+    (record,) = caplog.records
+    assert "tcp://here:8786 has no processes that compute yet" in record.getMessage()
 
 
 def test_what_is_no_scheduler_is_refused(monkeypatch):

@@ -27,6 +27,7 @@ finally:  # ru_maxrss would hold what the parent had when it forked
         print(next(line.split()[1] for line in file if line.startswith("VmHWM")), file=sys.stderr)
 """
 LIMIT = 1.1
+ENOUGH = 1024  # MiB, for a tiny picture
 PIECES = ("--format", "ome-zarr")
 PACKED = ("--format", "ome-tiff", "--compression", "zlib")
 
@@ -82,7 +83,7 @@ def run(folder, arguments):
         case = CASES[name]
         tiny = tuple(min(n, 3 if a == "S" else 2 if a == "Z" else 64)
                      for n, a in zip(case.shape, case.axes, strict=True))  # fmt: skip
-        before = peak(folder, case, tiny, max(arguments.mib), arguments.workers)
+        before = peak(folder, case, tiny, ENOUGH, arguments.workers)
         for allowed in arguments.mib:
             size, told = " x ".join(map(str, case.shape)), ""
             try:

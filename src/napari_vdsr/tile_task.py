@@ -11,7 +11,7 @@ import numpy as np
 from napari_vdsr.advice import Remedy
 from napari_vdsr.alpha import SEEN, composed, full_opacity, straightened
 from napari_vdsr.color import RGB_PER_LUMA, luma
-from napari_vdsr.enhance import Change, change_of, within
+from napari_vdsr.enhance import Bypass, Change, change_of, within
 from napari_vdsr.errors import ImageDataError
 from napari_vdsr.nodata import fill_missing, missing_pixels, restore, written
 from napari_vdsr.normalize import Normalization, Range, check_finite, to_dtype
@@ -400,7 +400,8 @@ def _network_change(
     color: bool,
 ) -> ChangeSteps:
     """What the network adds, in the image's units: (Y, X), (Y, X, S), or (Y, X, 1) to colours."""
-    if unit.width == 0:  # in a constant image nothing can be sharpened
+    # In a constant image nothing can be sharpened.
+    if unit.width == 0 or isinstance(plan.executor, Bypass):
         return NO_CHANGE
     on_luma = color and plan.reading.channels == 1
 

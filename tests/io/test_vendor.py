@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
-from microscopes import lsm, scan_information
+from microscopes import fluoview, lsm, scan_information
 
 from napari_vdsr import load_model, upscale
 from napari_vdsr.image import Channel
@@ -79,6 +79,15 @@ def test_sizes_times_and_channels(kind, metadata, channels):
 def test_unusual_metadata_leave_the_size_unknown(kind, metadata):
     facts = vendor_facts(SimpleNamespace(**{f"is_{kind}": True, f"{kind}_metadata": metadata}))
     assert facts.pixel_size == {}
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_a_fluoview_image_of_one_plane_is_read_as_one_of_several(tmp_path, planes):
+    data = np.arange(1200 * planes, dtype="u2").reshape(planes, 30, 40)
+    image = read_image(fluoview(tmp_path / "a.tif", data))
+    assert image.axes == "ZYX"[planes == 1 :]
+    assert image.pixel_size["X"] == pytest.approx(0.1)
+    np.testing.assert_array_equal(np.asarray(image.data), data.squeeze())
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,16 @@ if TYPE_CHECKING:
     from napari_vdsr.io.unfinished import Unfinished
     from napari_vdsr.io.zarr.level import Level
 
+logger = logging.getLogger(__name__)
+
 # Regions and files are handed out so that each thread gets about so many tasks.
 TASKS_PER_THREAD = 8
 MOST_FILES, MOST_BYTES = 32, 2**26  # of one task
 # How often regions are made that are not on disk as they were written.
 ROUNDS = 3
 ANSWER_SECONDS = 30
+# Without a process that computes, until it is said what is waited for.
+SILENT_SECONDS = 5
 # Of processes here. One that is killed takes as long to come back as its imports take, which on a
 # busy machine or a slow disk is minutes; distributed gives its place up after 15 s, and tasks
 # would wait for ever once all places are.
@@ -125,8 +129,23 @@ def connected(scheduler: str) -> Iterator[Client]:
                 f"no scheduler answers at {scheduler}. Start one there, or check the address."
             ) from error
         stack.enter_context(client)
+        _wait_for_one(client, scheduler)
         _check_versions(client)
         yield client
+
+
+def _wait_for_one(client: Client, scheduler: str) -> None:
+    """Wait for a process that computes; after some seconds say what for, once."""
+    try:
+        client.wait_for_workers(1, timeout=SILENT_SECONDS)
+    except TimeoutError:
+        logger.warning(
+            "the scheduler at %s has no processes that compute yet; waiting for the first. Start "
+            "some there (dask worker %s), or end this by Ctrl-C.",
+            scheduler,
+            scheduler,
+        )
+        client.wait_for_workers(1)
 
 
 def _check_versions(client: Client) -> None:

@@ -148,6 +148,8 @@ def _each(path: str, series: TiffPageSeries) -> list[TiffPage | TiffFrame | None
     """Return the pages of a series; None for those that are not there."""
     if len(series) > MOST_PLANES:
         raise damaged(path, f"claims {len(series)} planes")
+    if not len(series) and math.prod(series.shape) == math.prod(series.keyframe.shape):
+        return [series.keyframe]  # FluoView has axes of no length, and then tifffile no pages
     pages: list[TiffPage | TiffFrame | None] = []
     try:
         for index in range(len(series)):
