@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.batch.naming import Naming
@@ -54,6 +55,20 @@ def test_without_the_extra_one_line_says_how_to_get_it(vendor, tmp_path, monkeyp
         read_image(path)
     assert f'run: pip install "napari-vdsr[{vendor.extra}]"' in say(caught.value).lower()
     assert "\n" not in say(caught.value)
+
+
+def test_what_no_extra_can_bring_is_not_advised(vendor, tmp_path, monkeypatch):
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    (requirement,) = map(Requirement, extras[vendor.extra])
+    newest = {"python_version": "3.14"}
+    there = requirement.marker is None or requirement.marker.evaluate(newest)
+    monkeypatch.setattr(formats.sys, "version_info", (3, 14, 0))
+    monkeypatch.setitem(sys.modules, f"napari_vdsr.io.vendors.{vendor.extra}", None)
+    with pytest.raises(MissingExtraError) as caught:
+        vendor.adapter("a")
+    assert ("pip install" in say(caught.value)) == there
+    assert ("no release for Python 3.14 yet" in say(caught.value)) != there
 
 
 def test_in_a_folder_they_fail_one_by_one_and_others_are_done(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,10 +31,13 @@ class Vendor:
         For people; in lower case that of the module, and of the extra.
     suffixes : tuple of str
         Of file names, in lower case.
+    before : (int, int) or None
+        The first Python that there is no release of its library for.
     """
 
     name: str
     suffixes: tuple[str, ...]
+    before: tuple[int, int] | None = None
 
     @property
     def extra(self) -> str:
@@ -51,6 +55,12 @@ class Vendor:
             return import_module(f"napari_vdsr.io.vendors.{self.extra}")
         except ImportError as error:
             needed = error.name or self.extra
+            if self.before is not None and sys.version_info[:2] >= self.before:
+                version = ".".join(map(str, sys.version_info[:2]))
+                raise MissingExtraError(
+                    f"{path}: {self.name} files need {needed}, of which there is no release for "
+                    f"Python {version} yet. Take an older Python, or convert it to OME-TIFF."
+                ) from error
             raise MissingExtraError(
                 f"{path}: {self.name} files need {needed}, which is not installed.",
                 Remedy.INSTALL,
@@ -58,7 +68,7 @@ class Vendor:
             ) from error
 
 
-CZI = Vendor("CZI", (".czi",))
+CZI = Vendor("CZI", (".czi",), before=(3, 14))
 ND2 = Vendor("ND2", (".nd2",))
 LIF = Vendor("LIF", (".lif",))
 DICOM = Vendor("DICOM", (".dcm", ".dicom"))
