@@ -36,10 +36,10 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture
-def source(tmp_path):
-    """Two channels of 700 x 1200, of which an empty corner leaves pieces of zeros."""
-    data = np.random.default_rng(0).integers(0, 4000, (2, 700, 1200)).astype(np.uint16)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two channels of 560 x 1060, of which an empty corner leaves pieces of zeros."""
+    data = np.random.default_rng(0).integers(0, 4000, (2, 560, 1060)).astype(np.uint16)
     data[:, :300, :400] = 0
     image = Image(
         data=data,
@@ -47,8 +47,15 @@ def source(tmp_path):
         pixel_size={"Y": 0.5, "X": 0.5},
         channels=(Channel(name="a"), Channel(name="b")),
     )
-    write_image(image, tmp_path / "in.ome.zarr")
-    return tmp_path / "in.ome.zarr"
+    path = tmp_path_factory.mktemp("made") / "in.ome.zarr"
+    write_image(image, path)
+    return path
+
+
+@pytest.fixture
+def source(made, tmp_path):
+    """A copy of what was made, of the same times."""
+    return shutil.copytree(made, tmp_path / "in.ome.zarr")
 
 
 def jobs_of(source, output):
@@ -59,13 +66,14 @@ def unfinished_in(folder) -> list[Path]:
     return [path for path in Path(folder).iterdir() if path.name.endswith(".unfinished")]
 
 
-@pytest.fixture
-def whole(source, tmp_path):
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory):
     """What one run makes."""
-    (result,) = run(jobs_of(source, tmp_path / "whole"), SETTINGS)
+    folder = tmp_path_factory.mktemp("whole")
+    (result,) = run(jobs_of(made, folder), SETTINGS)
     assert result.status == "done", result.reason
-    assert not unfinished_in(tmp_path / "whole")
-    return tree(tmp_path / "whole/in.ome.zarr")
+    assert not unfinished_in(folder)
+    return tree(folder / "in.ome.zarr")
 
 
 def test_parts_in_any_order_are_one_run(source, whole, tmp_path):
@@ -79,7 +87,7 @@ def test_parts_in_any_order_are_one_run(source, whole, tmp_path):
     (found,) = find_unfinished(tmp_path / "out")
     done = finish(found)
     assert (done.status, done.reason) == ("done", "")
-    assert done.output_shape == [2, 1400, 2400]
+    assert done.output_shape == [2, 1120, 2120]
     assert tree(tmp_path / "out/in.ome.zarr") == whole
     assert not unfinished_in(tmp_path / "out")
     (again,) = run(jobs, SETTINGS, part=Part(2, 5))
@@ -237,7 +245,7 @@ def test_raw_tiff_is_made_in_parts_too(source, tmp_path, monkeypatch, changed):
     assert run(jobs, settings, part=Part(1, 5))[0].status == "part done"
     assert len(numbers) == 1
     done = finish(found)
-    assert (done.status, done.dtype, done.output_shape) == ("done", "uint16", [2, 1400, 2400])
+    assert (done.status, done.dtype, done.output_shape) == ("done", "uint16", [2, 1120, 2120])
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert run(jobs, settings)[0].status == "already done"
     assert run(jobs, settings, part=Part(2, 5))[0].status == "already done"
