@@ -299,3 +299,12 @@ def test_channels_out_of_order_in_a_batch(tmp_path):
     assert read_provenance(result.target)["selection"] == "C=2+0 of 3"
     (again,) = run(jobs, settings)
     assert again.status == "already done"
+
+
+@pytest.mark.parametrize("channel", [0, "1", "red"])
+def test_colours_are_no_channels(channel):
+    image = Image(data=np.zeros((4, 5, 3), np.uint8), axes="YXS", name="photo")
+    with pytest.raises(UsageError, match="its colours are no channels"):
+        select(image, C=(channel,))
+    named = image.with_(channels=(Channel(name="Brightfield"),))
+    assert select(named, C=("brightfield",)) is named

@@ -222,6 +222,11 @@ def _channel(image: Image, wanted: int | str, names: list[str]) -> int:
     text = str(wanted).strip()
     same = [i for i, name in enumerate(names) if name == text]
     same = same or [i for i, name in enumerate(names) if name.casefold() == text.casefold()]
+    if not same and "S" in image.axes and "C" not in image.axes:
+        raise UsageError(
+            f"image {image.name!r} has no channel {text!r}: its colours are no channels, and go "
+            "together."
+        )
     if isinstance(wanted, int) or not same:
         same = [int(text)] if text.isascii() and text.isdigit() and int(text) < number else []
     if len(same) == 1:
