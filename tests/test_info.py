@@ -72,13 +72,26 @@ def test_each_of_several_images(tmp_path):
     assert "shown here" in text.splitlines()[2]
     assert "dtype         float32" in text
     assert "intensities   2.5 to 2.5" in text
+    both = said(path, "--series", "all")
+    assert both.count("shown here") == 2
+    assert both.split("\n\n")[1].strip() == text.strip()
+    assert [one["dtype"] for one in json.loads(said(path, "--series", "all", "--json"))] == [
+        "uint8", "float32",
+    ]  # fmt: skip
+    wrong = CliRunner().invoke(app, ["info", str(path), "--series", "each"])
+    assert "pass a number from 0, or all" in wrong.output
 
 
 def test_nan_is_told(tmp_path):
     data = np.zeros((9, 9), np.float32)
-    data[3, 3] = np.nan
+    data[3, 3], data[0, 0], data[1, 1] = np.nan, np.inf, 4
     tifffile.imwrite(tmp_path / "nan.tif", data)
-    assert "intensities   NaN or infinity among them" in said(tmp_path / "nan.tif")
+    assert "intensities   0 to 4, NaN or infinity among them" in said(tmp_path / "nan.tif")
+    write_image(Image(data=np.stack([data, data * np.nan]), axes="CYX"), tmp_path / "c.ome.tif")
+    assert "   0 to 4, none, NaN or infinity among them" in said(tmp_path / "c.ome.tif")
+    assert json.loads(said(tmp_path / "c.ome.tif", "--json"))["intensities"] == {
+        "not_finite": True, "ranges": [[0, 4], None],
+    }  # fmt: skip
 
 
 def test_of_what_is_large_a_sample_is_read(tmp_path, monkeypatch):

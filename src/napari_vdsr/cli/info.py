@@ -13,6 +13,8 @@ from napari_vdsr.cli.words import say
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_vdsr.image import Image
     from napari_vdsr.io import SeriesInfo
 
@@ -24,7 +26,11 @@ LABEL = 14
 def command(
     file: Annotated[str, typer.Argument(help="Image file or OME-Zarr folder.")],
     series: Annotated[
-        int | None, typer.Option(help="Which image of a file that holds several.")
+        str | None,
+        typer.Option(
+            help="Number of the image in a file that holds several, or all.",
+            show_default="the main one",
+        ),
     ] = None,
     axes: Annotated[
         str | None, typer.Option(help="Letters of the axes, where the file is wrong.")
@@ -38,19 +44,29 @@ def command(
     """
     from napari_vdsr.io import held_by, list_series, read_image
 
+    wanted = options.parse_series(series)
     listed = list_series(file)
-    image = read_image(file, series=series, axes=axes)
-    found = _described(image, listed, _intensities(image))
-    found["formats"] = {
-        kind: {"written": fits, "lost": list(clauses)}
-        for kind, (fits, clauses) in held_by(image).items()
-    }
+    told = []
+    for number in [one.index for one in listed] if wanted == "all" else [wanted]:
+        image = read_image(file, series=number, axes=axes)
+        found = _described(image, listed, _intensities(image))
+        found["formats"] = {
+            kind: {"written": fits, "lost": list(clauses)}
+            for kind, (fits, clauses) in held_by(image).items()
+        }
+        told.append(found)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(told if wanted == "all" else told[0], indent=2))
         return
+    for number, found in enumerate(told):
+        typer.echo("\n" * bool(number) + "\n".join(_table(found)))
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    """Lines for people."""
     for name, value in found.items():
         for number, line in enumerate(_lines(name, value)):
-            typer.echo(f"{name.replace('_', ' ') if number == 0 else '':{LABEL}}{shown(line)}")
+            yield f"{name.replace('_', ' ') if number == 0 else '':{LABEL}}{shown(line)}"
 
 
 def _described(
@@ -116,8 +132,21 @@ def _intensities(image: Image) -> dict[str, Any]:
                 for channel, plane in enumerate(_planes(image))
             )
     except NonFiniteError:
-        return {"not_finite": True}
+        return {"not_finite": True, **({"ranges": _finite(image)} if whole else {})}
     return {"ranges": [[one.low, one.high] for one in ranges], "sampled": not whole}
+
+
+def _finite(image: Image) -> list[list[float] | None]:
+    """Return the smallest and largest number of each channel; None where there is none."""
+    import numpy as np
+
+    pixels = np.asarray(image.data)
+    found: list[list[float] | None] = []
+    for channel in range(image.size("C")):
+        part = pixels[tuple(channel if a == "C" else slice(None) for a in image.axes)]
+        known = part[np.isfinite(part)]
+        found.append([float(known.min()), float(known.max())] if known.size else None)
+    return found
 
 
 def _planes(image: Image) -> list[tuple[int, ...]]:
@@ -143,10 +172,10 @@ def _lines(name: str, value: Any) -> list[str]:
     if name == "channels":
         return [_channel(index, one) for index, one in enumerate(value)]
     if name == "intensities":
+        told = ["{:g} to {:g}".format(*one) if one else "none" for one in value.get("ranges", ())]
         if "not_finite" in value:
-            return ["NaN or infinity among them"]
-        ranges = [f"{low:g} to {high:g}" for low, high in value["ranges"]]
-        return [", ".join(ranges) + (" (of a sample)" if value["sampled"] else "")]
+            return [", ".join([*told, "NaN or infinity among them"])]
+        return [", ".join(told) + (" (of a sample)" if value["sampled"] else "")]
     if name == "formats":
         return [_format(kind, one) for kind, one in value.items()]
     if isinstance(value, list):
