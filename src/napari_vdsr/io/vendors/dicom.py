@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
+import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pydicom
+from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels import pixel_array
 from pydicom.pixels.processing import apply_color_lut
 
@@ -20,6 +25,7 @@ from napari_vdsr.io.metadata import Facts
 from napari_vdsr.io.palette import look_up
 from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite, to_micrometres
+from napari_vdsr.io.vendors.coded import coded_size
 from napari_vdsr.io.vendors.held import Held, check_claim, quiet, told_scaling
 from napari_vdsr.kept import KeptArrays
 from napari_vdsr.showing import shortened
@@ -33,9 +39,22 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 FRAME_TIME, FRAME_TIMES, OFFSETS = 0x00181063, 0x00181065, 0x3004000C
 EXPANSION = 2000  # by a codec, of a frame of even grey
 LARGEST_FRAME = 2**31
+PIXELS_HEADER = 12  # bytes before pixels in pieces: a tag, its type, and no length
 LARGEST_VALUE = 2**20  # of what is no pixels; longer ones are not read
 UNKNOWN_CODEC = ("missing dependencies", "not supported", "does not support")
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is asked for no more than it has: memory is taken for whatever is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(cast("Any", file).raw)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > LARGEST_VALUE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +109,8 @@ class Frames:
         return np.asarray(out[rest])
 
     def _decode(self, index: int) -> np.ndarray:
-        with self.stamp.open() as file:
+        with self.stamp.open() as raw, _Bounded(raw) as file:
+            self._check_coded(file, index)
             try:
                 pixels = pixel_array(file, index=index, force=True)
             except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
@@ -103,12 +123,39 @@ class Frames:
             pixels = look_up(pixels.astype(np.int64) - self.first, self.table)
         return np.asarray(pixels, self.dtype)
 
+    def _check_coded(self, file: Any, index: int) -> None:
+        """Refuse a frame whose own header tells of another size, before it is decoded.
+
+        Decoders take the memory that it asks for.
+        """
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=[])
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        data = b""
+        if syntax is not None and syntax.is_encapsulated:
+            file.seek(PIXELS_HEADER, os.SEEK_CUR)
+            with suppress(ValueError, EOFError, struct.error):  # told when it is decoded
+                frames = self.shape[0] if self.many else 1
+                data = get_frame(file, index, number_of_frames=frames)
+        file.seek(0)
+        try:
+            coded = coded_size(data)
+        except ValueError as error:
+            raise damaged(
+                self.stamp.name, f"a frame that is coded as nonsense ({error})"
+            ) from error
+        rows, columns = self.shape[self.many :][:2]
+        if coded is not None and coded != (rows, columns):
+            raise damaged(
+                self.stamp.name,
+                f"a frame that is coded as {coded[0]} x {coded[1]}, not {rows} x {columns}",
+            )
+
     def _undecoded(self, error: Exception) -> Exception:
         """Say which way of compression it is that nothing here decodes, if it is that."""
         text = str(error)
         if not any(words in text for words in UNKNOWN_CODEC):
             return damaged(self.stamp.name, one_line(error).rpartition("plugins: ")[2])
-        with self.stamp.open() as file:
+        with self.stamp.open() as raw, _Bounded(raw) as file:
             meta = pydicom.dcmread(file, force=True, specific_tags=[]).file_meta
         name = getattr(meta.get("TransferSyntaxUID"), "name", "unknown")
         return failure(
@@ -121,8 +168,8 @@ class Frames:
 def images(path: str) -> list[Held]:
     """Return the one image of a file."""
     stamp = Stamp.of(path)
-    with stamp.open() as file:
-        syntax = _syntax(path)
+    with stamp.open() as raw, _Bounded(raw) as file:
+        syntax = _syntax(path, file)
         dataset = _dataset(path, file)
         left = stamp.size - file.tell()
     facts = Facts()
@@ -166,7 +213,7 @@ def images(path: str) -> list[Held]:
     return [Held(source=source, axes=axes, facts=facts, labels=labels)]
 
 
-def _syntax(path: str) -> Any:
+def _syntax(path: str, file: BinaryIO) -> Any:
     """Return how a file is coded, if it says so.
 
     Raises
@@ -175,9 +222,12 @@ def _syntax(path: str) -> Any:
         If all of it is packed: nobody knows what it would unpack to.
     """
     try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        read_preamble(file, force=False)
+        syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
     except InvalidDicomError:  # without a preamble
         return None
+    finally:
+        file.seek(0)
     if syntax is not None and syntax.is_deflated:
         raise failure(path, "the whole of it is deflated", "Decompress it first")
     return syntax
