@@ -23,7 +23,7 @@ DRIVER = Path(__file__).with_name("mouse_driver.py")
 def test_an_upscale_by_mouse_alone(tmp_path, shared_window):
     shared_window.close()  # nothing else is to lie under the mouse
     picture = tmp_path / "tissue.png"
-    io.imsave(picture, data.immunohistochemistry()[:60, :70])
+    io.imsave(picture, data.immunohistochemistry()[:40, :45])
     done = subprocess.run(
         [sys.executable, DRIVER, picture],
         capture_output=True,
@@ -40,7 +40,7 @@ def test_an_upscale_by_mouse_alone(tmp_path, shared_window):
             "VDSR upscale",
             "tissue [preview]",
             "tissue [lite x2]",
-            [[60, 70, 3], [120, 140, 3]],
+            [[40, 45, 3], [80, 90, 3]],
             True,
         ],
     }
