@@ -18,7 +18,7 @@ from napari_vdsr.io.formats import Chosen
 from napari_vdsr.io.zarr.form import ZarrForm
 from napari_vdsr.options import Options
 
-BICUBIC = load_model("bicubic")
+BICUBIC, VDSR = load_model("bicubic"), load_model("vdsr")
 
 
 def settings(mib, **options):
@@ -89,3 +89,15 @@ def test_a_tile_that_is_asked_for_counts():
     asked = settings(200, options=Options(tile=4096))
     with pytest.raises(UsageError, match="for 2 of the smallest"):
         options_within(image(5000, 5000), Chosen("tiff"), asked)
+
+
+def test_the_network_counts_once_where_tiles_take_turns_at_it():
+    few, many = (
+        options_within(
+            image(9000, 9000),
+            Chosen("tiff"),
+            replace(settings(4096, workers=workers), model=VDSR, options=Options(device="cpu")),
+        ).max_memory
+        for workers in (1, 8)
+    )
+    assert few / 8 < many < few

@@ -328,7 +328,8 @@ def choose_tile(
     row = 2 * image.size("S") * image.dtype.itemsize * math.ceil(scale[1] * image.size("X"))
     while rows > TILE_STEP and rows * row > most / 4:
         rows //= 2
-    smallest = smallest_bytes(options, image, executor, reading, scale)
+    least = smallest_tile(options, image, scale)
+    smallest = work_bytes(*least, options, image, executor, reading)
     while True:
         joined = rows * row if rows > TILE_STEP else 0
         if work_bytes(rows, columns, options, image, executor, reading) <= most - joined:
@@ -347,21 +348,15 @@ def choose_tile(
             rows = max(TILE_STEP, rows // 2)
 
 
-def smallest_bytes(
-    options: Options,
-    image: Image,
-    executor: Runner,
-    reading: Reading,
-    scale: tuple[float, float],
-) -> int:
-    """Estimate of the memory that the smallest tile takes, or the one that is asked for."""
+def smallest_tile(options: Options, image: Image, scale: tuple[float, float]) -> tuple[int, int]:
+    """Output rows and columns of the smallest task, or of the one that is asked for."""
     tile = options.tile or TILE_STEP
-    rows, columns = (tile, tile) if isinstance(tile, int) else tile
+    sizes = (tile, tile) if isinstance(tile, int) else tile
     rows, columns = (
         min(size, output_length(image.size(axis), factor))
-        for axis, size, factor in zip("YX", (rows, columns), scale, strict=True)
+        for axis, size, factor in zip("YX", sizes, scale, strict=True)
     )
-    return work_bytes(rows, columns, options, image, executor, reading)
+    return rows, columns
 
 
 def work_bytes(
@@ -379,8 +374,13 @@ def tile_bytes(rows: int, columns: int, image: Image, executor: Runner, reading:
     A network that reads the source is counted as if it enlarged by no more than the scale.
     """
     work = rows * columns * image.size("S") * BYTES_PER_SAMPLE
+    return work + network_bytes(rows, columns, executor, reading)
+
+
+def network_bytes(rows: int, columns: int, executor: Runner, reading: Reading) -> int:
+    """Estimate of what the network takes of that; on the CPU tasks take turns at it."""
     factor = reading.factor or 1
-    return work + executor.working_bytes(-(-rows // factor), -(-columns // factor), factor)
+    return executor.working_bytes(-(-rows // factor), -(-columns // factor), factor)
 
 
 def _lazy(

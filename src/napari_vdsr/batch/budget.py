@@ -97,8 +97,12 @@ def options_within(image: Image, form: Chosen, settings: Settings) -> Options:
     scale = settings.scale_of(image)
     piece, writing = _piece_bytes(image), _writing_bytes(image, form, settings, scale)
     reading = engine.reading_of(settings.model, scale)
-    smallest = engine.smallest_bytes(options, image, settings.executor, reading, scale)
-    tiles, number = settings.workers * smallest, _pieces_at_once(image, settings.workers)
+    executor, least = settings.executor, engine.smallest_tile(options, image, scale)
+    smallest = engine.work_bytes(*least, options, image, executor, reading)
+    # Larger tiles save as much, or more.
+    saved = engine.network_bytes(*least, executor, reading) * (settings.workers - 1)
+    saved = saved if str(executor.device) == "cpu" else 0
+    tiles, number = settings.workers * smallest - saved, _pieces_at_once(image, settings.workers)
     if _needed(tiles + writing, piece, number) > allowed:
         needed = _enough(tiles + writing, piece, number, image)
         name = NAMES.get(form.kind, form.kind)
@@ -109,7 +113,7 @@ def options_within(image: Image, form: Chosen, settings: Settings) -> Options:
             Remedy.MORE_MEMORY,
         )
     taken = MEMORIES * max(kept_share(allowed), piece) + number * piece + writing
-    return replace(options, max_memory=(allowed - taken) // settings.workers)
+    return replace(options, max_memory=(allowed - taken + saved) // settings.workers)
 
 
 def _pieces_at_once(image: Image, workers: int) -> int:
