@@ -127,7 +127,8 @@ def reason(pattern: str) -> str:
 
 def cpu_hours(runs: list[dict[str, Any]]) -> float:
     """Hours of one processor of these runs together, where they are known."""
-    return round(sum(run.get("cpu_seconds", 0) for run in runs) / 3600, 2)
+    seconds: float = sum(run.get("cpu_seconds", 0) for run in runs)
+    return round(seconds / 3600, 2)
 
 
 def command(training: dict[str, Any], name: str, preset: str) -> str:
