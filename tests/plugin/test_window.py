@@ -10,6 +10,9 @@ import tifffile
 from napari.plugins._npe2 import write_layers
 from qtpy.QtCore import QTimer
 
+from napari_vdsr.plugin.steps import Counted
+from napari_vdsr.plugin.task_row import TaskRow
+
 # The promise of the plugin, in seconds.
 LONGEST_BLOCK = 0.1
 ATTEMPTS = 4
@@ -160,3 +163,21 @@ def test_layers_come_and_go_without_end(viewer):
     before = sys.getrefcount(None)
     add_and_remove()
     assert sys.getrefcount(None) > before - 1000
+
+
+def test_a_tick_after_the_end_leaves_the_result_on_the_line(viewer, until):
+    """A result that takes long to show is followed by a tick before the end is told."""
+    row = TaskRow([])
+
+    def show(result):
+        row.status.value = result
+        row._tick()
+
+    def work(report):
+        report(Counted(step="tile", done=0, total=2))
+        return "This is it."
+
+    row.start(work, "a task", on_report=lambda _: None, on_done=show, on_stopped=lambda: None)
+    until(lambda: not row.busy)
+    assert row.status.value == "This is it."
+    row.native.close()

@@ -102,12 +102,14 @@ class TaskRow(Container):
 
         def done(result: Any) -> None:
             finished.append(True)
+            self._told = None  # or a tick before the end would take the line from the result
             if not self.closed:
                 on_done(result)
             if not self.closed and time.monotonic() - started > NOTIFY_SECONDS:
                 show_info(f"{title}: {self.status.value}")
 
         def failed(reason: str) -> None:
+            self._told = None
             if not self.closed:
                 self.status.value = reason
                 if time.monotonic() - started > NOTIFY_SECONDS:
