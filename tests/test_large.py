@@ -37,7 +37,7 @@ def memory(name):
     return int(next(line.split()[1] for line in lines if line.startswith(name)))
 
 # So that what is read and kept of the source at a time is as much of a small one.
-kept.DEFAULT_BYTES, lazy.CHUNK_BYTES = 2**22, 2**20
+kept.KEPT_BYTES, lazy.CHUNK_BYTES = 2**22, 2**20
 options = sys.argv[1:]
 for number, name in enumerate(("small.tif", "small.tif", "large.tif")):
     Path("/proc/self/clear_refs").write_text("5")  # start again from what is taken now

@@ -48,15 +48,16 @@ def button(dock, text):
 
 def test_every_model_says_what_it_is_good_for(widget):
     models = widget(NAME)
-    assert names(models) == ["bicubic", "vdsr", "vdsr-fluo"]
+    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
     choose(models, "vdsr")
-    assert models.table.item(1, 1).text() == "fewer pixels, x2, x3, x4"
-    assert models.table.item(1, 2).text().startswith("Set5: x2 37.")
+    for row in (1, 2):
+        assert models.table.item(row, 1).text() == "fewer pixels, x2, x3, x4"
+        assert models.table.item(row, 2).text().startswith("Set5: x2 37.")
     assert "trained on photographs" in models.about.value
     choose(models, "vdsr-fluo")
     assert "fluorescence" in models.about.value
     assert models.about.value.count("\n") == 1
-    assert models.table.item(2, 2).text().startswith("held out: x2 46.")
+    assert models.table.item(3, 2).text().startswith("held out: x2 46.")
     assert not button(models, "Remove...").isEnabled()
 
 
@@ -90,8 +91,8 @@ def test_a_model_comes_and_goes(widget, press, model, own_models, until, monkeyp
         press(models, "Remove...")
         assert (own_models / "mine.safetensors").exists() == left
     assert "mine.safetensors?" in asked[0][2]
-    assert names(models) == ["bicubic", "vdsr", "vdsr-fluo"]
-    assert upscaler.model.value == "vdsr"
+    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
+    assert upscaler.model.value == "lite"
     assert "mine" not in comparer.models.choices
     assert os.listdir(own_models) == []
 
@@ -116,7 +117,7 @@ def test_what_is_no_model_is_not_added(widget, press, tmp_path, own_models, unti
     models.add_file(path)
     until(lambda: not models.row.busy)
     assert "not a readable model file" in models.row.status.value
-    assert names(models) == ["bicubic", "vdsr", "vdsr-fluo"]
+    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
 
 
 def test_a_file_that_cannot_be_picked_says_why(widget, own_models):

@@ -118,7 +118,7 @@ def test_they_are_set_in_the_dialog_and_the_docks_begin_with_them(
     device, precision = page.findChildren(QComboBox)
     qtbot.keyClicks(device, "cpu")
     qtbot.keyClicks(precision, "float32")
-    (model,) = [one for one in page.findChildren(QLineEdit) if one.text() == "vdsr"]
+    (model,) = [one for one in page.findChildren(QLineEdit) if one.text() == "lite"]
     model.selectAll()
     qtbot.keyClicks(model, "vdsr-fluo")
     memory, seconds = page.findChildren(QDoubleSpinBox)
