@@ -77,6 +77,8 @@ class Frames:
         Colours of a palette, (entries, 3).
     first : int
         The value that the first of them stands for.
+    coded : bool
+        Whether frames are compressed.
     kept : KeptArrays
         Frames decoded last.
     """
@@ -88,6 +90,7 @@ class Frames:
     bits: int = 0
     table: np.ndarray | None = None
     first: int = 0
+    coded: bool = False
     kept: KeptArrays = field(default_factory=KeptArrays, repr=False)
 
     @property
@@ -110,7 +113,8 @@ class Frames:
 
     def _decode(self, index: int) -> np.ndarray:
         with self.stamp.open() as raw, _Bounded(raw) as file:
-            self._check_coded(file, index)
+            if self.coded:
+                self._check_coded(file, index)
             try:
                 pixels = pixel_array(file, index=index, force=True)
             except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
@@ -128,14 +132,12 @@ class Frames:
 
         Decoders take the memory that it asks for.
         """
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=[])
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=[])
+        file.seek(PIXELS_HEADER, os.SEEK_CUR)
         data = b""
-        if syntax is not None and syntax.is_encapsulated:
-            file.seek(PIXELS_HEADER, os.SEEK_CUR)
-            with suppress(ValueError, EOFError, struct.error):  # told when it is decoded
-                frames = self.shape[0] if self.many else 1
-                data = get_frame(file, index, number_of_frames=frames)
+        with suppress(ValueError, EOFError, struct.error):  # told when it is decoded
+            frames = self.shape[0] if self.many else 1
+            data = get_frame(file, index, number_of_frames=frames)
         file.seek(0)
         try:
             coded = coded_size(data)
@@ -202,6 +204,7 @@ def images(path: str) -> list[Held]:
         _masked(path, dataset),
         table,
         first,
+        syntax is not None and syntax.is_encapsulated,
     )
     axis = _frames_axis(dataset, frames, facts) if many else ""
     axes = axis + "YX" + ("S" if shape[-1:] == (3,) and len(shape) == 3 + many else "")
