@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_goal, parse_length
-from napari_vdsr.errors import ImageDataError, UsageError
+from napari_vdsr.errors import ImageDataError, ScaleError, UsageError
 from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
@@ -137,3 +137,60 @@ def test_a_goal_out_of_reach_is_one_line(folder):
     assert result.exit_code == 1
     assert result.output.count("failed: ") == 2
     assert "allowed for each of Y and X is 1 to" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "instead"),
+    [
+        (["--width", 10], "a width of 10 pixels is asked for, and image 'a' has 37: scale 0.27027",
+         "Ask for a width of 38 to 148 pixels"),
+        (["--height", 31], "a height of 31 pixels is asked for, and image 'a' has 31: scale 1 x 1",
+         "Ask for a height of 32 to 124 pixels"),
+        (["--height", 1000], "a height of 1000 pixels is asked for, and image 'a' has 31",
+         "Ask for a height of 32 to 124 pixels"),
+        (["--width", 100, "--height", 20],
+         "a width of 100 pixels and a height of 20 pixels are asked for, and image 'a' has 37 and ",
+         "Ask for a width of 37 to 148 and a height of 31 to 124 pixels"),
+        (["--pixel-size", "50nm"],
+         "a pixel size of 0.05 µm is asked for, and image 'a' has 0.4 x 0.3 µm: scale 8 x 6",
+         "Ask for a pixel size from 0.1 to 0.3 µm"),
+        (["--pixel-size", "1e-320"], "has 0.4 x 0.3 µm: scale is inf",
+         "Ask for a pixel size from 0.1 to 0.3 µm"),
+        (["--pixel-size", "2"], "a pixel size of 2 µm is asked for", "from 0.1 to 0.3 µm"),
+    ],
+)  # fmt: skip
+def test_what_is_out_of_reach_is_told_as_it_was_asked_for(folder, options, asked, instead):
+    (folder / "b.tif").unlink()
+    result = upscale(folder, *options, "-m", "vdsr", "--dry-run")
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1
+    assert asked in told
+    assert f"{instead}, or pass another --model." in told
+
+
+def refused(goal, pixels, largest, **options):
+    reason = ScaleError("scale 9 x 9 cannot be done by model 'm'.").told
+    return str(goal.refused(pixels, reason, largest, **options)).partition("model 'm'. ")[2]
+
+
+def test_what_can_be_aimed_at():
+    width, height, size = Goal(width=900), Goal(height=900), Goal(pixel_size=0.01)
+    square, oblong = image(50, 70, Y=0.5, X=0.5), image(50, 70, Y=3.0, X=0.5)
+    keeps, enlarges = {"keeps_size": True}, {"keeps_size": False}
+    otherwise = ", or take another model."
+    assert refused(width, square, 1, **keeps) == "Ask for a width of 70 pixels" + otherwise
+    assert refused(height, square, 4, **keeps) == "Ask for a height of 50 to 200 pixels" + otherwise
+    assert refused(size, square, 1, **keeps) == "Ask for a pixel size of 0.5 µm" + otherwise
+    assert refused(size, square, 4, **keeps) == (
+        "Ask for a pixel size from 0.125 to 0.5 µm" + otherwise
+    )
+    assert refused(size, square, 3, **enlarges) == (
+        "Ask for a pixel size from 0.1667 to less than 0.5 µm" + otherwise
+    )
+    third = image(9, 9, Y=1 / 1.5, X=1 / 1.5)
+    assert refused(size, third, 2, **keeps) == (
+        "Ask for a pixel size from 0.3334 to 0.6666 µm" + otherwise
+    )
+    # Six times as long as wide.
+    assert refused(size, oblong, 4, **enlarges) == "Give a scale for each axis" + otherwise
+    assert refused(size, oblong, 6, **enlarges) == ("Ask for a pixel size of 0.5 µm" + otherwise)

@@ -43,6 +43,8 @@ class Remedy(Enum):
     AUTO_DEVICE = "let the device be chosen: auto"
     FLOAT32 = "use the precision float32"
 
+    GOAL = "ask for {goal}, or take another model"
+    SCALE_OF_EACH = "give a scale for each axis, or take another model"
     PLAIN_SCALE = "give a scale, or state the pixel size in the file"
 
     # Writing

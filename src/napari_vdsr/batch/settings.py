@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.engine import check_model_scale, executor_for
+from napari_vdsr.errors import ScaleError
 from napari_vdsr.goal import Goal, scale_of
 from napari_vdsr.io import read_image
 from napari_vdsr.io.zarr.form import DEFAULT, ZarrForm
+from napari_vdsr.model.card import largest_scale
 from napari_vdsr.options import Options
 from napari_vdsr.selection import Selection, selected
 
@@ -89,7 +91,15 @@ class Settings:
         ScaleError, ImageDataError
             If the model cannot do it, or the image does not tell what decides it.
         """
-        return check_model_scale(scale_of(self.scale, image), self.model)
+        try:
+            return check_model_scale(scale_of(self.scale, image), self.model)
+        except ScaleError as error:
+            if not isinstance(self.scale, Goal):
+                raise
+            card = self.model.card
+            raise self.scale.refused(
+                image, error.told, largest_scale(card), keeps_size=1 in card.scales
+            ) from error
 
     def read(self, job: Job) -> Image:
         """Image of a job, or the part of it that is wanted, lazily.

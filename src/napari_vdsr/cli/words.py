@@ -18,6 +18,8 @@ WORDS = {
     Remedy.ON_CPU: "close what else uses it, or pass --device cpu",
     Remedy.AUTO_DEVICE: "run vdsr doctor to see why, or pass --device auto",
     Remedy.FLOAT32: "pass --precision float32",
+    Remedy.GOAL: "ask for {goal}, or pass another --model",
+    Remedy.SCALE_OF_EACH: "pass --scale with a number for each axis, Y,X, or another --model",
     Remedy.PLAIN_SCALE: "pass --scale, or state the pixel size in the file",
     Remedy.PLAIN_TIFF: "pass --format tiff",
     Remedy.PNG: "pass --format png",

@@ -28,6 +28,8 @@ WORDS = {
     Remedy.ON_CPU: "close what else uses it, or choose 'cpu' as Device",
     Remedy.AUTO_DEVICE: "choose 'auto' as Device",
     Remedy.FLOAT32: "choose 'float32' as Precision, under Advanced",
+    Remedy.GOAL: "ask for {goal}, or choose another model",
+    Remedy.SCALE_OF_EACH: "choose a scale, or another model",
     Remedy.PLAIN_SCALE: "choose a scale",
     Remedy.PNG: "save it as PNG",
     Remedy.PLAIN_TIFF: "save it as OME-Zarr, .ome.zarr",
