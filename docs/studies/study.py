@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from napari_vdsr.drawing import STYLE, new_figure, save_figure
+from napari_vdsr.drawing import SERIES, new_figure, save_figure, styled
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.patches import Patches
@@ -21,7 +21,6 @@ from napari_vdsr.training.data.scan import scan
 from napari_vdsr.training.data.sources import list_files
 from napari_vdsr.training.degrade.tasks import tasks_of
 from napari_vdsr.training.loop import clip_gradients
-from napari_vdsr.training.monitor import SERIES
 from napari_vdsr.training.optim import build_optimizer, set_lr
 from napari_vdsr.training.validation import Validation
 
@@ -176,10 +175,9 @@ def draw_lines(
 
     The first `family` of them are solid, the next dashed, in the same colours.
     """
-    import matplotlib
 
     figure = new_figure(6.4, 3.6, layout="constrained")
-    with matplotlib.rc_context(STYLE):
+    with styled():
         axes = figure.subplots()
         for number, (label, (x, y)) in enumerate(series.items()):
             kind, member = divmod(number, family)

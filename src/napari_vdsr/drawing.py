@@ -3,32 +3,74 @@
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.atomic import write_whole
 from napari_vdsr.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 INK, PALE, LINE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 ACCENT = "#e8590c"
 FORMATS = (".png", ".pdf", ".svg")
-STYLE = {
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": PALE,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "xtick.color": PALE,
-    "ytick.color": PALE,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "svg.hashsalt": "napari-vdsr",
-}
+# Colours that readers with any colour vision can tell apart (Okabe and Ito), and those of them
+# that are seen on black.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+SERIES_ON_DARK = ("#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442")
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What a figure is drawn in; by default as on paper.
+
+    Attributes
+    ----------
+    ground, ink, pale, line : str
+        Of what is behind all, of titles, of labels, and of what guides the eye.
+    series : tuple of str
+        Of curves, one after another.
+    """
+
+    ground: str = "white"
+    ink: str = INK
+    pale: str = PALE
+    line: str = LINE
+    series: tuple[str, ...] = SERIES
+
+
+PAPER = Colours()
+# matplotlib's settings are those of the whole process.
+_styling = threading.RLock()
+
+
+@contextmanager
+def styled(colours: Colours = PAPER) -> Iterator[None]:
+    """Have figures drawn in the style of all of ours, by one thread at a time."""
+    import matplotlib
+
+    style = {
+        "font.size": 9,
+        "text.color": colours.ink,
+        "axes.facecolor": colours.ground,
+        "axes.edgecolor": colours.line,
+        "axes.labelcolor": colours.pale,
+        "axes.labelsize": 8.5,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "xtick.color": colours.pale,
+        "ytick.color": colours.pale,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "svg.hashsalt": "napari-vdsr",
+    }
+    with _styling, matplotlib.rc_context(style):
+        yield
 
 
 def check_matplotlib() -> None:
@@ -42,7 +84,7 @@ def check_matplotlib() -> None:
         ) from error
 
 
-def new_figure(width: float, height: float, **options: Any) -> Any:
+def new_figure(width: float, height: float, *, colours: Colours = PAPER, **options: Any) -> Any:
     """Make an empty ``matplotlib.figure.Figure``, `width` by `height` inches.
 
     Raises
@@ -54,7 +96,7 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor="white", **options)
+    figure = Figure(figsize=(width, height), facecolor=colours.ground, **options)
     FigureCanvasAgg(figure)
     return figure
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_vdsr.color import luma
-from napari_vdsr.drawing import STYLE, check_format, new_figure, save_figure
+from napari_vdsr.drawing import check_format, new_figure, save_figure, styled
 from napari_vdsr.enhance import Reading, tile_axis, within
 from napari_vdsr.errors import UsageError
 from napari_vdsr.model.card import about
@@ -181,13 +181,12 @@ def _board(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _draw(boards: list[NDArray[np.float32]], names: list[str], path: Path, *, title: str) -> None:
-    import matplotlib
 
     unit = KERNEL if max(board.shape[1] for board in boards) <= 16 else KERNEL / 2
     width = max(NARROWEST, max(board.shape[1] for board in boards) * unit + 1.2)
     heights = [board.shape[0] * unit for board in boards]
     figure = new_figure(width, sum(heights) + 0.6 * len(boards) + 0.15, layout="constrained")
-    with matplotlib.rc_context(STYLE):
+    with styled():
         axes = figure.subplots(
             len(boards), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
         )[:, 0]

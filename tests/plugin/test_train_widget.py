@@ -1,14 +1,17 @@
 """The widget "VDSR train" in a real window."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from napari.utils.theme import get_theme
 from skimage import data as pictures
 
 from napari_vdsr import load_model
+from napari_vdsr.plugin import train_job
 from napari_vdsr.training import config as recipes
 from napari_vdsr.training.folder import claimed
 
@@ -57,6 +60,7 @@ def test_train_and_use_the_model(viewer, trainer, tiny, images, tmp_path, until)
     assert "x2" in trainer.info.value or "continued" in trainer.info.value
     assert trainer.curve.native.pixmap().width() > 100
     assert trainer.samples.native.pixmap().width() > 100
+    assert corner(trainer.samples) == corner(trainer.curve) == theme_of(viewer)
     assert (tmp_path / "run" / "report.md").is_file()
     trainer.use_button.native.click()
     _, upscaler = viewer.window.add_plugin_dock_widget("napari-vdsr", "VDSR upscale")
@@ -202,8 +206,7 @@ def test_the_pictures_dock_closes_and_opens_again(viewer, trainer, pause):
     assert TITLE not in viewer.window.dock_widgets
     assert not trainer.pictures_button.enabled
     for _ in range(2):
-        trainer._draw(trainer.curve, png(640, 672))
-        trainer._draw(trainer.samples, png(640, 766))
+        show(trainer, png(640, 672), png(640, 766))
         assert trainer.curve.native.pixmap().width() > 100
         trainer.pictures_button.native.click()
         pause()
@@ -221,11 +224,70 @@ def test_the_pictures_dock_closes_and_opens_again(viewer, trainer, pause):
 
 @pytest.mark.own_window
 def test_the_window_closes_with_its_pictures_dock(viewer, trainer, pause):
-    trainer._draw(trainer.curve, png(640, 672))
+    show(trainer, png(640, 672))
     pause()
     viewer.close()
     pause()
     assert trainer.row.closed
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_pictures_follow_the_theme(viewer, trainer, pause, seen):
+    from napari_vdsr.plugin.train_pictures import TITLE
+
+    rows = [
+        {"step": str(10 * step), "loss": f"{1 / step}", "gain_x2": f"{step / 9}"}
+        for step in range(1, 50)
+    ]
+    show(trainer, png(9, 9))
+    trainer.pictures.show_run(train_job.draw(rows, made_outcomes(), trainer.pictures.colours))
+    pause()
+    if not seen:
+        viewer.window._wrapped_dock_widgets[TITLE].destroyOnClose()
+        pause()
+    grounds = set()
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        pause()
+        for label in (trainer.curve, trainer.samples):
+            assert corner(label) == theme_of(viewer)
+            picture = label.native.pixmap().toImage()
+            inks = {
+                picture.pixelColor(x, y).lightness()
+                for x in range(0, picture.width(), 2) for y in range(0, picture.height(), 2)
+            }  # fmt: skip
+            # Titles are read on it.
+            assert max(abs(ink - max(corner(label))) for ink in inks) > 120
+        grounds.add(corner(trainer.curve))
+    assert len(grounds) == 2
+
+
+def made_outcomes():
+    """Of a held-out picture."""
+    from napari_vdsr.evaluation.protocol import score
+    from napari_vdsr.normalize import Range
+    from napari_vdsr.training.report import outcome
+    from napari_vdsr.training.validation import Case
+
+    truth = pictures.camera()[:60, :60]
+    worse = (truth / 255).astype(np.float32)[::-1]
+    task = SimpleNamespace(name="x2", scale=2)
+    case = Case(task, "a.tif", truth, worse, worse, Range(0, 1), score(truth, truth[::-1], 2))
+    return [outcome(case, worse)]
+
+
+def show(trainer, curve, samples=b""):
+    """Show drawn pictures, as a run does."""
+    trainer._show_run(train_job.Pictures([], [], trainer.pictures.colours, curve, samples))
+
+
+def corner(label):
+    """Colour behind all, of what a label shows."""
+    return label.native.pixmap().toImage().pixelColor(1, 1).getRgb()[:3]
+
+
+def theme_of(viewer):
+    return get_theme(viewer.theme).background.as_rgb_tuple()[:3]
 
 
 def png(width, height):

@@ -2,9 +2,11 @@
 
 import gc
 import re
+import threading
 import time
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -18,7 +20,7 @@ from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import save_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.normalize import Range
-from napari_vdsr.plugin import pace, request, upscale_job
+from napari_vdsr.plugin import filling, pace, request, steps, task_row, upscale_job
 from napari_vdsr.resize import resize
 
 NAME = "VDSR upscale"
@@ -148,6 +150,34 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
     assert viewer.layers["a [lite x2]"].visible
 
 
+def test_the_time_left_is_told_and_runs_on_within_a_tile(viewer, upscaler, until, monkeypatch):
+    """16 tiles of a second each by a clock of the test; in the second one it is looked at."""
+    small_tiles(monkeypatch)
+    working, shown, looked = iter(range(1000)), [100.0], threading.Event()
+
+    def work_clock():
+        read = next(working)  # before and after each tile
+        if read == 2:
+            looked.wait(600)
+        return float(read)
+
+    monkeypatch.setattr(filling, "time", SimpleNamespace(perf_counter=work_clock))
+    every = iter(range(1000))  # however soon it follows upon another, a report is told
+    monkeypatch.setattr(steps, "time", SimpleNamespace(monotonic=lambda: next(every)))
+    monkeypatch.setattr(task_row, "time", SimpleNamespace(monotonic=lambda: shown[0]))
+    viewer.add_image(picture(size=(32, 32)), name="a")
+    upscaler.run()
+    until(lambda: upscaler.row.status.value == "Tile 2 of 16, 15 s left")
+    shown[0] += 6
+    until(lambda: upscaler.row.status.value == "Tile 2 of 16, 9 s left")
+    shown[0] += 60  # it takes longer than was thought
+    until(lambda: upscaler.row.status.value == "Tile 2 of 16, 1 s left")
+    looked.set()
+    until(lambda: not upscaler.row.busy)
+    assert "left" not in upscaler.row.status.value
+
+
+@shallow
 def test_a_result_is_not_the_next_source_unless_it_is_chosen(viewer, upscaler, until):
     upscaler.model.value = "bicubic"
     upscaler.residual.value = True

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.drawing import ACCENT, INK, LINE, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.drawing import ACCENT, INK, LINE, PALE, new_figure, save_figure, styled
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.io.failure import system_reason
@@ -133,11 +133,10 @@ def _draw(
     *,
     papers: bool,
 ) -> None:
-    import matplotlib
 
     scales = list(dict.fromkeys(row.scale for row in rows))
     figure = new_figure(PANEL * len(scales) + AROUND, HEIGHT + AROUND, layout="constrained")
-    with matplotlib.rc_context(STYLE):
+    with styled():
         panels = figure.subplots(1, len(scales), squeeze=False)[0]
         for axes, scale in zip(panels, scales, strict=True):
             _panel(axes, [row for row in rows if row.scale == scale], of, papers=papers)

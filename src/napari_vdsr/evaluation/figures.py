@@ -13,11 +13,11 @@ from napari_vdsr import __version__, showing
 from napari_vdsr.drawing import (
     ACCENT,
     PALE,
-    STYLE,
     check_format,
     check_matplotlib,
     new_figure,
     save_figure,
+    styled,
 )
 from napari_vdsr.engine import executor_for
 from napari_vdsr.enhance import plane_change
@@ -244,13 +244,12 @@ def _layout(shape: tuple[int, ...], crop: Crop, count: int) -> Layout:
 def _draw(panels: Sequence[Panel], title: str, crop: Crop) -> Any:
     layout = _layout(panels[0].pixels.shape, crop, len(panels))
     figure = new_figure(layout.width, layout.height)
-    import matplotlib
     from matplotlib.patches import Rectangle
 
     y, x, height, width = crop
     whole, *parts = layout.boxes
     scores = [panel.score.psnr for panel in panels if panel.score]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         axes = _show(figure, layout, whole, panels[0].pixels, "antialiased")
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=ACCENT, lw=1.6))
         _caption(axes, whole, title, "whole image")

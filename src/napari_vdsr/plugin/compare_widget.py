@@ -18,7 +18,6 @@ from magicgui.widgets import (
 )
 from napari.layers import Image as ImageLayer
 from napari.layers import Points
-from napari.utils.theme import get_theme
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -35,6 +34,7 @@ from napari_vdsr.plugin.request import Request
 from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import Temporary
+from napari_vdsr.plugin.theme import ink_on_canvas
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
 from napari_vdsr.plugin.work_dock import WorkDock
 
@@ -345,21 +345,21 @@ class CompareWidget(WorkDock):
             corners,
             name="captions [compare]",
             size=0.01,
-            text={"string": captions, "anchor": "upper_left", "color": self._ink(), "size": 10},
+            text={
+                "string": captions,
+                "anchor": "upper_left",
+                "color": ink_on_canvas(self._viewer),
+                "size": 10,
+            },
             face_color="transparent",
             border_color="transparent",
             **{k: self._meta[k] for k in ("units", "axis_labels") if self._meta.get(k)},
         )
 
-    def _ink(self) -> str:
-        """Colour that is read on the canvas of the window's theme."""
-        red, green, blue = get_theme(self._viewer.theme).canvas.as_rgb_tuple()[:3]
-        return "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 128 else "black"
-
     def _write_anew(self, _: Any = None) -> None:
         for layer in self._lent.layers:
             if isinstance(layer, Points):
-                layer.text.color = self._ink()
+                layer.text.color = ink_on_canvas(self._viewer)
 
     def _look_at_panels(self, cells: tuple[int, int] = (1, 1)) -> None:
         """Move the camera so that all panels are seen, in so many rows and columns of views."""

@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.drawing import Colours
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.plugin.responsive import importing_torch
 from napari_vdsr.plugin.steps import Counted
 from napari_vdsr.plugin.task import Cancelled, Report
 from napari_vdsr.plugin.train_form import CHECKPOINT, IMAGES, Setup
+
+if TYPE_CHECKING:
+    from napari_vdsr.training.report import Outcome
 
 # Seconds between two drawings of the curve.
 REDRAW = 5.0
@@ -28,16 +32,29 @@ class Pictures:
 
     Attributes
     ----------
+    rows : list of dict
+        Of the run's log.
+    outcomes : list of Outcome
+        Held-out images, none where nothing is held out.
+    colours : Colours
+        What they are drawn in.
     curve, samples : bytes
-        PNG files; `samples` is empty where nothing is held out.
+        PNG files; `samples` is empty without outcomes.
     """
 
+    rows: Sequence[dict[str, str]]
+    outcomes: "Sequence[Outcome]"
+    colours: Colours
     curve: bytes
     samples: bytes
 
 
-def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -> Path:
+def train_setup(
+    setup: Setup, should_stop: Callable[[], bool], colours: Callable[[], Colours], report: Report
+) -> Path:
     """Train; stopped in the middle, write the model so far and raise `Cancelled`.
+
+    `colours` are asked for whenever pictures are drawn.
 
     Returns
     -------
@@ -58,7 +75,9 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
         from napari_vdsr.training.config import config_from, load_config
         from napari_vdsr.training.data.dataset import Sources
         from napari_vdsr.training.export import export_checkpoint
+        from napari_vdsr.training.folder import LOG_NAME
         from napari_vdsr.training.loop import STEP, train
+        from napari_vdsr.training.monitor import read_log
 
     if setup.resume:  # with the settings that the run began with
         began = config_from(Checkpoint.load(setup.output / CHECKPOINT).config)
@@ -71,6 +90,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
     layers = () if setup.resume else setup.layers
     name = None if setup.resume else setup.output.resolve().name or "vdsr"
     drawn = 0.0
+    samples: Sequence[Outcome] = ()
     watch = Watch()
 
     def on_progress(progress: Any) -> None:
@@ -80,8 +100,12 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
         with contextlib.suppress(Cancelled):
             report(progress)
             if progress.psnr or time.monotonic() - drawn > REDRAW:
-                report(_pictures(setup.output))
+                report(draw(read_log(setup.output / LOG_NAME), samples, colours()))
                 drawn = time.monotonic()
+
+    def on_samples(outcomes: "Sequence[Outcome]") -> None:
+        nonlocal samples
+        samples = outcomes
 
     def on_stage(stage: str, step: int, steps: int) -> None:
         # Stopped: the loop sees it after this step.
@@ -103,6 +127,7 @@ def train_setup(setup: Setup, should_stop: Callable[[], bool], report: Report) -
                     Counted(step="Reading the images:", done=done, total=of)
                 ),
                 on_progress=on_progress,
+                on_samples=on_samples,
                 on_stage=on_stage,
                 should_stop=should_stop,
             )
@@ -137,15 +162,21 @@ class Watch:
         return Counted(step="Step", done=step, total=steps, left=left, note=note)
 
 
-def _pictures(output: Path) -> Pictures:
-    """The training curve so far, for a narrow window, and the latest samples."""
-    from napari_vdsr.training.monitor import draw_curve, read_log
+def draw(
+    rows: Sequence[dict[str, str]], outcomes: "Sequence[Outcome]", colours: Colours
+) -> Pictures:
+    """Draw the training curve, for a narrow window, and samples."""
+    from napari_vdsr.training.monitor import draw_curve
+    from napari_vdsr.training.report import SAMPLES_TITLE, draw_outcomes
 
-    samples = output / "samples.png"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "curve.png"
-        draw_curve(read_log(output / "log.csv"), path, narrow=True)
-        return Pictures(path.read_bytes(), samples.read_bytes() if samples.exists() else b"")
+        curve, samples = Path(folder) / "curve.png", Path(folder) / "samples.png"
+        draw_curve(rows, curve, narrow=True, colours=colours)
+        if outcomes:
+            draw_outcomes(outcomes, samples, SAMPLES_TITLE, colours=colours)
+        return Pictures(
+            rows, outcomes, colours, curve.read_bytes(), samples.read_bytes() if outcomes else b""
+        )
 
 
 @contextlib.contextmanager

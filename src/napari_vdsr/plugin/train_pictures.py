@@ -2,6 +2,7 @@
 
 import contextlib
 import weakref
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import Label
 from napari.viewer import Viewer
@@ -10,16 +11,22 @@ from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
 from napari_vdsr.plugin.form import Dock
+from napari_vdsr.plugin.theme import colours_of
+
+if TYPE_CHECKING:
+    from napari_vdsr.plugin.train_job import Pictures
 
 TITLE = "VDSR training"
 MARGIN = 24  # pixels beside the pictures
 
 
 class TrainPictures(Dock):
-    """Pictures as wide as the dock; it can be closed and opened again.
+    """Pictures as wide as the dock, in the colours of the theme; it can be closed and reopened.
 
     Parameters
     ----------
+    viewer : napari.Viewer
+        Whose theme they follow.
     home : QWidget
         The widget that the pictures belong to, and stay with, unseen, while they have no
         dock.
@@ -27,13 +34,18 @@ class TrainPictures(Dock):
     Attributes
     ----------
     curve, samples : magicgui.widgets.Label
-        Empty until `draw` is called with them.
+        Empty until a run is shown.
+    colours : Colours
+        Of the theme.
     """
 
-    def __init__(self, home: QWidget) -> None:
+    def __init__(self, viewer: Viewer, home: QWidget) -> None:
         self.curve, self.samples = Label(value=""), Label(value="")
         self._drawn: dict[Label, QPixmap] = {}
         self._home = home
+        self._viewer = viewer
+        self._shown: Pictures | None = None
+        self.look()
         super().__init__([self.curve, self.samples])
         for label in (self.curve, self.samples):
             label.native.setAlignment(Qt.AlignmentFlag.AlignLeft)
@@ -41,6 +53,21 @@ class TrainPictures(Dock):
             label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._watching = _Watching(self)
         self.go_home()
+
+    def look(self) -> None:
+        """Learn the theme's colours, and draw anew what is in others."""
+        self.colours = colours_of(self._viewer)
+        if self._shown is not None and self._shown.colours != self.colours:
+            from napari_vdsr.plugin.train_job import draw
+
+            self.show_run(draw(self._shown.rows, self._shown.outcomes, self.colours))
+
+    def show_run(self, pictures: "Pictures") -> None:
+        """Show where a run stands."""
+        self._shown = pictures
+        self.draw(self.curve, pictures.curve)
+        self.draw(self.samples, pictures.samples)
+        self.look()  # it may have changed while they were drawn
 
     def draw(self, label: Label, png: bytes) -> None:
         """Show a PNG file's content in place of what a label showed; nothing, if it is none."""
@@ -113,6 +140,8 @@ class _Watching(QObject):
             pictures.scale()
         elif pictures is not None and event.type() == QEvent.Type.ParentChange:
             QTimer.singleShot(0, pictures.go_home)
+        elif pictures is not None and event.type() == QEvent.Type.StyleChange:
+            pictures.look()
         return False
 
 

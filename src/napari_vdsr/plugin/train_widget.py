@@ -52,7 +52,7 @@ class TrainWidget(WorkDock):
             [self.form, self.info, self.row, self.pictures_button, self.use_button],
             {RUN_KEY: self.start_button},
         )
-        self.pictures = TrainPictures(self.native)
+        self.pictures = TrainPictures(viewer, self.native)
         self.curve, self.samples = self.pictures.curve, self.pictures.samples
         self._connect()
         self._update()
@@ -94,8 +94,12 @@ class TrainWidget(WorkDock):
         self._model = None
         self.use_button.enabled = False
         self.pictures_button.enabled = False
+
+        def stopped() -> bool:
+            return self.row.task is None or self.row.task.cancelled
+
         self.row.start(
-            partial(train_setup, setup, lambda: self.row.task is None or self.row.task.cancelled),
+            partial(train_setup, setup, stopped, lambda: self.pictures.colours),
             "VDSR train",
             on_report=self._on_report,
             on_done=self._on_model,
@@ -105,8 +109,7 @@ class TrainWidget(WorkDock):
 
     def _on_report(self, report: Any) -> None:
         if isinstance(report, Pictures):
-            self._draw(self.curve, report.curve)
-            self._draw(self.samples, report.samples)
+            self._show_run(report)
         elif getattr(report, "psnr", None):
             figures = (f"{t} {v:.2f} ({report.gains[t]:+.2f})" for t, v in report.psnr.items())
             self.info.value = "Held out, dB (gain): " + "  ".join(figures)
@@ -115,11 +118,11 @@ class TrainWidget(WorkDock):
         """Bring the curve and the samples to the front."""
         self.pictures.show_beside(self, self._viewer)
 
-    def _draw(self, label: Label, png: bytes) -> None:
+    def _show_run(self, pictures: Pictures) -> None:
         if not self.pictures_button.enabled:  # the first of this run
             self.pictures_button.enabled = True
             self.show_pictures()
-        self.pictures.draw(label, png)
+        self.pictures.show_run(pictures)
 
     def _on_model(self, model: Path) -> None:
         self._model = model

@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_vdsr.drawing import LINE, PALE, STYLE, check_format, new_figure, save_figure
+from napari_vdsr.drawing import (
+    LINE,
+    PALE,
+    SERIES,
+    check_format,
+    new_figure,
+    save_figure,
+    styled,
+)
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.showing import in_figure, shortened
-from napari_vdsr.training.monitor import FEW, SERIES, read_log
+from napari_vdsr.training.monitor import FEW, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,10 +152,9 @@ def _draw(
     *,
     note: str,
 ) -> None:
-    import matplotlib
 
     figure = new_figure(PANEL * len(courses) + AROUND, HEIGHT, layout="constrained")
-    with matplotlib.rc_context(STYLE):
+    with styled():
         panels = figure.subplots(1, len(courses), squeeze=False)[0]
         for axes, (task, own) in zip(panels, courses.items(), strict=True):
             _panel(axes, own, colors, against)

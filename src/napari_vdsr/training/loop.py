@@ -56,11 +56,12 @@ from napari_vdsr.training.run import Run
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.data.patches import Batch
+    from napari_vdsr.training.report import Outcome
 
 logger = logging.getLogger(__name__)
 RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)
@@ -91,6 +92,7 @@ def train(
     tensorboard: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_samples: Callable[[Sequence[Outcome]], None] | None = None,
     on_stage: Callable[[str, int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -124,6 +126,9 @@ def train(
         Called with (files read, files in all) before training starts.
     on_progress : callable, optional
         Called with a ``Progress`` every 50 steps and at each validation.
+    on_samples : callable, optional
+        Called with what ``samples.png`` shows (a list of ``training.report.Outcome``) as
+        often as it is drawn.
     on_stage : callable, optional
         Called with what begins (one of `STAGES`), the steps taken and those in all, 0 while
         a run of some minutes has not counted them; at every step.
@@ -184,6 +189,7 @@ def train(
             tensorboard=tensorboard,
             on_file=on_file,
             on_progress=on_progress,
+            on_samples=on_samples,
             on_stage=on_stage,
             should_stop=should_stop,
         )
@@ -202,6 +208,7 @@ def _run(
     tensorboard: bool,
     on_file: Callable[[int, int], None] | None,
     on_progress: Callable[[Progress], None] | None,
+    on_samples: Callable[[Sequence[Outcome]], None] | None,
     on_stage: Callable[[str, int, int], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> bool:
@@ -242,7 +249,7 @@ def _run(
                 run.whole = True
                 falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
-                    count_out(run, held_out)
+                    count_out(run, held_out, on_samples)
                     falls = max(PROBE, run.config.decay_start)  # it may have been due already
                 config = run.config
                 # Before anything that may end the run, or it could not be made longer.
@@ -261,7 +268,8 @@ def _run(
                     if progress.psnr:
                         keep_best(run, progress.gains, model)
                     if log is not None:
-                        report(run, progress, held_out if validate else None, log, on_progress)
+                        measured = held_out if validate else None
+                        report(run, progress, measured, log, on_progress, on_samples)
                 if time.monotonic() - last_saved > 60 * checkpoint_minutes:
                     run.save()
                     last_saved = time.monotonic()

@@ -14,9 +14,10 @@ from napari_vdsr.training.monitor import Log, Progress, draw_curve
 from napari_vdsr.training.report import draw_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_vdsr.training.report import Outcome
     from napari_vdsr.training.run import Run
     from napari_vdsr.training.validation import Validation
 
@@ -26,7 +27,11 @@ PROBE = 30
 MOST_VALIDATIONS = 20
 
 
-def count_out(run: Run, held_out: Validation | None) -> None:
+def count_out(
+    run: Run,
+    held_out: Validation | None,
+    on_samples: Callable[[Sequence[Outcome]], None] | None = None,
+) -> None:
     """Set the number of steps from the speed so far, to fill the minutes of the config."""
     per_step = run.seconds_per_step  # a mean to this moment
     started = time.monotonic()
@@ -34,7 +39,7 @@ def count_out(run: Run, held_out: Validation | None) -> None:
         held_out.psnr(run.result)
     measuring = time.monotonic() - started
     if held_out is not None and run.fabric.is_global_zero:
-        draw_samples(held_out, run.result, run.output / SAMPLES_NAME)
+        _sample(run, held_out, on_samples)
     validating = time.monotonic() - started
     seconds = 60 * run.config.minutes
     # Validations take a fifth of the time at most, the report at the end a quarter.
@@ -111,12 +116,21 @@ def report(
     held_out: Validation | None,
     log: Log,
     on_progress: Callable[[Progress], None] | None,
+    on_samples: Callable[[Sequence[Outcome]], None] | None,
 ) -> None:
     """Log where the run stands; draw its curve and samples, too, when it was measured."""
     log.add(progress)
     if held_out is not None or progress.step == progress.steps:
         draw_curve(log.rows, log.path.with_name(CURVE_NAME))
     if held_out is not None:
-        draw_samples(held_out, run.result, log.path.with_name(SAMPLES_NAME))
+        _sample(run, held_out, on_samples)
     if on_progress is not None:
         on_progress(progress)
+
+
+def _sample(
+    run: Run, held_out: Validation, on_samples: Callable[[Sequence[Outcome]], None] | None
+) -> None:
+    outcomes = draw_samples(held_out, run.result, run.output / SAMPLES_NAME)
+    if on_samples is not None:
+        on_samples(outcomes)

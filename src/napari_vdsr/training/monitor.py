@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.atomic import write_whole
-from napari_vdsr.drawing import LINE, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.drawing import PAPER, Colours, new_figure, save_figure, styled
 from napari_vdsr.errors import CollapseError, DivergenceError, MissingExtraError, TrainingError
 from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 COLLAPSE_STEP = 500
 # Of what is missing: a network that changes less than this gains less than 0.002 dB.
 COLLAPSE_SHARE = 0.02
-# Colours that readers with any colour vision can tell apart (Okabe and Ito).
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 SMOOTH = 10
 FEW = 5  # points that are marked: one alone has no line
 # Height of a label, of the axis: wide and narrow curves.
@@ -186,17 +185,21 @@ def check_collapse(changed: float, missing: float) -> None:
         )
 
 
-def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) -> None:
+def draw_curve(
+    rows: Sequence[dict[str, str]], path: Path, *, narrow: bool = False, colours: Colours = PAPER
+) -> None:
     """Draw loss and PSNR over bicubic against steps into a PNG file.
 
     Parameters
     ----------
-    rows : list of dict
+    rows : sequence of dict
         As `read_log` gives them.
     path : pathlib.Path
         The file; one that is there is replaced.
     narrow : bool
         One above the other, for a small window; else side by side.
+    colours : Colours
+        Of the window that it is shown in; by default of paper.
 
     Raises
     ------
@@ -204,18 +207,17 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
         If matplotlib is not installed.
     """
     size = (4.0, 4.2) if narrow else (9, 3.4)
-    figure = new_figure(*size, layout="constrained")
-    import matplotlib
+    figure = new_figure(*size, colours=colours, layout="constrained")
     from matplotlib.ticker import MaxNLocator
 
-    with matplotlib.rc_context(STYLE):
+    with styled(colours):
         left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-        _draw_loss(left, rows)
+        _draw_loss(left, rows, colours)
         measured = [row for row in rows if any(row[column] for column in _gains(row))]
-        _draw_gains(right, measured, NARROW_LABEL if narrow else LABEL)
+        _draw_gains(right, measured, NARROW_LABEL if narrow else LABEL, colours)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(axis="y", color=LINE, lw=0.6)
+            axes.grid(axis="y", color=colours.line, lw=0.6)
             axes.set_xlabel("step")
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -223,15 +225,16 @@ def draw_curve(rows: list[dict[str, str]], path: Path, *, narrow: bool = False) 
         save_figure(figure, path, title="Training curve", dpi=150)
 
 
-def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
+def _draw_loss(axes: Any, rows: Sequence[dict[str, str]], colours: Colours) -> None:
     steps = [int(row["step"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
 
     marker = {"marker": "o", "ms": 2.5} if len(rows) <= FEW else {}
-    axes.plot(steps, losses, lw=0.7, color=LINE if len(rows) > 3 * SMOOTH else SERIES[0], **marker)
-    if len(rows) > 3 * SMOOTH:
+    color, pale = colours.series[0], len(rows) > 3 * SMOOTH
+    axes.plot(steps, losses, lw=0.7, color=colours.line if pale else color, **marker)
+    if pale:
         means = [sum(losses[i : i + SMOOTH]) / SMOOTH for i in range(len(losses) - SMOOTH + 1)]
-        axes.plot(steps[SMOOTH - 1 :], means, lw=1.5, color=SERIES[0])
+        axes.plot(steps[SMOOTH - 1 :], means, lw=1.5, color=color)
     axes.set_title("Training loss")
     axes.set_ylabel("loss")
     if losses and max(losses) > 10 * min(losses):
@@ -239,13 +242,13 @@ def _draw_loss(axes: Any, rows: list[dict[str, str]]) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _draw_gains(axes: Any, rows: list[dict[str, str]], label: float) -> None:
-    axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
+def _draw_gains(axes: Any, rows: Sequence[dict[str, str]], label: float, colours: Colours) -> None:
+    axes.axhline(0, color=colours.pale, lw=0.8, ls=(0, (4, 3)))
     ends = []
     for index, column in enumerate(_gains(rows[0]) if rows else []):
         points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
         steps, gains = zip(*points, strict=True)
-        color = SERIES[index % len(SERIES)]
+        color = colours.series[index % len(colours.series)]
         axes.plot(steps, gains, lw=1.5, marker="o", ms=2.5, color=color)
         name = re.sub("^x(?=[0-9])", "×", column.removeprefix("gain_"))
         ends.append((gains[-1], steps[-1], f"{name}  {gains[-1]:+.2f}", color))

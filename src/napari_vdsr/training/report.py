@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_vdsr import __version__
 from napari_vdsr.atomic import write_whole
-from napari_vdsr.drawing import INK, PALE, STYLE, new_figure, save_figure
+from napari_vdsr.drawing import PAPER, Colours, new_figure, save_figure, styled
 from napari_vdsr.errors import ModelFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL, Score, to_uint8
 from napari_vdsr.model.file import load_model, save_model
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 # Pixels along an axis of the parts that are shown, and rows of a picture.
 CROP = 96
 SAMPLES = 3
+SAMPLES_TITLE = "Held-out images"
 WORST = 3
 # Fields in the report's table; more of them are chosen evenly.
 MOST_FIELDS = 200
@@ -66,7 +67,7 @@ class Outcome:
         return self.after.psnr - self.case.before.psnr
 
 
-def draw_samples(held_out: Validation, network: Network, path: Path) -> None:
+def draw_samples(held_out: Validation, network: Network, path: Path) -> list[Outcome]:
     """Draw input, result and truth of a few held-out images into a PNG file.
 
     Parameters
@@ -77,6 +78,11 @@ def draw_samples(held_out: Validation, network: Network, path: Path) -> None:
         As it is now.
     path : pathlib.Path
         One that is there is replaced.
+
+    Returns
+    -------
+    list of Outcome
+        What is drawn.
     """
     number = min(SAMPLES, len(held_out.cases))
     places = {round(at) for at in np.linspace(0, len(held_out.cases) - 1, number)}
@@ -85,7 +91,8 @@ def draw_samples(held_out: Validation, network: Network, path: Path) -> None:
         outcome(case, result)
         for case, result in zip(chosen, held_out.enhance(network, chosen), strict=True)
     ]
-    draw_outcomes(outcomes, path, "Held-out images")
+    draw_outcomes(outcomes, path, SAMPLES_TITLE)
+    return outcomes
 
 
 def outcome(case: Case, result: NDArray[Any], start: Score | None = None) -> Outcome:
@@ -93,13 +100,13 @@ def outcome(case: Case, result: NDArray[Any], start: Score | None = None) -> Out
     return Outcome(case, to_uint8(result), case.score(result), start)
 
 
-def draw_outcomes(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
+def draw_outcomes(
+    outcomes: Sequence[Outcome], path: Path, title: str, *, colours: Colours = PAPER
+) -> None:
     """Draw input, result and truth, a row each, where the input is worst."""
-    import matplotlib
-
     inches = 1.9
-    figure = new_figure(3 * inches + 0.2, len(outcomes) * (inches + 0.42) + 0.1)
-    with matplotlib.rc_context(STYLE):
+    figure = new_figure(3 * inches + 0.2, len(outcomes) * (inches + 0.42) + 0.1, colours=colours)
+    with styled(colours):
         axes = figure.subplots(len(outcomes), 3, squeeze=False)
         for row, made in zip(axes, outcomes, strict=True):
             case = made.case
@@ -116,7 +123,7 @@ def draw_outcomes(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
                     pixels[place], cmap="gray", vmin=low, vmax=max(high, low + 1),
                     interpolation="nearest",
                 )  # fmt: skip
-                ax.set_title(name, color=INK if ax is row[1] else PALE, fontsize=8)
+                ax.set_title(name, color=colours.ink if ax is row[1] else colours.pale, fontsize=8)
                 ax.set_axis_off()
         figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.42 / figure.get_figheight(), 0.03, 0.22)
         save_figure(figure, path, title=title, dpi=150)
