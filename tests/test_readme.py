@@ -2,6 +2,7 @@
 
 import copy
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -187,3 +188,18 @@ def _check_options(name, words):
     command = get_command(app).commands[name]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_readme_of_the_package_leads_nowhere_in_the_repository():
+    alone = runpy.run_path(str(ROOT / "tools" / "readme.py"))["alone"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    made = alone(text)
+    outside_code = re.sub(r"^```.*?^```$", "", made, flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)]*)\)", outside_code)
+    assert targets
+    assert all(target.startswith(("https://", "#")) for target in targets)
+    assert blocks(ROOT / "README.md", "bash")[0] in made
+    assert len(made.split("\n\n\n")) == len(text.split("\n\n\n"))
+    assert alone("see [a](b.md#c), [d](https://e.f)\n\n![g](h.png)\n\n```\n[i](j)\n```\n") == (
+        "see a, [d](https://e.f)\n\n```\n[i](j)\n```\n"
+    )
