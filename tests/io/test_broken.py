@@ -286,3 +286,25 @@ def test_a_size_that_is_a_text_is_no_size(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ImageFileError, match="sizes that are no numbers"):
         read_image(path)
+
+
+def test_values_that_are_no_values_are_not_told_at_length(tmp_path):
+    path = tmp_path / "a.tif"
+    many = struct.pack("<300H", *range(300))
+    size = ((256, 4, 1, 8), (257, 4, 1, 8), (259, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64))
+    for tag, others in ((258, ()), (262, ((258, 3, 1, 8),))):
+        tags = (*size, *others, (tag, 3, 300, 8 + 2 + 12 * (len(size) + len(others) + 1) + 4))
+        path.write_bytes(bare_tiff(*tags, after=many))
+        assert len(assert_refused(path)) < len(str(path)) + 400
+
+
+def test_a_palette_without_colours(tmp_path):
+    path = tmp_path / "a.tif"
+    colors = np.random.default_rng(0).integers(0, 65535, (3, 256)).astype("u2")
+    data = bytearray(tiff_bytes(photometric="palette", colormap=colors))
+    path.write_bytes(data)
+    assert read_image(path).shape == (64, 64, 3)
+    at = data.find(struct.pack("<HHI", 320, 3, 768))
+    data[at + 4 : at + 8] = bytes(4)
+    path.write_bytes(data)
+    assert_refused(path, "its palette has no colours")

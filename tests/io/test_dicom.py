@@ -243,3 +243,12 @@ def test_odd_text_of_a_file_is_shown_as_one_line(tmp_path):
     with pytest.raises(ImageFileError, match="holds no image") as caught:
         read_image(tmp_path / "a.dcm")
     assert str(caught.value).isprintable()
+
+
+def test_a_long_value_that_is_not_there_is_not_asked_for(tmp_path):
+    path = save(tmp_path / "a.dcm", np.zeros((8, 8), "u2"))
+    data = path.read_bytes()
+    at = data.find(b"\x28\x00\x00\x01US")  # bits allocated
+    path.write_bytes(data[:at] + b"\x28\x00\x00\x01OB\0\0\xff\xff\xff\x7f" + data[at + 8 :])
+    with pytest.raises(ImageFileError, match="a value of 2147483647 bytes is not whole"):
+        read_image(path)

@@ -10,13 +10,13 @@ import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import ImageFileError, VdsrError
-from napari_vdsr.showing import shown
+from napari_vdsr.showing import shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LONGEST_REASON = 160
+LONGEST_REASON, LONGEST_MESSAGE = 160, 600
 # Raised where a parser trusted what it read; what they say is about its code.
 PYTHONS_OWN = (
     TypeError, AttributeError, IndexError, AssertionError, NameError, ArithmeticError,
@@ -31,6 +31,8 @@ PYTHONS_WORDS = re.compile(
 
 def failure(path: str | Path, reason: str, advice: str | Remedy) -> ImageFileError:
     """Return the error that says ``PATH: reason. Advice.`` of a file."""
+    if len(reason) > LONGEST_MESSAGE:  # whatever a file made of it
+        reason = shortened(reason, LONGEST_MESSAGE)
     if isinstance(advice, Remedy):
         return ImageFileError(f"{path}: {reason}.", advice)
     return ImageFileError(f"{path}: {reason}. {advice}.")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import PngImagePlugin
 
 from napari_vdsr.image import Image
 from napari_vdsr.io.axes import TURNED, name_axes, ordered, override_axes, plane_last, upright
+from napari_vdsr.io.coding.size import check_coded
 from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import as_dask, split_index
 from napari_vdsr.io.pictures.metadata import picture_facts
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import dask.array as da
+
+    from napari_vdsr.errors import ImageFileError
 
 # Only these: Pillow would hand some other formats to external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
@@ -155,14 +158,11 @@ def opened(stamp: Stamp, formats: tuple[str, ...] = FORMATS) -> Iterator[PIL.Ima
     said = caught() if formats == ("TIFF",) else nullcontext([])
     _check_chunks(stamp)
     with stamp.open() as file, _warnings_lock, _longer_texts(), said as complaints:
+        _check_size(stamp, file)
         try:
             picture = PIL.Image.open(file, formats=formats)
         except PIL.Image.DecompressionBombError as error:
-            raise failure(
-                stamp.name,
-                f"claims more pixels than a picture file is trusted with ({one_line(error)})",
-                "Convert it to a tiled TIFF if it is real",
-            ) from error
+            raise _too_large(stamp, one_line(error)) from error
         except PIL.UnidentifiedImageError as error:
             raise damaged(stamp.name, "its header makes no sense") from error
         with picture:
@@ -343,6 +343,23 @@ def _with_alpha(grey: np.ndarray, clear: int, dtype: np.dtype[Any]) -> np.ndarra
     top = np.iinfo(dtype).max
     alpha = np.where(grey == clear, 0, top)
     return np.stack([grey, grey, grey, alpha], axis=-1).astype(dtype)
+
+
+def _check_size(stamp: Stamp, file: BinaryIO) -> None:
+    """Refuse a picture that is not whole, or too large, before any decoder is made for it."""
+    coded = check_coded(stamp.name, file, "a picture")
+    file.seek(0)
+    most = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 0)  # where Pillow itself stops, for some formats late
+    if coded is not None and most and coded.rows * coded.columns > most:
+        raise _too_large(stamp, f"{coded.columns} x {coded.rows}, of at most {most} in all")
+
+
+def _too_large(stamp: Stamp, reason: str) -> ImageFileError:
+    return failure(
+        stamp.name,
+        f"claims more pixels than a picture file is trusted with ({reason})",
+        "Convert it to a tiled TIFF if it is real",
+    )
 
 
 def _check_chunks(stamp: Stamp) -> None:

@@ -12,7 +12,7 @@ from tifffile import PHOTOMETRIC
 from napari_vdsr.errors import ImageDataError, ImageFileError
 from napari_vdsr.image import check_dtype
 from napari_vdsr.io.failure import damaged, failure
-from napari_vdsr.showing import shown
+from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -41,7 +41,8 @@ def check_kind(path: str, page: TiffPage) -> None:
     if page.dtype is None:
         raise failure(
             path,
-            f"samples of {page.bitspersample} bits and format {page.sampleformat} cannot be read",
+            f"samples of {shortened(str(page.bitspersample))} bits and format "
+            f"{shortened(str(page.sampleformat))} cannot be read",
             "Convert it to 8 or 16-bit integers, or 32-bit floats",
         )
     if 0 in page.shaped:
@@ -50,9 +51,12 @@ def check_kind(path: str, page: TiffPage) -> None:
         name = getattr(page.photometric, "name", page.photometric)
         raise failure(
             path,
-            f"pixels are {shown(name)}, neither grey nor RGB",
+            f"pixels are {shortened(str(name))}, neither grey nor RGB",
             "Convert it to grey or RGB first",
         )
+    if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
+        if np.ndim(page.colormap) != 2 or not np.size(page.colormap):
+            raise damaged(path, "its palette has no colours")
     try:
         if page.bitspersample != 1:  # which becomes 0 and 255
             check_dtype(page.dtype, Path(path).name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
+from napari_vdsr.io.coding.size import check_coded
 from napari_vdsr.io.failure import damaged, failure
 from napari_vdsr.io.quiet import caught
 from napari_vdsr.io.stamps import State, is_unchanged, state
@@ -20,12 +21,16 @@ from napari_vdsr.kept import KeptArrays
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_vdsr.io.coding.stream import Coded
+
 Window = tuple[slice, slice, slice, slice, slice]
 READ_BYTES = 2**22
 NEW_JPEG = 7
 JPEG = (6, NEW_JPEG, 33007, 34892)
 TALKATIVE = (22610, 34933, 34934)  # JPEG XR and PNG: their decoders print warnings
 MISSING = -1
+LARGEST_JPEG = 65_500
+MCU = 16  # rows that some encoders fill up a strip to
 
 
 @dataclass(frozen=True)
@@ -167,11 +172,13 @@ class Pages:
         if keyframe.compression in JPEG:
             kwargs = {"jpegtables": self.tables[page], "jpegheader": keyframe.jpegheader}
 
-        def decode(segment: int) -> np.ndarray:
+        def decode(segment: int, position: tuple[int, ...]) -> np.ndarray:
             start, count = int(self.offsets[page, segment]), int(self.counts[page, segment])
             data = _read_exactly(file, stamp, start, count) if count else None
             if data is not None and keyframe.compression == NEW_JPEG and not keyframe.jpegheader:
                 _check_jpeg_end(stamp, data)
+            if data is not None and not keyframe.jpegheader:
+                self._check_coded(stamp, data, position, keyframe.samplesperpixel)
             with caught() if keyframe.compression in TALKATIVE else nullcontext():
                 pixels, _, extent = keyframe.decode(data, segment, **kwargs)
             if pixels is None:
@@ -183,9 +190,37 @@ class Pages:
 
         out = np.empty(_extent(window), self.dtype)
         for segment, position in self._segments_in(window):
-            pixels = self.kept.get((page, segment), partial(decode, segment))
+            pixels = self.kept.get((page, segment), partial(decode, segment, position))
             _paste(out, window, pixels, position)
         return out
+
+    def _check_coded(
+        self, stamp: Stamp, data: bytearray, position: tuple[int, ...], samples: int
+    ) -> None:
+        """Refuse a segment whose own header tells of another size, before it is decoded.
+
+        Decoders take the memory that it asks for, and tifffile takes any form of as many
+        pixels for the right one.
+        """
+        if max(self.segment) > LARGEST_JPEG:  # whose header cannot tell its size
+            return
+        depth, rows, columns = self.segment
+        down, across = (
+            min(size, whole - start)
+            for size, whole, start in zip(self.segment[1:], self.shape[2:4], position[2:])
+        )
+        most = max(4, samples)
+
+        def fits(coded: Coded) -> bool:
+            size = coded.rows, coded.columns
+            if coded.samples > most:
+                return False
+            if self.tiled:
+                return size in ((depth * rows, columns), (down, across), (down, columns))
+            return size[1] == columns and down <= size[0] <= -(-rows // MCU) * MCU
+
+        what = "a tile" if self.tiled else "a strip"
+        check_coded(stamp.name, data, what, fits, f"{rows if self.tiled else down} x {columns}")
 
     def _segments_in(self, window: Window) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Yield index and position of all segments that a window touches."""

@@ -9,15 +9,26 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from napari_vdsr.io.coding.size import check_coded
+from napari_vdsr.io.coding.zstd import zstd_size
 from napari_vdsr.io.failure import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_vdsr.io.coding.stream import Coded
+
 # Outermost first. View, block, rotation, illumination and phase are stacks without a letter
 # of OME; L is not known.
 STACKS = "VBRIHTCZ"
 KINDS = {0: "Gray8", 1: "Gray16", 2: "Gray32Float", 3: "Bgr24", 4: "Bgr48", 8: "Bgr96Float"}
+PIXEL_BYTES = {
+    "Gray8": 1, "Gray16": 2, "Gray32Float": 4, "Bgr24": 3, "Bgr48": 6, "Bgr96Float": 12,
+}  # fmt: skip
+# How pixels are stored; with the last one the frame comes behind a header.
+PLAIN, JPEG_XR, ZSTD, ZSTD_HEADED = 0, 4, 5, 6
+HEAD = 32  # bytes in which a frame tells its length
+SHORTEST_HEAD = 256  # of a segment, between its own header and its metadata
 DIRECTORY_AT = 84  # in the header of the file, its position
 SEGMENT = struct.Struct("<16sqq")
 ENTRY = struct.Struct("<2siqii6si")
@@ -46,6 +57,8 @@ class Tile:
         Position of its segment in the file.
     dimensions : int
         Number of its entry's dimensions, which its segment repeats.
+    stored : int
+        How its pixels are compressed.
     """
 
     scene: int | None
@@ -54,6 +67,7 @@ class Tile:
     kind: str
     at: int
     dimensions: int
+    stored: int = PLAIN
 
     def meets(self, box: Rectangle) -> bool:
         """Whether a part of it lies in a rectangle."""
@@ -75,8 +89,33 @@ class Tile:
         if min(metadata, attachment, data) < 0 or metadata + attachment + data > allocated:
             raise damaged(path, "a tile is longer than its place in the file")
         schema, *_, dimensions = ENTRY.unpack_from(head, SEGMENT.size + 16)
-        if schema != b"DV" or dimensions != self.dimensions:
+        _, _, _, _, stored, *_ = ENTRY.unpack_from(head, SEGMENT.size + 16)
+        if schema != b"DV" or dimensions != self.dimensions or stored != self.stored:
             raise damaged(path, "a tile is another one than its directory says")
+        entry = 16 + ENTRY.size + DIMENSION.size * dimensions
+        file.seek(self.at + SEGMENT.size + max(SHORTEST_HEAD, entry) + metadata)
+        self._check_pixels(path, file, data)
+
+    def _check_pixels(self, path: str, file: BinaryIO, length: int) -> None:
+        """Refuse pixels of another size: the library takes what they say, and fills the rest."""
+        _, _, width, height = self.box
+        whole = width * height * PIXEL_BYTES.get(self.kind, 0)
+        size: int | None = None
+        if self.stored == PLAIN:
+            size = min(length, whole)
+        elif self.stored == ZSTD:
+            size = zstd_size(file.read(min(length, HEAD)))
+        elif self.stored == ZSTD_HEADED:
+            head = file.read(min(length, HEAD))
+            size = zstd_size(head[head[0] :]) if head else 0
+        elif self.stored == JPEG_XR:
+
+            def fits(coded: Coded) -> bool:
+                return (coded.rows, coded.columns) == (height, width)
+
+            check_coded(path, file.read(length), "a tile", fits, f"{height} x {width}")
+        if size is not None and whole and size != whole:
+            raise damaged(path, f"a tile of {size} bytes, not {whole}")
 
 
 def tiles_of(path: str, file: BinaryIO, size: int) -> list[Tile]:
@@ -116,7 +155,7 @@ def _entries(path: str, entries: bytes, count: int, size: int) -> Iterator[Tile]
     for _ in range(count):
         if at + ENTRY.size > len(entries):
             raise damaged(path, "its directory is not whole")
-        schema, kind, position, _, _, _, dimensions = ENTRY.unpack_from(entries, at)
+        schema, kind, position, _, packed, _, dimensions = ENTRY.unpack_from(entries, at)
         at += ENTRY.size
         end = at + DIMENSION.size * dimensions
         if schema != b"DV" or not 0 < dimensions <= MOST_DIMENSIONS or end > len(entries):
@@ -138,4 +177,5 @@ def _entries(path: str, entries: bytes, count: int, size: int) -> Iterator[Tile]
             KINDS.get(kind, f"type {kind}"),
             position,
             dimensions,
+            packed,
         )

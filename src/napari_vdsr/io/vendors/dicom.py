@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
@@ -19,13 +20,13 @@ from pydicom.pixels import pixel_array
 from pydicom.pixels.processing import apply_color_lut
 
 from napari_vdsr.image import Channel
+from napari_vdsr.io.coding.size import check_coded
 from napari_vdsr.io.failure import damaged, failure, one_line, reading
 from napari_vdsr.io.lazy import split_index
 from napari_vdsr.io.metadata import Facts
 from napari_vdsr.io.palette import look_up
 from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite, to_micrometres
-from napari_vdsr.io.vendors.coded import coded_size
 from napari_vdsr.io.vendors.held import Held, check_claim, quiet, told_scaling
 from napari_vdsr.kept import KeptArrays
 from napari_vdsr.showing import shortened
@@ -42,6 +43,7 @@ LARGEST_FRAME = 2**31
 PIXELS_HEADER = 12  # bytes before pixels in pieces: a tag, its type, and no length
 LARGEST_VALUE = 2**20  # of what is no pixels; longer ones are not read
 UNKNOWN_CODEC = ("missing dependencies", "not supported", "does not support")
+UNKNOWN_LENGTH = 2**32 - 1
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -139,18 +141,14 @@ class Frames:
             frames = self.shape[0] if self.many else 1
             data = get_frame(file, index, number_of_frames=frames)
         file.seek(0)
-        try:
-            coded = coded_size(data)
-        except ValueError as error:
-            raise damaged(
-                self.stamp.name, f"a frame that is coded as nonsense ({error})"
-            ) from error
         rows, columns = self.shape[self.many :][:2]
-        if coded is not None and coded != (rows, columns):
-            raise damaged(
-                self.stamp.name,
-                f"a frame that is coded as {coded[0]} x {coded[1]}, not {rows} x {columns}",
-            )
+        check_coded(
+            self.stamp.name,
+            data,
+            "a frame",
+            lambda coded: (coded.rows, coded.columns) == (rows, columns) and coded.samples <= 4,
+            f"{rows} x {columns}",
+        )
 
     def _undecoded(self, error: Exception) -> Exception:
         """Say which way of compression it is that nothing here decodes, if it is that."""
@@ -244,6 +242,7 @@ def _dataset(path: str, file: Any) -> Dataset:
         )
     except (InvalidDicomError, EOFError) as error:
         raise damaged(path, one_line(error)) from error
+    _check_deferred(path, dataset)
     kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", dataset.get("SOPClassUID", "")))
     if kind == DIRECTORY:
         raise failure(path, "is a directory of DICOM files, no image", "Give the files themselves")
@@ -257,6 +256,15 @@ def _dataset(path: str, file: Any) -> Dataset:
             path, "is a slide whose frames are tiles, not pictures", "Convert it to OME-TIFF first"
         )
     return dataset
+
+
+def _check_deferred(path: str, dataset: Dataset) -> None:
+    """Refuse long values that the file does not have: pydicom takes the memory for all of it."""
+    size = os.path.getsize(path)
+    for each in dataset.values():
+        if isinstance(each, RawDataElement) and each.value is None:
+            if each.length != UNKNOWN_LENGTH and each.value_tell + each.length > size:
+                raise damaged(path, f"cut short: a value of {each.length} bytes is not whole")
 
 
 def _whole(dataset: Dataset, name: str, default: int = 0) -> int:

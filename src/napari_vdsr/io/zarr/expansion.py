@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 
+from napari_vdsr.io.coding.zstd import ZSTD, zstd_size
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STEP = 2**20
-ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Expansion:
         return False
 
     def _zstd(self, data: bytes) -> bool:
-        size = _zstd_size(data)
+        size = zstd_size(data)
         if size is not None:
             return size > self.most
         try:
@@ -76,15 +77,3 @@ class Expansion:
         except (zlib.error, OSError, lzma.LZMAError, EOFError):
             return False  # damaged, which the decoder says
         return False
-
-
-def _zstd_size(data: bytes) -> int | None:
-    """Length that the header of a Zstandard frame states (RFC 8878, 3.1.1.1), if it does."""
-    descriptor = data[4] if len(data) > 4 else 0
-    single = bool(descriptor & 32)
-    at = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3]
-    width = (int(single), 2, 4, 8)[descriptor >> 6]
-    if not width or len(data) < at + width:
-        return None
-    size = int.from_bytes(data[at : at + width], "little")
-    return size + 256 if width == 2 else size
