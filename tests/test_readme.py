@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,9 @@ from napari_vdsr.cli.main import app
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
-from napari_vdsr.io import read_image
+from napari_vdsr.io import list_series, read_image, read_provenance
+from napari_vdsr.io.bands import Bands
+from napari_vdsr.io.read import PICTURES
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import NETWORKS
@@ -90,7 +93,7 @@ def test_clusters_of_the_docs(monkeypatch, capsys):
 
 def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
     """What `CONTRIBUTING.md` tells to write, held to what it promises."""
-    block, _ = blocks(CONTRIBUTING, "python")
+    block, *_ = blocks(CONTRIBUTING, "python")
     names = {"__name__": "toy"}
     exec(compile(block, "toy.py", "exec"), names)
     monkeypatch.setitem(NETWORKS, "toy", names["Toy"])
@@ -114,25 +117,31 @@ def test_the_toy_network_does_what_is_said_of_it(tmp_path, monkeypatch):
 
 
 def test_the_toy_format_does_what_is_said_of_it(tmp_path, monkeypatch):
-    """As step 4 puts it into `io/read.py`, in place of Netpbm."""
-    _, block = blocks(CONTRIBUTING, "python")
+    """As step 4 puts it into `io/read.py`."""
+    _, block, writer = blocks(CONTRIBUTING, "python")
     toy = types.ModuleType("toy")
     monkeypatch.setitem(sys.modules, "toy", toy)
     exec(compile(block, "toy.py", "exec"), toy.__dict__)
-    for name, value in {
-        "NETPBM_MAGIC": toy.MAGIC, "PICTURE_MAGIC": (toy.MAGIC,), "read_netpbm": toy.read_toy,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(f"napari_vdsr.io.read.{name}", value)
+    table = (*PICTURES, ((toy.MAGIC,), toy.read_toy))
+    monkeypatch.setattr("napari_vdsr.io.read.PICTURES", table)
     pixels = np.arange(12, dtype="<u2").reshape(3, 4)
     path = tmp_path / "a.toy"
     path.write_bytes(b"TOY1" + np.array([3, 4], "<u4").tobytes() + pixels.tobytes())
     image = read_image(path)
     assert image.axes == "YX"
+    assert [series.shape for series in list_series(path)] == [(3, 4)]
+    assert read_provenance(path) is None
     np.testing.assert_array_equal(np.asarray(image.data), pixels)
     np.testing.assert_array_equal(np.asarray(image.data[1:2, 1:3]), pixels[1:2, 1:3])
     result = upscale(image, load_model("bicubic"), 2)
     assert np.asarray(result.data).shape == (6, 8)
     whole = path.read_bytes()
+    large = np.arange(700 * 90, dtype="u2").reshape(700, 90)
+    (tmp_path / "b.toy").touch()
+    names = toy.__dict__ | {"Path": Path, "Bands": Bands}
+    exec(compile(writer, "toy.py", "exec"), names)
+    names["write_toy"](tmp_path / "b.toy", Bands(da.from_array(large, chunks=(33, 17)), 2))
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "b.toy").data), large)
     for damaged in (whole[:7], whole[:-1], whole + b"x", whole[:4] + b"\xff" * 8 + whole[12:]):
         path.write_bytes(damaged)
         with pytest.raises(ImageFileError, match=r"a\.toy: "):

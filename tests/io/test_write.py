@@ -11,10 +11,14 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_vdsr.batch.naming import SUFFIX_OF
+from napari_vdsr.cli.upscale import FORMATS as ASKED_FORMATS
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import read_image, write_image
 from napari_vdsr.io.bands import Bands
+from napari_vdsr.io.formats import FORMATS, SUFFIXES, value_losses
+from napari_vdsr.io.losses import NAMES, PLACED
 from napari_vdsr.io.tiff import write as tiff_write
 
 RANDOM = np.random.default_rng(0)
@@ -372,6 +376,20 @@ def test_options_that_cannot_be(tmp_path):
         write_image(image, tmp_path / "a.tif", compression="lzw")
     with pytest.raises(UsageError, match="ImageJ TIFF is written uncompressed"):
         write_image(image, tmp_path / "a.tif", format="imagej", compression="zlib")
+    for kind in ("png", "jpeg", "webp"):
+        with pytest.raises(UsageError, match="is compressed in its own way: leave"):
+            write_image(image, tmp_path / "a", format=kind, compression="zlib")
+    assert write_image(image, tmp_path / "a.png", compression="blosc") == ()
+
+
+def test_every_format_is_in_all_lists_of_them():
+    assert set(NAMES) == set(SUFFIX_OF) == set(ASKED_FORMATS) == set(FORMATS)
+    assert set(SUFFIXES.values()) | {"tiff", "imagej"} == set(FORMATS)  # of one suffix
+    image = Image(data=pixels((9, 8)), axes="YX", nodata=7, bits=7)
+    for kind in FORMATS:
+        told = " ".join(value_losses(image, kind))
+        assert ("stands for nodata" in told) == (kind not in PLACED)
+        assert ("bits are significant" in told) == (kind not in PLACED or kind == "imagej")
 
 
 def test_uncompressible_alpha_keeps_its_kind(tmp_path):

@@ -362,6 +362,8 @@ def understood(given: Mapping[str, Any]) -> Asked:
     if given["quality"] is not None and chosen not in ("jpeg", "webp"):
         raise UsageError("--quality goes with --format jpeg or webp.")
     options.check_choice("--compression", given["compression"], (None, "zlib", "zstd", "blosc"))
+    if given["compression"] and chosen in ("imagej", "png", "jpeg", "webp"):
+        raise UsageError("--compression goes with --format ome-tiff, tiff or ome-zarr.")
     options.check_choice("--if-exists", given["if_exists"], IF_EXISTS)
     goal = (given[name] for name in ("scale", "pixel_size", "width", "height"))
     asked: dict[str, Any] = {

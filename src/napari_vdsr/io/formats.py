@@ -14,7 +14,7 @@ from napari_vdsr.alpha import divided, full_opacity
 from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.io.axes import ordered, plane_last
 from napari_vdsr.io.failure import failure
-from napari_vdsr.io.losses import NAMES, PICTURES, TIFFS, losses
+from napari_vdsr.io.losses import NAMES, PICTURES, PLACED, TIFFS, losses
 from napari_vdsr.io.pictures.photo import LONGEST, QUALITY
 from napari_vdsr.io.tiff.imagej import AXES, imagej_refusal
 from napari_vdsr.io.tiff.ome_write import ome_refusal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Format = Literal["ome-tiff", "imagej", "tiff", "png", "jpeg", "webp", "ome-zarr"]
 Compression = Literal["zlib", "zstd", "blosc"]
 FORMATS = get_args(Format)
-PYRAMIDS = ("ome-tiff", "tiff", "ome-zarr")
+PYRAMIDS = COMPRESSED = ("ome-tiff", "tiff", "ome-zarr")
 LONGEST_IN_ZARR = 8  # bytes; NumPy's longdouble is in no standard of Zarr
 SUFFIXES: dict[tuple[str, ...], Format] = {
     (".ome.tif", ".ome.tiff"): "ome-tiff",
@@ -114,7 +114,8 @@ def chosen(
     told = ""
     if kind is None:
         kind, told = format_of(target, image, compression, pyramid=pyramid)
-        compression = None if kind == "imagej" else compression
+        # Of a folder the pictures are compressed in their own way, and the other files so.
+        compression = None if kind not in COMPRESSED else compression
         pyramid = pyramid and kind in PYRAMIDS
     if kind not in FORMATS:
         raise UsageError(f"format {kind!r} is not known. Choose one of {', '.join(FORMATS)}.")
@@ -167,6 +168,11 @@ def check_compression(kind: str, compression: str | None) -> None:
         raise UsageError(f"compression {compression!r} is not known. Choose one of {known}.")
     if compression and kind == "imagej":
         raise UsageError("ImageJ TIFF is written uncompressed. Use OME-TIFF or plain TIFF.")
+    if compression and kind not in COMPRESSED:
+        raise UsageError(
+            f"{NAMES[kind]} is compressed in its own way: leave the compression out, or use "
+            "OME-TIFF, plain TIFF or OME-Zarr."
+        )
     if compression == "blosc" and kind != "ome-zarr":
         raise UsageError(f"{NAMES.get(kind, kind)} has no blosc. Choose zlib or zstd.")
 
@@ -239,9 +245,9 @@ def _lazy(data: Any) -> da.Array:
 def value_losses(image: Image, kind: str, quality: int | None = None) -> tuple[str, ...]:
     """Say what a format cannot tell about the meaning of pixels, or changes in them."""
     name, losses = NAMES[kind], []
-    if image.nodata is not None and kind in PICTURES:
+    if image.nodata is not None and kind not in PLACED:
         losses.append(f"{name} does not say that {image.nodata:g} stands for nodata")
-    if image.bits and kind in PICTURES | {"imagej"}:
+    if image.bits and kind not in PLACED - {"imagej"}:
         losses.append(f"{name} does not say that {image.bits} bits are significant")
     if kind == "jpeg" or quality is not None:
         losses.append(f"{name} of quality {quality or QUALITY} changes pixels: not for measuring")

@@ -24,7 +24,7 @@ from napari_vdsr.io.zarr.folder import is_zarr
 from napari_vdsr.showing import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_vdsr.image import Image
     from napari_vdsr.nodata import Nodata
@@ -39,10 +39,16 @@ PICTURE_SUFFIXES = (
 )  # fmt: skip
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, *PICTURE_SUFFIXES, *VENDOR_SUFFIXES, ".ozx")
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PICTURE_MAGIC = (
-    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", *NETPBM_MAGIC, b"RIFF",
-    b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+RASTER_MAGIC = (
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"\0\0\0\x0cjP",
+    b"\xff\x4f\xff\x51",
 )  # fmt: skip
+# Files of one image: what they begin with, and what reads them.
+PICTURES: tuple[tuple[tuple[bytes, ...], Callable[..., Image]], ...] = (
+    (NETPBM_MAGIC, read_netpbm),
+    (RASTER_MAGIC, read_picture),
+)
+PICTURE_MAGIC = tuple(begins for magic, _ in PICTURES for begins in magic)
 
 
 def is_image_file(path: str | Path) -> bool:
@@ -184,15 +190,13 @@ def read_levels(
             nodata=nodata, labels=labels,
         )  # fmt: skip
         return [image]
-    if head.startswith(PICTURE_MAGIC):
-        if series not in (None, 0):
-            raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
-        if head.startswith(NETPBM_MAGIC):
-            image = read_netpbm(file, axes=axes, name=name, labels=bool(labels))
-        else:
-            image = read_picture(file, axes=axes, name=name, labels=bool(labels))
-        value = None if nodata == "auto" else nodata
-        return [image.with_(nodata=value, labels=bool(labels))]
+    for magic, read in PICTURES:
+        if head.startswith(magic):
+            if series not in (None, 0):
+                raise UsageError(f"{file}: holds one image, so series must be 0, not {series}.")
+            image = read(file, axes=axes, name=name, labels=bool(labels))
+            value = None if nodata == "auto" else nodata
+            return [image.with_(nodata=value, labels=bool(labels))]
     described = file if head.startswith(TIFF_MAGIC) else _described(file, head)
     if described is None:
         raise _unknown(file, head)
@@ -307,7 +311,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         return tiff_provenance(file)
     if vendor_of(file, head) is not None:
         return None
-    if head.startswith(PICTURE_MAGIC) and not head.startswith(NETPBM_MAGIC):
+    if head.startswith(RASTER_MAGIC):
         return picture_provenance(file)
     return None
 
