@@ -29,13 +29,16 @@ KINDS = ("tiff", "ome-zarr", "png", "imagej")
 def add_arguments(parser):
     parser.add_argument("--calls", type=int, default=1000, help="of each of the two doors")
     parser.add_argument("--model", default="bicubic")
+    parser.add_argument("--doors", nargs="+", choices=("Python", "command"),
+                        default=("Python", "command"))  # fmt: skip
 
 
 def run(folder, arguments):
     calls = 40 if arguments.short else arguments.calls
     make(folder)
     rows, faults = [], []
-    for name, call in (("Python", by_python), ("command", by_command)):
+    for name in arguments.doors:
+        call = {"Python": by_python, "command": by_command}[name]
         seen = []
         for number in range(calls):
             call(folder, number, arguments.model)

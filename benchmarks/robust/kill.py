@@ -50,7 +50,7 @@ FORMS = {
     "PNG": Form("c.png", ("--format", "png")),
     "JPEG": Form("c.png", ("--format", "jpeg")),
     "WebP": Form("c.png", ("--format", "webp")),
-    "three products": Form("a.tif", ("--also", "residual,consistency")),
+    "three products": Form("a.tif", ("--also", "residual,consistency,spread")),
     "folder of files": Form("many", ("--format", "tiff")),
     "OME-Zarr in parts": Form("a.tif", ("--format", "ome-zarr"), 3),
     "files in parts": Form("many", ("--format", "tiff"), 2),

@@ -380,3 +380,22 @@ def test_pieces_that_become_too_long_are_not_decoded(tmp_path, kind):
     file.write_bytes(COMPRESSORS[kind](whole)[:-3])
     with pytest.raises(ImageFileError, match=r"a\.zarr"):
         read_image(path).data.compute()
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_a_piece_of_a_shard_that_becomes_too_long(tmp_path, where):
+    """A shard is read whole where all of its pieces are wanted."""
+    path = tmp_path / "a.zarr"
+    pixels = np.random.default_rng(0).integers(0, 50, (256, 1024)).astype("u2")
+    shards = {"shape": (256, 1024), "index_location": where}
+    make(path, pixels, chunks=(256, 256), shards=shards, compressors=zarr.codecs.ZstdCodec())
+    (file,) = stored(path)
+    np.testing.assert_array_equal(read_image(path).data.compute(), pixels)
+    data = bytearray(file.read_bytes())
+    at = data.rfind(b"\x28\xb5\x2f\xfd")
+    assert data[at + 4] >> 6 == 2  # four bytes of length
+    length = at + 5 + (not data[at + 4] & 32)
+    data[length : length + 4] = b"\xff\xff\xff\x7f"
+    file.write_bytes(data)
+    with pytest.raises(ImageFileError, match="becomes longer"):
+        read_image(path).data.compute()

@@ -10,7 +10,7 @@ import zarr
 
 from napari_vdsr.image import check_dtype
 from napari_vdsr.io.failure import damaged, failure
-from napari_vdsr.io.zarr.expansion import Expansion
+from napari_vdsr.io.zarr.expansion import Expansion, ShardIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,25 @@ def expansion(array: Any) -> Expansion:
     names = _codec_names(array.metadata.to_dict())
     codecs = frozenset(name.removeprefix("numcodecs.").lower() for name in names)
     longest = 16 * math.prod(array.chunks) * array.dtype.itemsize + 2**20
-    return Expansion(codecs, int(longest))
+    return Expansion(codecs, int(longest), _shard_index(array))
+
+
+def _shard_index(array: Any) -> ShardIndex | None:
+    """Return how the pieces of a shard are listed; None of an array without shards."""
+    if not getattr(array, "shards", None):
+        return None
+    number = math.prod(n // m for n, m in zip(array.shards, array.chunks, strict=True))
+    codecs = array.metadata.to_dict().get("codecs", ())
+    given: dict[str, Any] = next(
+        (c["configuration"] for c in codecs if c["name"] == "sharding_indexed"), {}
+    )
+    order, checksum = "<", 0
+    for codec in given.get("index_codecs", ()):
+        if codec["name"] == "bytes" and codec.get("configuration", {}).get("endian") == "big":
+            order = ">"
+        checksum += 4 * (codec["name"] == "crc32c")
+    first = str(getattr(given.get("index_location"), "value", given.get("index_location")))
+    return ShardIndex(number, first == "start", f"{order}u8", checksum)
 
 
 def pieces(path: str, array: Any, wanted: int) -> tuple[int, ...]:

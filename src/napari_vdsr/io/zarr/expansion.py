@@ -9,13 +9,46 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
+import numpy as np
 
 from napari_vdsr.io.coding.zstd import ZSTD, zstd_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STEP = 2**20
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The list of pieces in a file that holds several.
+
+    Attributes
+    ----------
+    number : int
+        Of pieces.
+    first : bool
+        Whether it lies before the pieces, not behind them.
+    dtype : str
+        Of its numbers.
+    checksum : int
+        Bytes behind them.
+    """
+
+    number: int
+    first: bool = False
+    dtype: str = "<u8"
+    checksum: int = 4
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield each piece that there is."""
+        length = 16 * self.number
+        start = 0 if self.first else len(data) - length - self.checksum
+        if start < 0 or start + length > len(data):
+            return  # cut short: said by whoever reads it in earnest
+        for offset, size in np.frombuffer(data, self.dtype, 2 * self.number, start).reshape(-1, 2):
+            if offset + size <= len(data):
+                yield data[int(offset) : int(offset) + int(size)]
 
 
 @dataclass(frozen=True)
@@ -30,13 +63,29 @@ class Expansion:
         Names of the codecs that the array uses.
     most : int
         Bytes that no honest piece exceeds.
+    index : ShardIndex or None
+        Where the pieces lie in a file, if there are several in one.
     """
 
     codecs: frozenset[str]
     most: int
+    index: ShardIndex | None = None
 
-    def exceeded_by(self, data: bytes) -> bool:
-        """Whether a piece, as it is stored, becomes longer than it may."""
+    def exceeded_by(self, data: bytes, *, whole: bool = False) -> bool:
+        """Whether a piece, as it is stored, becomes longer than it may.
+
+        Parameters
+        ----------
+        data : bytes
+            Of a piece, of an index, or of a file.
+        whole : bool
+            Whether it is all of a file, which may hold several pieces.
+        """
+        if whole and self.index is not None:
+            return any(self._piece_exceeds(piece) for piece in self.index.pieces(data))
+        return self._piece_exceeds(data)
+
+    def _piece_exceeds(self, data: bytes) -> bool:
         if "zstd" in self.codecs and data.startswith(ZSTD):
             return self._zstd(data)
         if "gzip" in self.codecs and data.startswith(b"\x1f\x8b"):
