@@ -101,3 +101,14 @@ def test_the_network_counts_once_where_tiles_take_turns_at_it():
         for workers in (1, 8)
     )
     assert few / 8 < many < few
+
+
+def test_as_many_shards_as_there_are_are_counted():
+    def writing(side):
+        with pytest.raises(UsageError) as caught:
+            options_within(
+                image(side, side), Chosen("ome-zarr"), settings(32, zarr=ZarrForm(shards=2048))
+            )
+        return int(str(caught.value).split(" to write")[0].split()[-1])
+
+    assert writing(2048) * 2 == writing(4096) == writing(9000)

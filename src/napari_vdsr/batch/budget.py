@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_vdsr.batch.settings import Settings
     from napari_vdsr.image import Image
     from napari_vdsr.io.formats import Chosen
+    from napari_vdsr.io.zarr.form import ZarrForm
     from napari_vdsr.options import Options
 
 # Pieces of the files, and what tiles are made of, are kept for whoever comes next.
@@ -163,7 +164,23 @@ def _writing_bytes(
     if form.kind in PICTURES:
         return PICTURE_COPIES * rows * columns * pixel
     if form.kind == "ome-zarr":
-        size = settings.zarr.file(rows) * settings.zarr.file(columns)
-        each = max(ZARR_COPIES * size * pixel, halving_bytes(size, image))
-        return settings.workers * each
+        planes = math.prod(shape.values()) // (rows * columns * image.size("S"))
+        whole, half = (
+            _largest_files(settings.zarr, r, c, planes, settings.workers)
+            for r, c in ((rows, columns), (-(-rows // 2), -(-columns // 2)))
+        )
+        return max(ZARR_COPIES * whole * pixel, halving_bytes(half, image))
     return PACKING_BYTES if form.compression or settings.pyramid else 0
+
+
+def _largest_files(form: ZarrForm, rows: int, columns: int, planes: int, number: int) -> int:
+    """Pixels of the largest files of an array, as many as are written at a time."""
+    tall, wide = (_lengths(form.file(length), length) for length in (rows, columns))
+    sizes = [height * width for height in tall[:number] for width in wide[:number]]
+    return sum(sorted(sizes * min(planes, number), reverse=True)[:number])
+
+
+def _lengths(step: int, whole: int) -> list[int]:
+    """Length of each file along an axis, the shorter one at the end last."""
+    rest = whole % step
+    return [step] * (whole // step) + ([rest] if rest else [])
