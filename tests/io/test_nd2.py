@@ -3,6 +3,7 @@
 import gc
 import pickle
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.io import list_series, read_image
 
 pytest.importorskip("nd2")
+from napari_vdsr.io.vendors import nd2 as nd2_reader
 
 
 def texture(*shape, dtype="u2", seed=0):
@@ -112,3 +114,27 @@ def test_damage_is_told_in_one_line(tmp_path, packed):
         path.write_bytes(damaged)
         read_or_refused(path)
     gc.collect()  # a file left open would be told here, and fail
+
+
+def test_a_packed_frame_that_becomes_too_long_is_not_unpacked(tmp_path, monkeypatch):
+    path = nd2(tmp_path / "a.nd2", texture(2, 200, 300), "TYX", packed=True)
+    read_image(path).data.compute()
+    content = path.read_bytes()
+    at = content.index(b"ImageDataSeq|0!") + 4072 + 8
+    bomb = zlib.compress(bytes(2**23))
+    path.write_bytes(content[:at] + bomb + content[at + len(bomb) :])
+    image = read_image(path)
+    monkeypatch.setattr(nd2_reader, "LARGEST_FRAME", 1000)
+    image.data[1].compute()
+    with pytest.raises(ImageFileError, match="a frame that becomes longer"):
+        image.data[0].compute()
+
+
+def test_a_length_that_the_file_does_not_have_takes_no_memory(tmp_path):
+    pixels = texture(2, 20, 30)
+    path = nd2(tmp_path / "a.nd2", pixels, "TYX", packed=True)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"ImageDataSeq|0!")
+    content[at - 8 : at] = (2**46).to_bytes(8, "little")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).data.compute(), pixels)

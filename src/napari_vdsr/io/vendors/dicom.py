@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -27,6 +26,7 @@ from napari_vdsr.io.metadata import Facts
 from napari_vdsr.io.palette import look_up
 from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite, to_micrometres
+from napari_vdsr.io.vendors.bounded import LARGEST_READ, Bounded
 from napari_vdsr.io.vendors.held import Held, check_claim, quiet, told_scaling
 from napari_vdsr.kept import KeptArrays
 from napari_vdsr.showing import shortened
@@ -41,22 +41,9 @@ FRAME_TIME, FRAME_TIMES, OFFSETS = 0x00181063, 0x00181065, 0x3004000C
 EXPANSION = 2000  # by a codec, of a frame of even grey
 LARGEST_FRAME = 2**31
 PIXELS_HEADER = 12  # bytes before pixels in pieces: a tag, its type, and no length
-LARGEST_VALUE = 2**20  # of what is no pixels; longer ones are not read
 UNKNOWN_CODEC = ("missing dependencies", "not supported", "does not support")
 UNKNOWN_LENGTH = 2**32 - 1
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-class _Bounded(io.BufferedReader):
-    """A file that is asked for no more than it has: memory is taken for whatever is asked for."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(cast("Any", file).raw)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > LARGEST_VALUE:
-            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
-        return super().read(size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +101,7 @@ class Frames:
         return np.asarray(out[rest])
 
     def _decode(self, index: int) -> np.ndarray:
-        with self.stamp.open() as raw, _Bounded(raw) as file:
+        with self.stamp.open() as raw, Bounded(raw) as file:
             if self.coded:
                 self._check_coded(file, index)
             try:
@@ -155,7 +142,7 @@ class Frames:
         text = str(error)
         if not any(words in text for words in UNKNOWN_CODEC):
             return damaged(self.stamp.name, one_line(error).rpartition("plugins: ")[2])
-        with self.stamp.open() as raw, _Bounded(raw) as file:
+        with self.stamp.open() as raw, Bounded(raw) as file:
             meta = pydicom.dcmread(file, force=True, specific_tags=[]).file_meta
         name = getattr(meta.get("TransferSyntaxUID"), "name", "unknown")
         return failure(
@@ -168,7 +155,7 @@ class Frames:
 def images(path: str) -> list[Held]:
     """Return the one image of a file."""
     stamp = Stamp.of(path)
-    with stamp.open() as raw, _Bounded(raw) as file:
+    with stamp.open() as raw, Bounded(raw) as file:
         syntax = _syntax(path, file)
         dataset = _dataset(path, file)
         left = stamp.size - file.tell()
@@ -238,7 +225,7 @@ def _dataset(path: str, file: Any) -> Dataset:
     """Return all but the pixels."""
     try:
         dataset = pydicom.dcmread(
-            file, stop_before_pixels=True, force=True, defer_size=LARGEST_VALUE
+            file, stop_before_pixels=True, force=True, defer_size=LARGEST_READ
         )
     except (InvalidDicomError, EOFError) as error:
         raise damaged(path, one_line(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from napari_vdsr.io.lazy import split_index
 from napari_vdsr.io.metadata import Facts
 from napari_vdsr.io.tiff.pages import Stamp
 from napari_vdsr.io.units import finite
+from napari_vdsr.io.vendors.bounded import Bounded
 from napari_vdsr.io.vendors.held import Held, quiet
 from napari_vdsr.kept import KeptArrays
 
@@ -28,6 +30,8 @@ BEFORE_PIXELS = 4096
 ZIP_EXPANSION = 1040
 LARGEST_FRAME = 2**31
 MOST_FRAMES = 10**7
+STAMP_BYTES = 8  # before the compressed pixels of a frame
+STEP = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,8 @@ class Frames:
         Of one frame: channels (if several), rows, columns, samples (if colours).
     dtype : numpy.dtype
         Of the pixels.
+    packed : bool
+        Whether frames are compressed.
     kept : KeptArrays
         Frames read last, each with all its channels.
     """
@@ -52,6 +58,7 @@ class Frames:
     numbers: np.ndarray
     frame: tuple[int, ...]
     dtype: np.dtype[Any]
+    packed: bool = False
     kept: KeptArrays = field(default_factory=KeptArrays, repr=False)
 
     @property
@@ -78,11 +85,26 @@ class Frames:
         return np.asarray(out[rest])
 
     def _read(self, number: int) -> np.ndarray:
-        with self.stamp.open() as file, ND2File(file) as document:
+        with self.stamp.open() as raw, Bounded(raw) as file, ND2File(file) as document:
+            if self.packed:
+                self._check_unpacked(document, number)
             pixels = np.array(document.read_frame(number), self.dtype)
         if pixels.size != math.prod(self.frame):
             raise damaged(self.stamp.name, f"a frame of {pixels.shape}, not {self.frame}")
         return pixels.reshape(self.frame)
+
+    def _check_unpacked(self, document: ND2File, number: int) -> None:
+        """Refuse a frame that becomes longer than it may: the library unpacks all of it."""
+        data = document._rdr._load_chunk(b"ImageDataSeq|%d!" % number)[STAMP_BYTES:]
+        if len(data) * ZIP_EXPANSION < LARGEST_FRAME:
+            return
+        left = 2 * math.prod(self.frame) * self.dtype.itemsize + 2**20  # rows may be longer
+        unpacker = zlib.decompressobj()
+        while data and not unpacker.eof:
+            left -= len(unpacker.decompress(data, STEP))
+            data = unpacker.unconsumed_tail
+            if left < 0:
+                raise damaged(self.stamp.name, "a frame that becomes longer than its pixels")
 
 
 def images(path: str) -> list[Held]:
@@ -94,7 +116,7 @@ def images(path: str) -> list[Held]:
                 path, "is an ND2 file of before 2009 (JPEG 2000)", "Save it anew in NIS-Elements"
             )
     # The file is opened here, as the library leaves one open whose contents it cannot read.
-    with stamp.open() as file, ND2File(file) as document:
+    with stamp.open() as raw, Bounded(raw) as file, ND2File(file) as document:
         sizes = dict(document.sizes)
         dtype = np.dtype(document.dtype)
         frame = tuple(n for axis, n in sizes.items() if axis in INNER)
@@ -107,6 +129,7 @@ def images(path: str) -> list[Held]:
         refusal: tuple[str, ...] = ()
         if "S" in sizes:  # no file at hand says which comes first, red or blue
             refusal = ("its pixels are colours, which are not read of ND2", "Export it as OME-TIFF")
+        packed = document.attributes.compressionType == "lossless"
         lost = _lost(path, document, stamp.size, math.prod(loops.values()), frame, dtype)
         facts = [_facts(document, sizes) for _ in range(loops.get("P", 1))]
         names = _position_names(document)
@@ -120,7 +143,7 @@ def images(path: str) -> list[Held]:
         told = f"{missing} of its {own.size} frames are not there" if missing else ""
         held.append(
             Held(
-                source=Frames(stamp, np.asarray(own), frame, dtype),
+                source=Frames(stamp, np.asarray(own), frame, dtype, packed),
                 axes=outer + inner,
                 facts=one,
                 name=str(names[position]) if position < len(names) else "",
