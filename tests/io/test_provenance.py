@@ -34,6 +34,7 @@ def test_values_come_back_with_their_type(value):
     assert type(decode_value(encode_value(value))) is type(value)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text("abcdefghij_ 2", min_size=1).map(str.strip).filter(bool), values))
 def test_a_section_of_lines_comes_back_from_within_a_text(record):
     assert from_lines("before\n\n" + to_lines(record) + "\n\nafter = 2") == record

@@ -19,6 +19,7 @@ REASONS = ("neither grey nor RGB", "dtype bool", 'it begins with "<?xml', "plane
 SHORT = {"dscf0013.tif"}
 
 
+@pytest.mark.slow
 @pytest.mark.soon(20)
 def test_every_file_ends_in_pixels_or_an_error_that_names_it(sample: Path):
     try:
@@ -37,6 +38,7 @@ def test_every_file_ends_in_pixels_or_an_error_that_names_it(sample: Path):
     assert max(np.prod(chunk) for chunk in image.data.blocks.shape) < 10**6
 
 
+@pytest.mark.slow
 @pytest.mark.soon(20)
 def test_tiff_pixels_are_those_of_tifffile(valid_tiff: Path):
     try:

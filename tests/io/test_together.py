@@ -28,6 +28,7 @@ def made(*shape, axes="YX", scale=2, tile=16, dtype=np.uint8, **fields):
     return napari_vdsr.products(image, MODEL, scale, tile=tile, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "options", "axes", "scale", "workers"),
     [
@@ -62,6 +63,7 @@ def test_each_file_holds_its_pixels_and_each_tile_is_computed_once(
     assert len(list(tmp_path.iterdir())) == len(NAMES)
 
 
+@pytest.mark.slow
 def test_large_planes_in_tiles_and_small_tiles_of_one_source_pixel(tmp_path):
     images = made(270, 290, tile=(256, 900))
     outputs = [Output(i, tmp_path / f"{n}.tif", compression="zlib") for n, i in images.items()]

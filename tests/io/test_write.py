@@ -72,6 +72,7 @@ def fits(image, kind):
     return True
 
 
+@pytest.mark.slow
 @given(
     images(),
     st.sampled_from(["ome-tiff", "imagej", "tiff"]),

@@ -351,6 +351,7 @@ class Zstd:
         return b"\x28\xb5\x2f\xfd\0\x38" + b"".join(blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COMPRESSORS)
 def test_pieces_that_become_too_long_are_not_decoded(tmp_path, kind):
     name = kind.split()[-1].removesuffix("s") if "gzip" in kind else kind.split()[0]

@@ -39,6 +39,7 @@ def known(batches):
     return make
 
 
+@pytest.mark.slow
 def test_a_batch_survives_whoever_began_it(tmp_path, batches):
     """Its own session, so that neither a closing terminal nor a closing napari takes it along."""
     for number in range(12):

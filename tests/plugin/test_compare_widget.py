@@ -160,9 +160,15 @@ def test_wrong_fields(viewer, comparer, said, until, pause):
     comparer.shrink.value, comparer.scale.value = True, 1.5
     compare(comparer, until)
     assert "whole numbers" in said()[-1]
+    comparer.shrink.value, comparer.truth.value = False, None
+    compare(comparer, until)
+    assert of(viewer) and comparer.table.value
     comparer.models.value = []
     comparer.compare()
     assert "at least one method" in said()[-1]
+    assert of(viewer) == []
+    assert not comparer.table.value  # which would be taken for this one's
+    comparer.mode.value = "wipe"
     assert of(viewer) == []
 
 

@@ -103,6 +103,7 @@ def test_what_the_manifest_claims_is_what_the_reader_takes(manifest, claims):
     assert all(claims(f"A{suffix.upper()}") for suffix in CLAIMED)
 
 
+@pytest.mark.slow
 def test_the_widgets_modules_import_nothing_heavy():
     code = (
         "import sys, napari_vdsr.plugin.upscale_widget, napari_vdsr.plugin.compare_widget, "

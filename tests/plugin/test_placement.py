@@ -33,6 +33,7 @@ def transforms(draw):
     }
 
 
+@pytest.mark.slow
 @given(transforms(), st.sampled_from([(2.0, 2.0), (3.0, 1.0), (1.5, 2.7), (4.0, 4.0)]))
 def test_corners_and_centres_fall_together(transform, factors):
     source = layer((6, 8), **transform)
@@ -47,6 +48,7 @@ def test_corners_and_centres_fall_together(transform, factors):
     np.testing.assert_array_equal(result.affine.affine_matrix, source.affine.affine_matrix)
 
 
+@pytest.mark.slow
 @given(transforms(), st.integers(0, 9), st.integers(0, 9))
 def test_a_window_lies_within_the_whole(transform, row, column):
     meta = layer((6, 8), **transform).as_layer_data_tuple()[1]

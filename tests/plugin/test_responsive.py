@@ -9,6 +9,7 @@ from napari_vdsr.plugin.responsive import short_collections
 pytestmark = pytest.mark.usefixtures("nothing_frozen")
 
 
+@pytest.mark.slow
 def test_what_was_there_is_left_out_until_the_last_task_has_ended():
     with short_collections():
         frozen = gc.get_freeze_count()

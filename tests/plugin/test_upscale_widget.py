@@ -311,6 +311,22 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 
 
 @shallow
+@shallow
+def test_pixels_that_are_replaced_meanwhile_are_told(viewer, upscaler, until, monkeypatch):
+    small_tiles(monkeypatch)
+    data = picture()
+    layer = viewer.add_image(data, name="a")
+    upscaler.run()
+    until(lambda: tile(upscaler) > 1)
+    layer.data = data[::-1].copy()
+    until(lambda: not upscaler.row.busy)
+    assert "'a' has other pixels by now; this is of those before" in upscaler.row.status.value
+    np.testing.assert_array_equal(viewer.layers["a [lite x2]"].data, core(data, "YX"))
+    assert upscaler._began_with is None  # or they would stay in memory
+    run(upscaler, until)
+    assert "other pixels" not in upscaler.row.status.value
+
+
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, which):
     small_tiles(monkeypatch)

@@ -164,7 +164,7 @@ class CompareWidget(WorkDock):
 
     def compare(self, _: Any = None) -> None:
         """Upscale what the canvas shows, by every method."""
-        self.clear()
+        self._forget()
         layer = self.layer.value
         try:
             if layer is None:
@@ -261,10 +261,15 @@ class CompareWidget(WorkDock):
         self._timer.stop()
         self._lent.restore()
 
+    def _forget(self) -> None:
+        """Leave nothing of the comparison before: the next one may be refused."""
+        self.clear()
+        self._panels, self.table.value = [], ""
+
     def _on_restored(self) -> None:
         """Forget panels whose source, or which themselves, the user has removed."""
         self._timer.stop()
-        self._panels = []
+        self._panels, self.table.value = [], ""
         self.row.status.value = "The comparison is cleared."
 
     def _show_fields(self, _: Any = None) -> None:

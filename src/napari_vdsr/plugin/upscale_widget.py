@@ -73,6 +73,7 @@ class UpscaleWidget(UpscaleForm):
         self._layers: dict[str, ImageLayer] = {}
         self._temporary = Temporary(viewer)
         self._source: ImageLayer | None = None
+        self._began_with: Any = None
         self._is_shown = False
         self._queue = Queue([])
         self._source_done = False
@@ -173,7 +174,7 @@ class UpscaleWidget(UpscaleForm):
             queue.failed.append(f"{layer.name}: {say(error)}")
             self._go_on(False)
             return
-        self._source = layer
+        self._source, self._began_with = layer, _pixels(layer)
         self._layers, self._is_shown = {}, False
         self.row.start(
             partial(_run, request),
@@ -186,7 +187,7 @@ class UpscaleWidget(UpscaleForm):
 
     def _on_ended(self, cancelled: bool) -> None:
         """Count a layer of several, and go on."""
-        queue = self._queue
+        queue, self._began_with = self._queue, None
         if self._source_done:
             queue.done += 1
         elif not cancelled:
@@ -303,7 +304,10 @@ class UpscaleWidget(UpscaleForm):
         self.learn(request, result.speed, result.device)
         hidden = ", ".join(kind for kind in self._layers if kind != RESULT)
         text = f"Done in {duration(result.seconds)} on {result.device}."
-        self.row.status.value = text + (f" Hidden layers: {hidden}." if hidden else "")
+        text += f" Hidden layers: {hidden}." if hidden else ""
+        if _pixels(self._source) is not self._began_with:
+            text += f" {self._source.name!r} has other pixels by now; this is of those before."
+        self.row.status.value = text
         self._layers = {}
 
     def _remove_layers(self) -> None:
