@@ -79,6 +79,7 @@ CORE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_options_are_named_by_the_command_line_alone(path):
     assert [(line, text) for line, text in texts(path) if OPTION.search(text)] == []

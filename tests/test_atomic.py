@@ -114,6 +114,7 @@ def test_what_the_computation_raises_comes_out_unchanged(tmp_path, error):
     assert left(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["", "zlib"])
 def test_a_killed_process_leaves_no_file_under_the_name(tmp_path, compression):
     path = tmp_path / "a.tif"

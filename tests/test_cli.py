@@ -547,6 +547,7 @@ class TestModels:
         for told in ("broken is left out", "clean is left out", "not measured at x3"):
             assert told in result.stderr
 
+    @pytest.mark.slow
     def test_figures_of_the_table(self, vdsr, pictures, shallow_model, tmp_path):
         result = vdsr(
             "evaluate", pictures, "-s", "2", "-m", "bicubic,vdsr", "--figures", tmp_path / "f"

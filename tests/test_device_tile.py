@@ -108,6 +108,7 @@ def test_other_types_are_left_to_the_host(dtype, there):
     assert not there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("scale", [2, 3, 1.5, (2, 1.25), (1, 2), 2.7])
 @pytest.mark.parametrize("axes", ["YX", "YXS", "CYX"])

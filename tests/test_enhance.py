@@ -42,6 +42,7 @@ MADE = {**{name: small_network(name) for name in NETWORKS}, "residual": shaken(R
 SOURCE = [name for name, made in MADE.items() if made.reads == "source"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCE)
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("shape", [(23, 31), (1, 1), (2, 40)])

@@ -34,6 +34,7 @@ def test_sixty_gigapixels_are_planned_at_once(tmp_path):
     assert "for each of 40 processes" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [ZarrForm(), ZarrForm(shards=1024)])
 @pytest.mark.parametrize("shape", [(2, 3, 700, 900), (2, 7, 90, 110)])
 def test_regions_are_those_that_are_made(tmp_path, form, shape):

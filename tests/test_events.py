@@ -109,6 +109,7 @@ def test_events_that_cannot_be_written_stop_nothing(vdsr, folder, monkeypatch):
     assert (folder / "out/a.tif").is_file()
 
 
+@pytest.mark.slow
 def test_the_stop_file_interrupts_and_the_same_command_goes_on(tmp_path):
     for number in range(12):
         data = np.random.default_rng(number).integers(0, 99, (500, 500)).astype(np.uint16)

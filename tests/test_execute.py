@@ -173,6 +173,7 @@ class Skips(Network):
         return x + y if self.adds_input else y
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 80), st.integers(1, 20)),

@@ -56,6 +56,7 @@ def test_model_files(tmp_path):
         check(load, ModelFileError, seed)
 
 
+@pytest.mark.slow
 def test_settings(tmp_path):
     pytest.importorskip("lightning")
     from napari_vdsr.training.config import TrainConfig, load_config

@@ -311,7 +311,6 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 
 
 @shallow
-@shallow
 def test_pixels_that_are_replaced_meanwhile_are_told(viewer, upscaler, until, monkeypatch):
     small_tiles(monkeypatch)
     data = picture()
@@ -327,6 +326,7 @@ def test_pixels_that_are_replaced_meanwhile_are_told(viewer, upscaler, until, mo
     assert "other pixels" not in upscaler.row.status.value
 
 
+@shallow
 @pytest.mark.parametrize("which", ["source", "result"])
 def test_deleting_a_layer_ends_the_run(viewer, upscaler, until, monkeypatch, which):
     small_tiles(monkeypatch)
