@@ -85,6 +85,8 @@ class UpscaleWidget(UpscaleForm):
 
     def leave(self) -> None:
         self._temporary.close()
+        with contextlib.suppress(RuntimeError):  # the window has gone with its canvas
+            self._remove_half_done()
 
     # preview
 
@@ -313,11 +315,14 @@ class UpscaleWidget(UpscaleForm):
     def _remove_layers(self) -> None:
         """Leave no half layer behind."""
         self._temporary.restore()
+        self._remove_half_done()
+        self.update_info()
+
+    def _remove_half_done(self) -> None:
         layers, self._layers = list(self._layers.values()), {}
         for layer in layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self.update_info()
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
