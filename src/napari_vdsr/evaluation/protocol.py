@@ -98,8 +98,17 @@ def picture(bicubic: NDArray[np.float64], change: NDArray[np.float64]) -> NDArra
     return to_uint8(bicubic + change)
 
 
-def score(truth: NDArray[np.uint8], result: NDArray[np.uint8], shave: int) -> Score:
-    """Compare two 8-bit images after shaving their borders."""
+def score(truth: NDArray[Any], result: NDArray[Any], shave: int) -> Score:
+    """Compare two images on the scale of 8 bits after shaving their borders.
+
+    Parameters
+    ----------
+    truth, result : numpy.ndarray
+        (Y, X) uint8, as the protocol has it; or float where 0 to 255 is the range of the
+        truth, which single pixels may exceed.
+    shave : int
+        Rows and columns that are left out at each side.
+    """
     inner = (slice(shave, -shave), slice(shave, -shave)) if shave else (slice(None), slice(None))
     a, b = truth[inner], result[inner]
     return Score(

@@ -36,6 +36,10 @@ CROP = 96
 SAMPLES = 3
 SAMPLES_TITLE = "Held-out images"
 WORST = 3
+# How images are measured that are not of 8 bits; see `Validation`.
+EXACT = (
+    "as B, neither rounded nor clipped, with the 0.1 to 99.9 percentiles of the file as data range"
+)
 # Fields in the report's table; more of them are chosen evenly.
 MOST_FIELDS = 200
 
@@ -116,8 +120,8 @@ def draw_outcomes(
                 f"model  {made.after.psnr:.2f} dB ({made.gain:+.2f})",
                 "truth",
             )
-            parts = (to_uint8(case.worse), made.result, case.truth)
-            low, high = np.percentile(case.truth[place], (0.5, 99.5))
+            parts = (to_uint8(case.worse), made.result, to_uint8(case.truth / 255.0))
+            low, high = np.percentile(parts[-1][place], (0.5, 99.5))
             for ax, name, pixels in zip(row, names, parts, strict=True):
                 ax.imshow(
                     pixels[place], cmap="gray", vmin=low, vmax=max(high, low + 1),
@@ -201,7 +205,7 @@ def write_report(
         text.write("No images were held out: how good the model is was not measured.\n")
     nothing_lost = len(fields) * len(run.tasks) - len(outcomes)
     if nothing_lost:
-        text.write(f"\n{nothing_lost} cases lose nothing of 8 bits, and are not measured.\n")
+        text.write(f"\n{nothing_lost} cases lose nothing, and are not measured.\n")
     path = model.with_name(REPORT_NAME)
     write_whole(path, text.getvalue().encode())
     return path
@@ -227,7 +231,7 @@ def record(path: Path, outcomes: Sequence[Outcome]) -> None:
             "model": mean([made.after for made in mine]),
         }
     model = load_model(str(path))
-    measured = {"protocol": PROTOCOL, "held_out": figures}
+    measured = {"protocol": _protocol(outcomes), "held_out": figures}
     save_model(path, model.network, replace(model.card, measured=measured))
 
 
@@ -268,8 +272,8 @@ def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str
     names = list(dict.fromkeys(made.case.task.name for made in outcomes))
     text.write("## Held-out images\n\n")
     text.write(
-        "PSNR in dB / SSIM on whole images that were not trained on. Images are rounded to 8 bits "
-        f"and borders shaved by the scale, as in protocol {PROTOCOL}"
+        "PSNR in dB / SSIM on whole images that were not trained on, measured "
+        f"{_protocol(outcomes)}"
         + ("" if all(m.case.task.published for m in outcomes) else "; other degradations than "
            "bicubic shrinking are this run's own")
         + ".\n\n"
@@ -292,6 +296,15 @@ def _write_figures(text: io.StringIO, outcomes: Sequence[Outcome], *, start: str
         "Where the model gained least; each part is where the input is worst.\n\n"
         f"![input, model and truth of the worst cases]({WORST_NAME})\n"
     )
+
+
+def _protocol(outcomes: Sequence[Outcome]) -> str:
+    """By which protocol images were measured, of 8 bits and others."""
+    kinds = {made.case.rounded for made in outcomes}
+    published = f"by protocol {PROTOCOL}"
+    if kinds == {True}:
+        return published
+    return EXACT if kinds == {False} else f"{published}; those not of 8 bits {EXACT}"
 
 
 def _row(task: str, image: str, outcomes: Sequence[Outcome]) -> str:

@@ -44,7 +44,8 @@ class Case:
     name : str
         Its file.
     truth : numpy.ndarray
-        (Y, X) uint8.
+        (Y, X) in [0, 255]: uint8 of a file of 8 bits, else float32 and beyond where the file
+        is: intensities that are few are no less to be met.
     worse : numpy.ndarray
         (Y, X) float32 in [0, 1] and a little beyond: what the network improves.
     low : numpy.ndarray
@@ -58,24 +59,33 @@ class Case:
 
     task: Task
     name: str
-    truth: NDArray[np.uint8]
+    truth: NDArray[np.uint8] | NDArray[np.float32]
     worse: NDArray[np.float32]
     low: NDArray[np.floating[Any]]
     range: Range
     before: Score
 
+    @property
+    def rounded(self) -> bool:
+        """Whether the file is of 8 bits, and so the figures are."""
+        return self.truth.dtype == np.uint8
+
     def score(self, result: NDArray[Any]) -> Score:
-        """Figures of a result in [0, 1], rounded to 8 bits, borders shaved by the scale."""
-        return score(self.truth, to_uint8(result), _shave(self.task))
+        """Figures of a result in [0, 1], rounded to 8 bits if the truth is; see `Validation`."""
+        return score(self.truth, _like(self.truth, result), _shave(self.task))
 
 
 class Validation:
-    """Held-out fields, measured as the literature does.
+    """Held-out fields, measured as the literature does, borders shaved by the scale.
+
+    Images of 8 bits are rounded to 8 bits. Others are neither rounded nor clipped, since
+    clipping would forgive a network what it does to the brightest 0.1%; the data range is
+    that between the 0.1 and 99.9 percentiles of the file, as in CARE [1]_.
 
     Parameters
     ----------
     fields : sequence of Field
-        What is not of 8 bits is normalised, then rounded to 8 bits.
+        Held out.
     tasks : sequence of Task
         Each is measured on every field. Noise and the like are drawn once.
     device : torch.device
@@ -86,12 +96,18 @@ class Validation:
     Attributes
     ----------
     cases : list of Case
-        By task, then field; those whose input is the truth to 8 bits, such as a dark
-        background, are left out: their PSNR would be infinite.
+        By task, then field; those whose input is the truth (to 8 bits, if they are of 8),
+        such as a dark background, are left out: their PSNR would be infinite.
     bicubic : dict of str to float
         Mean PSNR of the inputs, in dB, for each task.
     share : float
         Of the fields' pixels that are measured.
+
+    References
+    ----------
+    .. [1] M. Weigert et al., "Content-aware image restoration: pushing the limits of
+       fluorescence microscopy", Nature Methods 15 (2018).
+       https://doi.org/10.1038/s41592-018-0216-7
     """
 
     def __init__(
@@ -113,8 +129,8 @@ class Validation:
         for task in tasks:
             if not any(case.task is task for case in self.cases):
                 raise TrainingError(
-                    f"{task.name}: the images that are held out to measure on lose nothing (of 8 "
-                    "bits), and nothing can be measured. Hold out images with more detail."
+                    f"{task.name}: the images that are held out to measure on lose nothing, and "
+                    "nothing can be measured. Hold out images with more detail."
                 )
         self.share = sum(case.truth.size for case in self.cases) / pixels
         self.bicubic = self._means([case.before.psnr for case in self.cases])
@@ -166,7 +182,8 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
             f"{field.path}: is {field.shape[0]} x {field.shape[1]} pixels, too small to be "
             f"measured at scale {task.scale}. Hold out larger images."
         )
-    truth = to_uint8(hr)
+    exact = np.multiply(hr, 255, dtype=np.float32)
+    truth = exact if field.by_percentiles else to_uint8(hr)
     small: NDArray[np.floating[Any]] | None = None
     if task.published:
         worse = interpolated(truth, task.scale).astype(np.float32)
@@ -192,8 +209,13 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
         np.ascontiguousarray(worse),
         small,
         field.input_range(task.name),
-        score(truth, to_uint8(worse), _shave(task)),
+        score(truth, _like(truth, worse), _shave(task)),
     )
+
+
+def _like(truth: NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
+    """Bring an image in [0, 1] to the units of a truth, and to 8 bits if the truth is."""
+    return to_uint8(image) if truth.dtype == np.uint8 else np.multiply(image, 255, dtype=np.float32)
 
 
 def _measured_part(pixels: NDArray[np.float32], scale: int, *, whole: bool) -> tuple[slice, slice]:
