@@ -21,7 +21,14 @@ SETTINGS = {
     "srgan": {"factors": [4], "depth": 1, "width": 3, "channels": 1},
     "edsr": {"factors": [2, 3, 4], "depth": 2, "width": 3, "strength": 0.1, "channels": 1},
     "mdsr": {"factors": [2, 3, 4], "depth": 2, "width": 3, "channels": 1},
-    "lite": {"factors": [2, 3, 4], "depth": 4, "width": 4, "skips": 0, "last_init": 0.2},
+    "lite": {
+        "factors": [2, 3, 4],
+        "depth": 4,
+        "width": 4,
+        "skips": 0,
+        "last_init": 0.2,
+        "equivariant": False,
+    },
 }
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.signal import correlate2d
 from small_networks import SETTINGS
 
@@ -74,7 +76,8 @@ def test_trunk_is_the_network(small, plane):
     with torch.inference_mode():
         torch.testing.assert_close(small(x), x + small.trunk().chain(x))
         torch.testing.assert_close(small(x), small.trunk()(x))
-        for network in (FSRCNN(), ESPCN(), Lite(), Lite(skips=2, depth=7)):
+        light = Lite(skips=2, depth=7), Lite(equivariant=True)
+        for network in (FSRCNN(), ESPCN(), Lite(), *light):
             for factor in network.factors:
                 torch.testing.assert_close(network(x, factor), network.trunk(factor)(x))
     assert Bicubic().trunk() is None
@@ -122,12 +125,29 @@ def test_last_init_scales_only_the_last_layer():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_hyperparameters_build_the_same_network(name):
     assert name in SETTINGS, "add its settings to tests/small_networks.py"
-    other = {"channels": 3, "skips": 2}  # than by default
+    other = {"channels": 3, "skips": 2, "equivariant": True}  # than by default
     given = {key: other.get(key, value) for key, value in SETTINGS[name].items()}
     network = NETWORKS[name](**given)
     assert network.hyperparameters == given
     again = NETWORKS[name](**network.hyperparameters)
     again.load_state_dict(network.state_dict())
+
+
+@settings(max_examples=25)
+@given(gain=st.floats(1e-3, 1e3), shift=st.floats(-10, 10), factor=st.sampled_from([2, 3, 4]))
+def test_an_equivariant_network_follows_intensities(gain, shift, factor):
+    torch.manual_seed(5)
+    network = Lite(depth=4, width=8, last_init=1.0, equivariant=True).double()
+    (first,) = network.zero_sums
+    first.weight.data -= first.weight.data.mean((1, 2, 3), keepdim=True)  # not just to 32 bits
+    x = torch.rand(1, 1, 20, 21, dtype=torch.float64)
+    with torch.inference_mode():
+        made, other = network(x, factor), network(gain * x + shift, factor)
+        torch.testing.assert_close(network(gain * x, factor), gain * made)
+    border = network.radius * factor  # where the zeros around the image count
+    inner = (..., slice(border, -border), slice(border, -border))
+    torch.testing.assert_close(other[inner], gain * made[inner], atol=1e-9 * gain, rtol=1e-6)
+    assert made[inner].abs().max() > 0.01
 
 
 def test_residual_is_added_in_the_precision_of_the_input(small, plane):

@@ -13,6 +13,8 @@ from napari_vdsr.training.branches import (
     plain,
     with_branches,
 )
+from napari_vdsr.training.config import TrainConfig
+from napari_vdsr.training.network import prepare
 
 
 def test_the_sum_of_kernels_is_the_sum_of_the_branches():
@@ -61,3 +63,24 @@ def test_training_begins_as_the_network_was_and_ends_as_one_kernel_a_layer(make)
     torch.testing.assert_close(found(x, factor), network(x, factor))
     again = network(x, factor)  # what is trained goes on
     torch.testing.assert_close(found(x, factor), again)
+
+
+@pytest.mark.parametrize("branches", [True, False])
+def test_kernels_that_sum_to_zero_do_so_at_every_step(branches):
+    torch.manual_seed(0)
+    network = Lite(depth=4, width=6, equivariant=True)
+    keys = network.state_dict().keys()
+    x = torch.rand(2, 1, 12, 12)
+    before = network(x, 2).detach()
+    config = TrainConfig(architecture="lite", branches=branches)
+    prepare(network, config)
+    torch.testing.assert_close(network(x, 2), before, atol=1e-5, rtol=1e-4)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-2)
+    (network(x, 2) - 1).square().sum().backward()
+    optimizer.step()
+    found = plain(network)
+    assert found.state_dict().keys() == keys
+    assert not torch.allclose(found(x, 2), before, atol=1e-4)
+    torch.testing.assert_close(found(x, 2), network(x, 2))
+    (first,) = found.zero_sums
+    assert first.weight.detach().sum((1, 2, 3)).abs().max() < 1e-6

@@ -107,6 +107,11 @@ class Network(nn.Module):
         super().__init__()
         self.hyperparameters = hyperparameters
 
+    @property
+    def zero_sums(self) -> tuple[nn.Conv2d, ...]:
+        """Convolutions each of whose kernels sums to zero, in training too: see `Lite`."""
+        return ()
+
     def trunk(self, factor: int = 1) -> Trunk | None:
         """Return the network as a chain that can be streamed; None if it is none.
 
@@ -151,13 +156,19 @@ class Network(nn.Module):
 
 
 def he_convolution(
-    fan_in: int, fan_out: int, size: int, initialise: Callable[..., Any] | None = None
+    fan_in: int,
+    fan_out: int,
+    size: int,
+    initialise: Callable[..., Any] | None = None,
+    *,
+    bias: bool = True,
 ) -> nn.Conv2d:
-    """Convolution with zero 'same' padding, He initialisation and a bias of zero."""
-    convolution = nn.Conv2d(fan_in, fan_out, size, padding=size // 2)
+    """Convolution with zero 'same' padding, He initialisation and a bias of zero, or none."""
+    convolution = nn.Conv2d(fan_in, fan_out, size, padding=size // 2, bias=bias)
     if initialise is None:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     else:
         initialise(convolution.weight)
-    nn.init.zeros_(convolution.get_parameter("bias"))
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
     return convolution

@@ -30,12 +30,19 @@ class Lite(Network):
         and the last convolution are in no part.
     last_init : float
         Factor on the heads' initial weights: a small one starts close to bicubic.
+    equivariant : bool
+        No biases, as in [2]_, and first kernels that sum to zero: an image that is ``a`` times
+        brighter, a > 0, and shifted by ``b`` has a result that is so, too. Whatever is taken
+        for 0 and 1, and whatever else is in the image, the result is the same; but nearer to
+        the image's border than the receptive field the zeros of the padding count.
 
     References
     ----------
     .. [1] W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
        Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016.
        https://doi.org/10.1109/CVPR.2016.207
+    .. [2] S. Mohan et al., "Robust and Interpretable Blind Image Denoising via Bias-Free
+       Convolutional Neural Networks", ICLR 2020. https://doi.org/10.48550/arXiv.1906.05478
     """
 
     reads = "source"
@@ -49,25 +56,37 @@ class Lite(Network):
         width: int = 32,
         skips: int = 0,
         last_init: float = 0.1,
+        equivariant: bool = False,
     ) -> None:
         own = checked_factors(factors)
         super().__init__(
-            factors=list(own), depth=depth, width=width, skips=skips, last_init=last_init
-        )
+            factors=list(own), depth=depth, width=width, skips=skips, last_init=last_init,
+            equivariant=bool(equivariant),
+        )  # fmt: skip
         if depth < 2 or width < 1 or skips < 0:
             raise ValueError(
                 f"Lite needs depth >= 2, width >= 1 and skips >= 0, got {depth}, {width}, {skips}."
             )
-        self.factors, self.skips = own, skips
-        layers: list[nn.Module] = [he_convolution(self.channels, width, 3), nn.PReLU(width)]
+        self.factors, self.skips, self.equivariant = own, skips, equivariant
+        biased = not equivariant
+        first = he_convolution(self.channels, width, 3, bias=biased)
+        if equivariant:
+            first.weight.data.sub_(first.weight.data.mean((1, 2, 3), keepdim=True))
+        layers: list[nn.Module] = [first, nn.PReLU(width)]
         for _ in range(depth - 2):
-            layers += [he_convolution(width, width, 3), nn.PReLU(width)]
+            layers += [he_convolution(width, width, 3, bias=biased), nn.PReLU(width)]
         self.layers = nn.Sequential(*layers)
         self.heads = nn.ModuleDict()
         for factor in own:
-            head = he_convolution(width, self.channels * factor**2, 3)
+            head = he_convolution(width, self.channels * factor**2, 3, bias=biased)
             head.weight.data.mul_(last_init)
             self.heads[str(factor)] = head
+
+    @property
+    def zero_sums(self) -> tuple[nn.Conv2d, ...]:
+        first = self.layers[0]
+        assert isinstance(first, nn.Conv2d)
+        return (first,) if self.equivariant else ()
 
     def trunk(self, factor: int = 1) -> Trunk:
         inner = len(self.layers) // 2  # convolutions before the head

@@ -69,6 +69,22 @@ class Branches(nn.Module):
         return total
 
 
+class ZeroSum(nn.Module):
+    """A kernel less its mean."""
+
+    def forward(self, kernel: Tensor) -> Tensor:
+        return kernel - kernel.mean((1, 2, 3), keepdim=True)
+
+
+def with_zero_sums(network: Network) -> None:
+    """Keep the kernels that shall sum to zero so while the network trains, from now on.
+
+    After `with_branches`, if kernels have branches.
+    """
+    for layer in network.zero_sums:
+        parametrize.register_parametrization(layer, "weight", ZeroSum())
+
+
 def with_branches(network: Network) -> None:
     """Train the 3 x 3 kernels of a network as sums of branches, from now on.
 

@@ -25,7 +25,7 @@ from napari_vdsr.schema import Damaged, checked
 from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
 from napari_vdsr.training.config import TrainConfig, config_from
-from napari_vdsr.training.network import build_network, scales_of
+from napari_vdsr.training.network import scales_of, training_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,7 +214,7 @@ def check_weights(saved: Checkpoint, config: TrainConfig, path: Path) -> None:
     if not saved.data.get("tasks"):
         raise unreadable(path, "it does not say what the model was trained for")
     given = {"config": config, "scales": scales_of(saved.data)}
-    network = without_numbers(build_network, given)
+    network = without_numbers(training_network, given)
     mean = {k.removeprefix("module."): v for k, v in saved.ema.items() if k != "n_averaged"}
     for weights in (saved.network, mean) if saved.ema else (saved.network,):
         reason = misfit(network, {name: tuple(w.shape) for name, w in weights.items()})

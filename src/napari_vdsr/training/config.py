@@ -211,13 +211,20 @@ class TrainConfig:
 
     def _check_network(self) -> None:
         """Check the table of a network's own settings, if there is one."""
-        allowed = sorted(set(signature(NETWORKS[self.architecture]).parameters) - set(GIVEN))
+        known = signature(NETWORKS[self.architecture]).parameters
+        allowed = sorted(set(known) - set(GIVEN))
         for name, value in (self.network or {}).items():
             if name not in allowed:
                 raise UsageError(
                     f"network setting {got(name)} is none of {self.architecture}; allowed are "
                     f"{', '.join(('architecture', *allowed))}."
                 )
+            if isinstance(known[name].default, bool):
+                if not isinstance(value, bool):
+                    raise UsageError(
+                        f"network setting {name} is {got(value)}; allowed are true and false."
+                    )
+                continue
             numbers = value if isinstance(value, list) else [value]
             if not numbers or any(
                 isinstance(number, bool)
@@ -402,8 +409,10 @@ def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         if name not in GIVEN and isinstance(value, int | float | list)
     }
     recipe = {"architecture": "vdsr", **values}
+    recipe |= recipe.get("network") or {}
+    usual = signature(NETWORKS[card.architecture]).parameters
     if recipe["architecture"] == card.architecture and all(
-        recipe.get(name) == own[name] for name in SIZES if name in own
+        recipe.get(name, usual[name].default) == value for name, value in own.items()
     ):
         return {}
     return {"network": {"architecture": card.architecture, **own}}

@@ -9,7 +9,7 @@ from napari_vdsr.model.file import save_model
 from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import NAME, Checkpoint, check_weights
 from napari_vdsr.training.config import config_from
-from napari_vdsr.training.network import build_network, scales_of
+from napari_vdsr.training.network import scales_of, training_network
 from napari_vdsr.training.run import invents, without_folders
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def export_checkpoint(output: Path, path: Path | None = None) -> Path:
     saved = Checkpoint.load(output / NAME)
     config = config_from(saved.config)
     check_weights(saved, config, output / NAME)
-    network = build_network(config, scales_of(saved.data))
+    network = training_network(config, scales_of(saved.data))
     mean = {key.removeprefix("module."): value for key, value in saved.ema.items()}
     weights = {key: mean[key] for key in network.state_dict()} if mean else saved.network
     network.load_state_dict(weights)

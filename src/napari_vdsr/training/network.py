@@ -8,7 +8,7 @@ from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.model.weights import without_numbers
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.showing import got, shortened
-from napari_vdsr.training.branches import with_branches
+from napari_vdsr.training.branches import with_branches, with_zero_sums
 from napari_vdsr.training.config import MOST_WEIGHTS
 
 if TYPE_CHECKING:
@@ -53,9 +53,20 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         raise UsageError(
             f"no {config.architecture} can be made with {got(settings)}: {shortened(str(error))}."
         ) from error
+    return network
+
+
+def prepare(network: Network, config: TrainConfig) -> Network:
+    """Give kernels the form in which they are trained, in place; `plain` takes it back."""
     if config.branches:
         with_branches(network)
+    with_zero_sums(network)
     return network
+
+
+def training_network(config: TrainConfig, scales: Iterable[int]) -> Network:
+    """Network of a checkpoint; see `build_network`."""
+    return prepare(build_network(config, scales), config)
 
 
 def scales_of(data: Mapping[str, Any]) -> list[int]:

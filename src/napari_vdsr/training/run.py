@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +15,7 @@ from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.adversary import Adversary
-from napari_vdsr.training.branches import plain, with_branches
+from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
@@ -29,7 +28,7 @@ from napari_vdsr.training.checkpoint import (
 from napari_vdsr.training.config import FILES, GAN
 from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
-from napari_vdsr.training.network import build_network
+from napari_vdsr.training.network import build_network, prepare
 from napari_vdsr.training.optim import RunningMean, build_optimizer
 
 if TYPE_CHECKING:
@@ -102,12 +101,10 @@ class Run:
             check_same_run(saved, config, self.data)
             start = saved.data.get("start_from_sha256")
             self.data |= {"start_from_sha256": start} if start else {}
-        plain_config = replace(config, branches=False)
-        self.network = build_network(plain_config, [task.scale for task in dataset.tasks])
+        self.network = build_network(config, [task.scale for task in dataset.tasks])
         if config.start_from and saved is None:
             self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
-        if config.branches:
-            with_branches(self.network)
+        prepare(self.network, config)
         source = self.network.reads == "source"
         self.patches = Patches(
             dataset.train.fields, config, dataset.tasks, fabric.device, source=source
