@@ -166,6 +166,21 @@ def test_normalization_is_inverted_and_clips_nothing():
     assert base.max() > 20
 
 
+def test_an_equivariant_model_does_not_depend_on_the_range():
+    torch.manual_seed(0)
+    card = ModelCard(name="a", architecture="lite")
+    model = Model(Lite(depth=4, width=8, equivariant=True).eval(), card)
+    plane = np.random.default_rng(0).integers(100, 300, (40, 44)).astype(np.uint16)
+    image = Image(data=plane, axes="YX")
+    inner = (slice(8, -8), slice(8, -8))
+    base = compute(image, model, 2)[inner]
+    for mode in ("percentile", "dtype", (250, 251)):
+        np.testing.assert_allclose(compute(image, model, 2, normalize=mode)[inner], base, atol=1)
+    plane[5, 5] = 65_535  # nor on a hot pixel that is beyond the network's sight
+    far = (slice(24, -8), slice(24, -8))
+    np.testing.assert_allclose(compute(image, model, 2)[far], base[16:, 16:], atol=1)
+
+
 def test_one_range_for_all_tiles():
     data = np.zeros((64, 64), np.float32)
     data[40:] = np.random.default_rng(0).random((24, 64)) * 1000

@@ -36,8 +36,8 @@ def test_small_integers_have_exact_percentiles(dtype):
 @pytest.mark.parametrize("chunks", [(31, 47), (250, 160), (250, 3)])
 def test_range_does_not_depend_on_chunks(dtype, chunks):
     data = (np.random.default_rng(1).random((250, 160)) * 1000).astype(dtype)
-    whole = measure(image(data))
-    assert measure(image(da.from_array(data, chunks))) == whole
+    whole = measure(image(data), "percentile")
+    assert measure(image(da.from_array(data, chunks)), "percentile") == whole
     (found,) = whole.ranges
     assert found.low == pytest.approx(np.percentile(data, 0.1), abs=1.5)
     assert found.high == pytest.approx(np.percentile(data, 99.9), abs=1.5)
@@ -63,6 +63,19 @@ def test_each_channel_has_its_own_range_over_time():
 
 def test_eight_bits_use_the_whole_type():
     assert measure(image(np.full((4, 4), 7, np.uint8))).ranges == (Range(0, 255),)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_structures_are_within_the_range_and_hot_pixels_are_not(dtype):
+    data = rng.integers(100, 201, (100, 100)).astype(dtype)
+    low, high = np.percentile(data, [0.1, 99.9], method="lower")
+    data[:2, :3] = 600  # six pixels of 10,000 are beyond the percentile
+    assert measure(image(data)) == Normalization("robust", (Range(100, 600),))
+    data[50, 50] = 60_000
+    (found,) = measure(image(data)).ranges
+    assert (found.low, found.high) == pytest.approx((100, low + 8 * (high - low)), rel=0.02)
+    data[60, 60] = 0
+    assert measure(image(data)).ranges[0].low == 0
 
 
 def test_sparse_image_falls_back_to_minimum_and_maximum():

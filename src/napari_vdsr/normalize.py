@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     # The index of its first pixel, and its pixels.
     Block = tuple[tuple[int, ...], NDArray[Any]]
 
-MODES = ("auto", "dtype", "minmax", "percentile")
+MODES = ("auto", "dtype", "robust", "minmax", "percentile")
 PERCENTILES = (0.1, 99.9)
+# Networks make nothing good of what is brighter than all that they were trained on, as the few
+# pixels beyond a percentile would be; but one hot pixel shall not press all others together.
+REACH = 8
 # Percentiles of values with more than 16 bits are taken from about this many pixels.
 SAMPLE = 2**22
 PIECE = 2**19  # pixels counted at once
@@ -95,11 +98,11 @@ def measure(
         Lazy or not.
     mode : str, (float, float) or Normalization
         "dtype": the integer type's whole range, or that of its significant bits ([0, 1] for
-        floats); "minmax";
-        "percentile": the 0.1 and 99.9 percentiles, or minmax where these coincide, as
-        in sparse images; "auto": "dtype" for 8 bits, else "percentile"; or the two
-        intensities that shall become 0 and 1. What was measured before is returned as
-        it is.
+        floats); "minmax"; "percentile": the 0.1 and 99.9 percentiles, or minmax where these
+        coincide, as in sparse images; "robust": minmax, but no more than eight times as far
+        up from the lower and down from the upper percentile as these are apart; "auto":
+        "dtype" for 8 bits, else "robust"; or the two intensities that shall become 0 and 1.
+        What was measured before is returned as it is.
     on_block : callable, optional
         Called after each block of pixels; what it raises ends the pass.
 
@@ -124,7 +127,7 @@ def measure(
     if not isinstance(mode, str):
         return Normalization("fixed", (Range(*map(float, mode)),) * channels)
     if mode == "auto":
-        mode = "dtype" if image.dtype.itemsize == 1 else "percentile"
+        mode = "dtype" if image.dtype.itemsize == 1 else "robust"
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype, image.bits),) * channels)
     chunks = Chunks(_chunked(image.data))  # once: it looks at all that the pixels are made of
@@ -137,7 +140,7 @@ def reads_pixels(image: Image, mode: str | tuple[float, float] | Normalization) 
     """Whether ``measure`` has to read the pixels for a mode."""
     if mode == "auto":
         return image.dtype.itemsize > 1
-    return mode in ("minmax", "percentile")
+    return mode in ("robust", "minmax", "percentile")
 
 
 def block_count(image: Image) -> int:
@@ -202,15 +205,21 @@ def _measure_channel(
     image: Image, chunks: Chunks, channel: int, mode: str, on_block: Callable[[], None] | None
 ) -> Range:
     blocks = _blocks_of(image, chunks, channel, on_block)
-    if mode == "percentile" and image.dtype.itemsize <= 2 and image.dtype.kind in "ui":
+    if mode != "minmax" and image.dtype.itemsize <= 2 and image.dtype.kind in "ui":
         low, high, minimum, maximum = _exact_percentiles(blocks, image)
     else:
         low, high, minimum, maximum = _sampled_percentiles(blocks, image)
     if minimum > maximum:
         return Range(0.0, 0.0)  # nothing was measured
     if mode == "minmax" or not low < high:
-        low, high = minimum, maximum
-    return Range(low, high)
+        return Range(minimum, maximum)
+    return Range(low, high) if mode == "percentile" else reach(low, high, minimum, maximum)
+
+
+def reach(low: float, high: float, minimum: float, maximum: float) -> Range:
+    """Return the "robust" range of intensities, from their percentiles and extremes."""
+    far = REACH * (high - low)
+    return Range(max(minimum, high - far), min(maximum, low + far))
 
 
 def _chunked(data: Array) -> da.Array:

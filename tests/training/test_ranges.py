@@ -65,8 +65,8 @@ def test_inputs_have_the_range_of_the_degraded_file(tmp_path, shape, settings):
     assert field.input_range(task.name).high != 1
     (own,) = measure(Image(data=degraded(field, task), axes="YX")).ranges
     found = field.input_range(task.name)
-    # Larger planes are known by their parts.
-    tolerance = 0.02 if shape[0] < 512 else 0.15
+    # Larger planes are known by their parts, and noise has other extremes with every draw.
+    tolerance = 0.05 if shape[0] < 512 else 0.15
     assert found.width * field.width == pytest.approx(own.width, rel=tolerance)
     assert found.low * field.width + field.low == pytest.approx(own.low, abs=tolerance * own.width)
 

@@ -102,7 +102,7 @@ def parse_normalize(text: str) -> str | tuple[float, float]:
     """Read a mode's name, or ``"LOW,HIGH"``."""
     if text.isalpha():
         return text
-    values = numbers(text, "--normalize", "auto, dtype, minmax, percentile or LOW,HIGH")
+    values = numbers(text, "--normalize", "auto, dtype, robust, minmax, percentile or LOW,HIGH")
     if len(values) != 2:
         raise UsageError(f"--normalize {text} must be a mode's name or two numbers LOW,HIGH.")
     return values[0], values[1]

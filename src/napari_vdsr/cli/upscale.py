@@ -81,7 +81,8 @@ def command(
     normalize: Annotated[
         str,
         typer.Option(
-            help="Intensities that become 0 and 1: auto, dtype, minmax, percentile or LOW,HIGH.",
+            help="Intensities that become 0 and 1: auto, dtype, robust, minmax, percentile "
+            "or LOW,HIGH.",
             rich_help_panel=PIXELS,
         ),
     ] = "auto",

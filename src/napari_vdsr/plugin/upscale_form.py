@@ -43,7 +43,7 @@ from napari_vdsr.plugin.work_dock import WorkDock
 
 CONTRAST = "contrast limits"
 NO_NAME = re.compile(r"[^\w+-]+")  # of what a file is not called on any system
-NORMALIZE = ("auto", "dtype", "minmax", "percentile", CONTRAST)
+NORMALIZE = ("auto", "dtype", "robust", "minmax", "percentile", CONTRAST)
 
 
 class UpscaleForm(WorkDock):

@@ -1,8 +1,8 @@
 """The intensity range that a degraded image will have when it is upscaled.
 
-What is upscaled is normalised by its own percentiles (``normalize.measure``). Blur lowers
-peaks and noise adds tails, so these are not the percentiles of the sharp image; a network
-that met its inputs on the sharp image's range would meet others in use.
+What is upscaled is normalised by its own intensities (``normalize.measure``), a field by the
+percentiles of the sharp image. Blur lowers peaks and noise adds tails, and both have other
+extremes; a network that met its inputs on the field's range would meet others in use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_vdsr.normalize import PERCENTILES, Range
+from napari_vdsr.normalize import PERCENTILES, Range, reach
 from napari_vdsr.training.data.planes import UNIT
 from napari_vdsr.training.degrade.jpeg import Jpeg
 from napari_vdsr.training.degrade.physics import Draw
@@ -38,7 +38,7 @@ def with_input_ranges(fields: Sequence[Field], tasks: Sequence[Task]) -> list[Fi
     """Give fields the ranges that the tasks' inputs have.
 
     8-bit images keep 0 to 255, as they do when they are upscaled, and so do tasks that end
-    in JPEG, which has 8 bits; measured pairs are on their input's range already.
+    in JPEG, which has 8 bits.
     """
     files: dict[Any, list[Field]] = {}
     for field in fields:
@@ -56,7 +56,8 @@ def _ranges(fields: Sequence[Field], tasks: Sequence[Task]) -> dict[str, Range]:
     if not fields[0].by_percentiles:
         return {}
     chosen = np.unique(np.linspace(0, len(fields) - 1, MOST_PLANES).round().astype(int))
-    planes = [fields[at].read() for at in chosen]
+    taken = [fields[at] for at in chosen]
+    planes = [(field if field.pair is None else field.pair.field).read() for field in taken]
     low, width = fields[0].low, fields[0].width
     return {task.name: _range(task.chain, planes, low, width) for task in tasks}
 
@@ -65,20 +66,25 @@ def _range(
     chain: Chain | None, planes: Iterable[NDArray[np.float32]], low: float, width: float
 ) -> Range:
     """Range of what a chain makes of planes of a file, in the file's normalised intensities."""
-    if chain is None or any(isinstance(step, Jpeg) for step in chain.degradations):
+    steps = () if chain is None else chain.degradations
+    if any(isinstance(step, Jpeg) for step in steps):
         return UNIT
     before, after = [], []
     generator = torch.Generator().manual_seed(0)
     for plane in planes:
-        if min(plane.shape) < chain.alignment:
-            continue
-        parts = torch.from_numpy(_parts(plane, chain.alignment))
-        draw = Draw(torch.full((len(parts),), low), torch.full((len(parts),), width), generator)
-        before.append(parts.numpy().ravel())
-        after.append(chain.degrade(parts, draw).numpy().ravel())
+        if chain is None:  # as it was measured
+            before.append(plane.ravel())
+            after.append(plane.ravel())
+        elif min(plane.shape) >= chain.alignment:
+            parts = torch.from_numpy(_parts(plane, chain.alignment))
+            count = (len(parts),)
+            draw = Draw(torch.full(count, low), torch.full(count, width), generator)
+            before.append(parts.numpy().ravel())
+            after.append(chain.degrade(parts, draw).numpy().ravel())
     if not before:
         return UNIT
-    sharp, degraded = (_measured(np.concatenate(values)) for values in (before, after))
+    sharp, _ = _measured(np.concatenate(before))
+    _, degraded = _measured(np.concatenate(after))
     if not (sharp.width > 0 and degraded.width > 0):
         return UNIT
     # The parts are a sample: what the degradation changes is taken from it, the rest is
@@ -88,11 +94,13 @@ def _range(
     )
 
 
-def _measured(values: NDArray[np.float32]) -> Range:
-    low, high = np.percentile(values.astype(np.float64), PERCENTILES)
-    if not low < high:  # as `normalize.measure` does for sparse images
-        low, high = values.min(), values.max()
-    return Range(float(low), float(high))
+def _measured(values: NDArray[np.float32]) -> tuple[Range, Range]:
+    """Percentiles, and the range in which it is upscaled, as `normalize.measure` has them."""
+    low, high = map(float, np.percentile(values.astype(np.float64), PERCENTILES))
+    minimum, maximum = float(values.min()), float(values.max())
+    if not low < high:  # sparse
+        return Range(minimum, maximum), Range(minimum, maximum)
+    return Range(low, high), reach(low, high, minimum, maximum)
 
 
 def _parts(plane: NDArray[np.float32], step: int) -> NDArray[np.float32]:

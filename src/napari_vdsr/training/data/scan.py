@@ -184,7 +184,8 @@ def _fields(path: Path, channel: str, series: int) -> Iterator[Field]:
 
 def _ranges(image: Image, path: Path) -> tuple[Range, ...]:
     try:
-        ranges = measure(image).ranges
+        # Not the range that it is upscaled in: one hot pixel would make all others flat.
+        ranges = measure(image, "dtype" if image.dtype.itemsize == 1 else "percentile").ranges
     except NonFiniteError as error:
         raise TrainingError(
             f"{path}: contains NaN or infinity.", Remedy.REPAIR, name=path.name
