@@ -91,6 +91,7 @@ class Remedy(Enum):
     SAME_MINUTES = "give {minutes:g} minutes again; when it has ended, more steps make it longer"
     MORE_STEPS = "set more steps"
     EXCLUDE = "leave it out"
+    LARGER_IMAGES = "add larger images, or set a smaller patch_size"
     REPAIR = "repair it, or leave it out"
     CHECK_EXCLUDED = "check the names of what is to be left out"
     NO_CHANNEL = "save the channel by itself, or choose none"

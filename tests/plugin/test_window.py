@@ -10,7 +10,9 @@ import tifffile
 from napari.plugins._npe2 import write_layers
 from qtpy.QtCore import QTimer
 
+from napari_vdsr.errors import WriteError
 from napari_vdsr.plugin.steps import Counted
+from napari_vdsr.plugin.task import Cancelled
 from napari_vdsr.plugin.task_row import TaskRow
 
 # The promise of the plugin, in seconds.
@@ -180,4 +182,24 @@ def test_a_tick_after_the_end_leaves_the_result_on_the_line(viewer, until):
     row.start(work, "a task", on_report=lambda _: None, on_done=show, on_stopped=lambda: None)
     until(lambda: not row.busy)
     assert row.status.value == "This is it."
+    row.native.close()
+
+
+def test_what_a_cancelled_task_could_not_keep_stays_on_the_line(viewer, until):
+    row = TaskRow([])
+
+    def work(report):
+        try:
+            while True:
+                report.check()
+                time.sleep(0.01)
+        except Cancelled as error:
+            raise WriteError("what was learnt cannot be written.") from error
+
+    row.start(
+        work, "a task", on_report=lambda _: None, on_done=lambda _: None, on_stopped=lambda: None
+    )
+    row.cancel()
+    until(lambda: not row.busy)
+    assert row.status.value == "what was learnt cannot be written."
     row.native.close()

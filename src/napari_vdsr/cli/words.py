@@ -62,6 +62,7 @@ WORDS = {
     ),
     Remedy.MORE_STEPS: "pass more --steps",
     Remedy.EXCLUDE: "leave it out: --exclude {name}",
+    Remedy.LARGER_IMAGES: "add larger images, or set a smaller patch_size in the recipe",
     Remedy.REPAIR: "repair it, or leave it out: --exclude {name}",
     Remedy.CHECK_EXCLUDED: "check --exclude",
     Remedy.NO_CHANNEL: "save the channel by itself, or leave --channel out",

@@ -93,6 +93,7 @@ class TaskRow(Container):
         self.task = task
         started = time.monotonic()
         finished: list[bool] = []
+        reasons: list[str] = []
 
         def report(value: Any) -> None:
             if self.closed or task.cancelled:
@@ -110,6 +111,7 @@ class TaskRow(Container):
 
         def failed(reason: str) -> None:
             self._told = None
+            reasons.append(reason)
             if not self.closed:
                 self.status.value = reason
                 if time.monotonic() - started > NOTIFY_SECONDS:
@@ -123,7 +125,7 @@ class TaskRow(Container):
                 return
             self._timer.stop()
             if not finished:
-                if task.cancelled:
+                if task.cancelled and not reasons:  # else what could not be kept would be hidden
                     self.status.value = "Cancelled."
                 on_stopped()
             self._set_running(False)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.evaluation.protocol import modcrop
 from napari_vdsr.resize import resize
@@ -211,8 +212,7 @@ class Patches:
         if not any(_holds(f, last) for f in self.fields):
             least = max(-(-side // scale) * scale for scale, side in last.sides.items())
             raise TrainingError(
-                f"no image is at least {least} pixels high and wide. "
-                "Add larger images, or pass a smaller patch size."
+                f"no image is at least {least} pixels high and wide.", Remedy.LARGER_IMAGES
             )
         self._tables = {  # (8, 2, side * side)
             side: torch.from_numpy(_dihedral(side)).to(device)
