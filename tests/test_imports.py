@@ -43,6 +43,7 @@ def test_engine_needs_no_gui_and_no_trainer():
     assert not loaded & {"matplotlib", *GUI}
 
 
+@pytest.mark.slow
 def test_bicubic_needs_no_torch(tmp_path):
     Image.fromarray(np.arange(64 * 64, dtype="u2").reshape(64, 64)).save(tmp_path / "a.tif")
     command = ["upscale", str(tmp_path / "a.tif"), "-o", str(tmp_path / "out"), "-m", "bicubic"]

@@ -45,6 +45,7 @@ def test_description():
 
 
 class TestFilters:
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [None, 1, 7, 20])
     def test_picture(self, tmp_path, number):
         path = tmp_path / "filters.png"

@@ -31,6 +31,7 @@ def test_what_was_made_is_made_once_while_it_fits(monkeypatch):
     assert made == ["a", "b", "c", "large", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.soon(30)
 def test_many_small_arrays_take_neither_time_nor_memory():
     memory = KeptArrays()

@@ -76,6 +76,7 @@ def whole(made, tmp_path_factory):
     return tree(folder / "in.ome.zarr")
 
 
+@pytest.mark.slow
 def test_parts_in_any_order_are_one_run(source, whole, tmp_path):
     jobs, numbers = jobs_of(source, tmp_path / "out"), list(range(1, 6))
     random.Random(1).shuffle(numbers)
@@ -170,6 +171,7 @@ def test_a_complete_image_with_a_damaged_piece_is_not_published(source, tmp_path
     assert "of 3 is missing (1 of 30 regions)" in result.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "says"),
     [
@@ -224,6 +226,7 @@ RAW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", RAW)
 def test_raw_tiff_is_made_in_parts_too(source, tmp_path, monkeypatch, changed):
     settings = replace(SETTINGS, **changed)
@@ -286,6 +289,7 @@ def test_tiles_that_fit_no_pieces_are_written_in_one_go(source, tmp_path, monkey
     assert "tiles of 500 x 500 pixels and pieces of 256 x 256" in result.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ome-zarr", "ome-tiff"])
 def test_what_is_no_such_image_is_never_replaced(source, tmp_path, monkeypatch, kind):
     monkeypatch.setattr("napari_vdsr.batch.running.LARGE_BYTES", 2**20)
@@ -331,6 +335,7 @@ def test_there_are_no_other_parts(number, of):
         Part(number, of)
 
 
+@pytest.mark.slow
 def test_colours_nodata_and_labels_have_the_levels_of_one_run(tmp_path):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 255, (600, 650, 4)).astype(np.uint8)

@@ -73,6 +73,7 @@ def turned_results(network, plane, scale):
         yield resize(made, tuple(s / factor for s in pair)) if source else made
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 15), st.integers(2, 15)),
@@ -244,6 +245,7 @@ def test_bicubic_and_constants_have_no_residual():
         assert found[RESIDUAL].shape == (18, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ["TCYX", "YXC", "ZYXS", "TYXZ"])
 def test_products_have_the_images_axes_and_place(axes):
     sizes = {"T": 2, "C": 2, "Z": 3, "Y": 8, "X": 9, "S": 3}
