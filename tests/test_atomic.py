@@ -364,6 +364,47 @@ def fill(target, number):
         (folder / "ours").write_text(str(number))
 
 
+def test_a_folder_is_put_back_where_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    target = tmp_path / "a.zarr"
+    fill(target, 1)
+    rename = os.rename
+
+    def refused(source, to):
+        if str(source).endswith(".part"):
+            raise PermissionError(errno.EACCES, "Permission denied")  # a scanner has it open
+        rename(source, to)
+
+    monkeypatch.setattr(atomic_module.os, "rename", refused)
+    with (
+        pytest.raises(WriteError, match="permission"),
+        whole_folder(target, overwrite=True, ours=is_ours) as folder,
+    ):
+        (folder / "ours").write_text("2")
+    assert (target / "ours").read_text() == "1"
+    assert left(tmp_path) == ["a.zarr"]
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
+    target = tmp_path / "a.zarr"
+    lexists = os.path.lexists
+
+    def appears(path):
+        found = lexists(path)
+        if path == target and not found and list(tmp_path.glob(".a.zarr*.part/zarr.json")):
+            target.mkdir()
+            (target / "theirs").write_text("precious")
+        return found
+
+    monkeypatch.setattr(atomic_module.os.path, "lexists", appears)
+    with (
+        pytest.raises(OutputExistsError, match="already exists"),
+        whole_folder(target, ours=is_ours) as folder,
+    ):
+        (folder / "zarr.json").write_text("new")
+    assert (target / "theirs").read_text() == "precious"
+    assert left(tmp_path) == ["a.zarr"]
+
+
 def test_a_folder_that_was_being_replaced_is_put_back(tmp_path):
     target = tmp_path / "a.zarr"
     fill(target, 1)
