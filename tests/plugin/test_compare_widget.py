@@ -161,6 +161,12 @@ def test_wrong_fields(viewer, comparer, said, until, pause):
     compare(comparer, until)
     assert "whole numbers" in said()[-1]
     comparer.shrink.value, comparer.truth.value = False, None
+    holes = viewer.add_image(np.full((20, 30), np.nan, np.float32), contrast_limits=(0, 1))
+    comparer.layer.value = holes
+    compare(comparer, until)
+    assert "Have it replaced first: 'NaN becomes', under Advanced in VDSR upscale" in said()[-1]
+    viewer.layers.remove(holes)
+    comparer.layer.value = viewer.layers["a"]
     compare(comparer, until)
     assert of(viewer) and comparer.table.value
     comparer.models.value = []

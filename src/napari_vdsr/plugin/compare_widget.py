@@ -36,6 +36,7 @@ from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import Temporary
 from napari_vdsr.plugin.theme import ink_on_canvas
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
+from napari_vdsr.plugin.words import WITHOUT_FIELDS, in_our_words
 from napari_vdsr.plugin.work_dock import WorkDock
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class CompareWidget(WorkDock):
         return truth.with_(axes=image.axes) if len(truth.axes) == len(image.axes) else truth
 
     @staticmethod
+    @in_our_words(WITHOUT_FIELDS)
     def _work(
         request: Request,
         models: list[str],

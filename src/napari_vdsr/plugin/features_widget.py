@@ -22,6 +22,7 @@ from napari_vdsr.plugin.task import Report
 from napari_vdsr.plugin.task_row import CANCEL_KEY, RUN_KEY, TaskRow
 from napari_vdsr.plugin.temporary import OUTPUT_MARK
 from napari_vdsr.plugin.viewport import shown_plane, visible_window
+from napari_vdsr.plugin.words import WITHOUT_FIELDS, in_our_words
 from napari_vdsr.plugin.work_dock import WorkDock
 
 # Pixels of one map: 64 of them are kept in float32.
@@ -123,6 +124,7 @@ class FeaturesWidget(WorkDock):
         self.row.status.value = f"{len(maps)} maps of {maps.shape[1]} x {maps.shape[2]} pixels."
 
 
+@in_our_words(WITHOUT_FIELDS)
 def compute(
     request: Request, window: tuple[slice, slice], number: int, report: Report
 ) -> np.ndarray:

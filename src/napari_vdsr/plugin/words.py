@@ -1,6 +1,6 @@
 """What to do next, in the fields and menus of the window."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from napari_vdsr.advice import Remedy, worded
@@ -83,6 +83,18 @@ WORDS = {
 }
 
 
+# Of docks that have no such fields.
+WITHOUT_FIELDS = WORDS | {
+    Remedy.FILL_NAN: (
+        "have it replaced first: 'NaN becomes', under Advanced in VDSR upscale, does so"
+    ),
+    Remedy.WIDER_RANGE: "VDSR upscale takes 'minmax' as Intensities, under Advanced",
+    Remedy.ON_CPU: "close what else uses it, or choose 'cpu' in Preferences > VDSR",
+    Remedy.AUTO_DEVICE: "choose 'auto' as Device in Preferences > VDSR",
+    Remedy.FLOAT32: "choose 'float32' as Precision in Preferences > VDSR",
+}
+
+
 def say(text: str | VdsrError) -> str:
     """Return what an error or a note says, as one paragraph."""
     told = text.told if isinstance(text, VdsrError) else text
@@ -90,9 +102,9 @@ def say(text: str | VdsrError) -> str:
 
 
 @contextmanager
-def in_our_words() -> Iterator[None]:
-    """Have an error that napari itself will show say what can be done in its window."""
+def in_our_words(words: Mapping[Remedy, str] = WORDS) -> Iterator[None]:
+    """Have an error, which napari itself may show, say what can be done in its window."""
     try:
         yield
     except VdsrError as error:
-        raise error.worded(WORDS) from error
+        raise error.worded(words) from error
