@@ -313,11 +313,21 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 @shallow
 def test_pixels_that_are_replaced_meanwhile_are_told(viewer, upscaler, until, monkeypatch):
     small_tiles(monkeypatch)
+    count, replaced = upscale_job.Filling.count, threading.Event()
+
+    def hold(filling):
+        count(filling)
+        while filling._tiles > 2 and not replaced.is_set():
+            filling._tell()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(upscale_job.Filling, "count", hold)
     data = picture()
     layer = viewer.add_image(data, name="a")
     upscaler.run()
     until(lambda: tile(upscaler) > 1)
     layer.data = data[::-1].copy()
+    replaced.set()
     until(lambda: not upscaler.row.busy)
     assert "'a' has other pixels by now; this is of those before" in upscaler.row.status.value
     np.testing.assert_array_equal(viewer.layers["a [lite x2]"].data, core(data, "YX"))
