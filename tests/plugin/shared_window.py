@@ -20,7 +20,6 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_vdsr.plugin import preferences
 
 APPLICATION = "shared-window"
-SIZE = (700, 500)
 CALLBACKS = ("mouse_drag_callbacks", "mouse_move_callbacks", "mouse_wheel_callbacks",
              "mouse_double_click_callbacks")  # fmt: skip
 
@@ -39,7 +38,6 @@ class SharedWindow:
             self.viewer = napari.Viewer(show=True, show_welcome_screen=False)
             self._settle()
             window = self.viewer.window._qt_window
-            window.resize(*SIZE)  # the fewer pixels, the sooner they are drawn, by software here
             self._size = window.size()
             self._callbacks = {name: list(getattr(self.viewer, name)) for name in CALLBACKS}
             self._top = set(QApplication.topLevelWidgets())
