@@ -38,7 +38,7 @@ PARTS = {
     "files": (FILES, 75),
     "network": (NUMBERS, 50),
     "exactness": (ENGINE, 45),
-    "training": ((*FILES, "lightning", "matplotlib"), 45),
+    "training": ((*FILES, "lightning_fabric", "matplotlib"), 45),
     "tiles": (ENGINE, 35),
     "small": (ENGINE, 25),
     "zarr": (ZARR, 25),
@@ -734,7 +734,7 @@ def one_file(bench, name, precision, workers, place, source, size):
 def part_training(bench):
     """Steps each second, the share of data, and how often a step waits for the device."""
     import numpy as np
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     from napari_vdsr.image import Image
     from napari_vdsr.io import write_image

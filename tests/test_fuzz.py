@@ -58,7 +58,7 @@ def test_model_files(tmp_path):
 
 @pytest.mark.slow
 def test_settings(tmp_path):
-    pytest.importorskip("lightning")
+    pytest.importorskip("lightning_fabric")
     from napari_vdsr.training.config import TrainConfig, load_config
     from napari_vdsr.training.plan import read_plan
 
@@ -82,7 +82,7 @@ def test_settings(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_checkpoints(tmp_path, optimizer):
-    pytest.importorskip("lightning")
+    pytest.importorskip("lightning_fabric")
     from torch.optim.swa_utils import AveragedModel
 
     from napari_vdsr.training.checkpoint import (

@@ -10,7 +10,7 @@ from PIL import Image
 import napari_vdsr
 import napari_vdsr.training
 
-GUI = {"napari", "magicgui", "qtpy", "lightning"}
+GUI = {"napari", "magicgui", "qtpy", "lightning_fabric"}
 
 
 def modules_after(code):

@@ -108,7 +108,7 @@ def test_the_widgets_modules_import_nothing_heavy():
     code = (
         "import sys, napari_vdsr.plugin.upscale_widget, napari_vdsr.plugin.compare_widget, "
         "napari_vdsr.plugin.train_widget; "
-        "heavy = {'torch', 'lightning', 'matplotlib', 'zarr', 'dask.array', 'tifffile'}; "
+        "heavy = {'torch', 'lightning_fabric', 'matplotlib', 'zarr', 'dask.array', 'tifffile'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,7 +8,7 @@ from napari_vdsr.cli.main import app
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 
-pytest.importorskip("lightning")
+pytest.importorskip("lightning_fabric")
 
 
 @pytest.fixture

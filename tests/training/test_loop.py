@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from made_up import save_png, texture
 from PIL import Image
 
@@ -626,12 +626,12 @@ class TestRefusals:
             run(settings, images, tmp_path)
 
     def test_only_the_first_process_writes(self, images, held_out, tmp_path, monkeypatch):
-        monkeypatch.setattr("lightning.fabric.Fabric.is_global_zero", False)
+        monkeypatch.setattr("lightning_fabric.Fabric.is_global_zero", False)
         run(config(), images, tmp_path / "run", validation=held_out, on_progress=pytest.fail)
         assert list(tmp_path.iterdir()) == []
 
     def test_batch_that_does_not_divide(self, images, tmp_path, monkeypatch):
-        monkeypatch.setattr("lightning.fabric.Fabric.world_size", 3)
+        monkeypatch.setattr("lightning_fabric.Fabric.world_size", 3)
         with pytest.raises(TrainingError, match="batch_size 4 does not divide among 3 devices"):
             run(config(), images, tmp_path)
 

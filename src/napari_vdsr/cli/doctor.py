@@ -17,7 +17,7 @@ from napari_vdsr.showing import shown
 
 PACKAGES = (
     "numpy", "scipy", "scikit-image", "torch", "dask", "tifffile", "imagecodecs", "pillow",
-    "safetensors", "lightning", "matplotlib", "napari", "npe2", "magicgui",
+    "safetensors", "lightning-fabric", "matplotlib", "napari", "npe2", "magicgui",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def _lines(problems: list[str]) -> Iterator[str]:
     yield ""
     yield "packages"
     for name in PACKAGES:
-        yield f"  {name:14} {_version(name)}"
+        yield f"  {name:16} {_version(name)}"
     yield ""
     yield "device"
     yield from _device_lines(problems)

@@ -197,7 +197,7 @@ class TrainForm(Form):
         MissingExtraError
             If training is not installed.
         """
-        for module in ("lightning", "matplotlib", "pywt"):
+        for module in ("lightning_fabric", "matplotlib", "pywt"):
             if importlib.util.find_spec(module) is None:
                 raise MissingExtraError(
                     f"Training needs {module}, which is not installed. Run: "

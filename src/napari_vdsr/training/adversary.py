@@ -25,7 +25,7 @@ from napari_vdsr.training.optim import build_optimizer, set_lr
 from napari_vdsr.training.perceptual import load_features
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
     from torch import Tensor
 
     from napari_vdsr.training.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ class Adversary:
 
     Parameters
     ----------
-    fabric : lightning.fabric.Fabric
+    fabric : lightning_fabric.Fabric
         Launched, with one device.
     config : TrainConfig
         With ``loss = "gan"``.

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 # Of several processes one decides for all, which is felt at every step.
 ASKED_EVERY = 20
@@ -40,7 +40,7 @@ class TimeLimit:
 
         Parameters
         ----------
-        fabric : lightning.fabric.Fabric
+        fabric : lightning_fabric.Fabric
             Of the run.
         step : int
             Steps taken.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.plugins import MixedPrecision, Precision
 
 from napari_vdsr.device import cpu_has_bf16, exact_convolutions
 

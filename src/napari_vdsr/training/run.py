@@ -32,7 +32,7 @@ from napari_vdsr.training.network import build_network, prepare
 from napari_vdsr.training.optim import RunningMean, build_optimizer
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
     from torch import Tensor
 
     from napari_vdsr.networks import Network
@@ -48,7 +48,7 @@ class Run:
 
     Parameters
     ----------
-    fabric : lightning.fabric.Fabric
+    fabric : lightning_fabric.Fabric
         Launched.
     config : TrainConfig
         The recipe.
