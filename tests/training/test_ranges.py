@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from napari_vdsr.engine import upscale
 from napari_vdsr.image import Image
+from napari_vdsr.io import read_image
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model
 from napari_vdsr.networks import VDSR
@@ -132,3 +133,23 @@ def test_smaller_than_a_low_resolution_pixel(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", spots(1, 260))
     _, data = dataset(tmp_path)
     assert [field.input_range("x2").high == 1 for field in data.train.fields] == [False, True]
+
+
+@pytest.mark.parametrize("low_dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("high_dtype", ["uint8", "uint16"])
+def test_of_a_pair_the_low_resolution_decides(tmp_path, low_dtype, high_dtype):
+    """As it does when it is upscaled, whatever the high resolution is."""
+    high = spots(128, 128)
+    low = high.reshape(64, 2, 64, 2).mean((1, 3)).astype(np.uint16)
+    for name, pixels, dtype in (("low", low, low_dtype), ("high", high, high_dtype)):
+        (tmp_path / name).mkdir()
+        shown = pixels >> 8 if dtype == "uint8" else pixels
+        tifffile.imwrite(tmp_path / name / "a.tif", shown.astype(dtype))
+    config = TrainConfig(mode="paired", hold_out=0.0, patch_size=21, batch_size=8, allow_shift=True)
+    sources = Sources((tmp_path / "high",), inputs=(tmp_path / "low",))
+    data = load_dataset(config, sources)
+    (field,), (task,) = data.train.fields, data.tasks
+    own, found = field.pair.field, field.input_range(task.name)
+    (used,) = measure(read_image(tmp_path / "low" / "a.tif")).ranges
+    assert found.low * own.width + own.low == pytest.approx(used.low, abs=0.01 * used.width)
+    assert found.width * own.width == pytest.approx(used.width, rel=0.01)

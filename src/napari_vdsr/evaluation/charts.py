@@ -133,7 +133,6 @@ def _draw(
     *,
     papers: bool,
 ) -> None:
-
     scales = list(dict.fromkeys(row.scale for row in rows))
     figure = new_figure(PANEL * len(scales) + AROUND, HEIGHT + AROUND, layout="constrained")
     with styled():

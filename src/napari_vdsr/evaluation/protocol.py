@@ -72,7 +72,7 @@ def interpolated(image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
     Parameters
     ----------
     image : numpy.ndarray
-        (Y, X) or (Y, X, S) uint8, already cropped to a multiple of `scale`.
+        (Y, X) or (Y, X, S), already cropped to a multiple of `scale`; as `score` takes it.
     """
     return resize(shrunken(image, scale), scale)
 

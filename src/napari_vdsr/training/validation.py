@@ -182,8 +182,7 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
             f"{field.path}: is {field.shape[0]} x {field.shape[1]} pixels, too small to be "
             f"measured at scale {task.scale}. Hold out larger images."
         )
-    exact = np.multiply(hr, 255, dtype=np.float32)
-    truth = exact if field.by_percentiles else to_uint8(hr)
+    truth = np.multiply(hr, 255, dtype=np.float32) if field.by_percentiles else to_uint8(hr)
     small: NDArray[np.floating[Any]] | None = None
     if task.published:
         worse = interpolated(truth, task.scale).astype(np.float32)

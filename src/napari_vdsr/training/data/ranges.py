@@ -52,12 +52,16 @@ def _file(field: Field) -> tuple[Any, ...]:
     return field.path, field.series, field.low, field.width
 
 
+def _read(field: Field) -> Field:
+    """What the network's input is made of: the field, or the low resolution of its pair."""
+    return field if field.pair is None else field.pair.field
+
+
 def _ranges(fields: Sequence[Field], tasks: Sequence[Task]) -> dict[str, Range]:
-    if not fields[0].by_percentiles:
+    if not _read(fields[0]).by_percentiles:
         return {}
     chosen = np.unique(np.linspace(0, len(fields) - 1, MOST_PLANES).round().astype(int))
-    taken = [fields[at] for at in chosen]
-    planes = [(field if field.pair is None else field.pair.field).read() for field in taken]
+    planes = [_read(fields[at]).read() for at in chosen]
     low, width = fields[0].low, fields[0].width
     return {task.name: _range(task.chain, planes, low, width) for task in tasks}
 
