@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_vdsr.io.coding.stream import Coded
+from napari_vdsr.io.coding.stream import Coded, boxes
 
 if TYPE_CHECKING:
     from napari_vdsr.io.coding.stream import Stream
@@ -49,21 +49,9 @@ def _codestream(stream: Stream) -> tuple[int, int]:
     """Return where the codestream begins and ends."""
     if stream.peek(0, 4) == CODESTREAM:
         return 0, stream.size
-    at = 0
-    while at < stream.size:
-        length, kind = stream.unpack(">I4s", at)
-        head = 8
-        if length == 1:
-            (length,) = stream.unpack(">Q", at + 8)
-            head = 16
-        end = at + length if length else stream.size
-        if kind == b"jp2c":
-            if stream.read(at + head, 4) != CODESTREAM:
-                break
-            return at + head, min(end, stream.size)
-        if end < at + head:
-            break
-        at = end
+    for kind, start, end in boxes(stream):
+        if kind == b"jp2c" and stream.read(start, 4) == CODESTREAM:
+            return start, end
     raise ValueError("its codestream is missing")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_vdsr.io.coding.stream import Coded
+from napari_vdsr.io.coding.stream import Coded, boxes
 
 if TYPE_CHECKING:
     from napari_vdsr.io.coding.stream import Stream
 
 CODESTREAM, BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
+PARTS = {b"jxlc": 0, b"jxlp": 4}  # boxes, and bytes before the codestream in them
 HEADER_BYTES = 16
 LENGTHS = (9, 13, 18, 30)
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
@@ -57,18 +58,7 @@ def _length(bits: _Bits, small: int) -> int:
 
 def _first_box(stream: Stream) -> int:
     """Return where the codestream, or the first part of it, begins."""
-    at = len(BOXES)
-    while at < stream.size:
-        length, kind = stream.unpack(">I4s", at)
-        head = 8
-        if length == 1:
-            (length,) = stream.unpack(">Q", at + 8)
-            head = 16
-        if kind == b"jxlc":
-            return at + head
-        if kind == b"jxlp":
-            return at + head + 4
-        if length < head:
-            break
-        at += length
+    for kind, start, _ in boxes(stream):
+        if kind in PARTS:
+            return start + PARTS[kind]
     raise ValueError("its codestream is missing")

@@ -6,7 +6,10 @@ import io
 import os
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,19 @@ class Stream:
     def unpack(self, form: str, at: int) -> tuple[Any, ...]:
         """Return numbers as ``struct`` does, or raise ``ValueError``."""
         return struct.unpack(form, self.read(at, struct.calcsize(form)))
+
+
+def boxes(stream: Stream) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each box (ISO/IEC 15444-1, I.4), and where its content begins and ends."""
+    at = 0
+    while at < stream.size:
+        length, kind = stream.unpack(">I4s", at)
+        head = 8
+        if length == 1:
+            (length,) = stream.unpack(">Q", at + 8)
+            head = 16
+        end = at + length if length else stream.size  # the last one need not tell
+        if end < at + head:
+            return
+        yield kind, at + head, min(end, stream.size)
+        at = end
