@@ -153,3 +153,16 @@ def test_of_a_pair_the_low_resolution_decides(tmp_path, low_dtype, high_dtype):
     (used,) = measure(read_image(tmp_path / "low" / "a.tif")).ranges
     assert found.low * own.width + own.low == pytest.approx(used.low, abs=0.01 * used.width)
     assert found.width * own.width == pytest.approx(used.width, rel=0.01)
+
+
+@pytest.mark.parametrize(("dtype", "rounded"), [("uint16", False), ("uint8", True)])
+def test_only_images_of_8_bits_are_measured_rounded(tmp_path, dtype, rounded):
+    pixels = spots(128, 128)
+    pixels = pixels if dtype == "uint16" else pixels >> 8
+    tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype))
+    _, data = dataset(tmp_path)
+    (case,) = Validation(data.train.fields, data.tasks, CPU).cases
+    assert case.rounded == rounded
+    assert (case.truth.max() > 256) == (not rounded)
+    near = case.truth / 255.0 + 0.001  # a quarter of a grey level, which rounding takes away
+    assert (case.score(near).mse == 0) == rounded
