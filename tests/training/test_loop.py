@@ -226,6 +226,18 @@ class TestContinuation:
         run(config(), images, tmp_path, resume=True)
         self.check(uninterrupted, tmp_path)
 
+    def test_who_looks_on_is_shown_samples_at_once(self, images, held_out, tmp_path):
+        """Not first when the run is measured again."""
+        settings, shown = config(validate_every=1000), []
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path, validation=held_out, on_progress=stop_at(10))
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path, validation=held_out, resume=True,
+                on_samples=shown.append, on_progress=stop_at(20))  # fmt: skip
+        (samples,) = shown
+        assert samples
+        assert all(each.case.name == "a.png" for each in samples)
+
     def test_ended_by_its_time_again_and_again(self, images, uninterrupted, tmp_path, monkeypatch):
         """On a clock that goes on by a second whenever it is looked at."""
         clock = itertools.count()

@@ -40,6 +40,7 @@ from napari_vdsr.training.measuring import (
     measure,
     out_of_patience,
     report,
+    show_samples,
 )
 from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
@@ -238,6 +239,8 @@ def _run(
             run.step,
             tensorboard=output / "tensorboard" if tensorboard else None,
         )
+    if saved is not None and held_out is not None and on_samples is not None and log is not None:
+        show_samples(run, held_out, on_samples)  # whoever looks has none of the earlier ones
     last_saved = time.monotonic()
     limit.begin()
     try:

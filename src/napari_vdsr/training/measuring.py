@@ -39,7 +39,7 @@ def count_out(
         held_out.psnr(run.result)
     measuring = time.monotonic() - started
     if held_out is not None and run.fabric.is_global_zero:
-        _sample(run, held_out, on_samples)
+        show_samples(run, held_out, on_samples)
     validating = time.monotonic() - started
     seconds = 60 * run.config.minutes
     # Validations take a fifth of the time at most, the report at the end a quarter.
@@ -123,14 +123,15 @@ def report(
     if held_out is not None or progress.step == progress.steps:
         draw_curve(log.rows, log.path.with_name(CURVE_NAME))
     if held_out is not None:
-        _sample(run, held_out, on_samples)
+        show_samples(run, held_out, on_samples)
     if on_progress is not None:
         on_progress(progress)
 
 
-def _sample(
+def show_samples(
     run: Run, held_out: Validation, on_samples: Callable[[Sequence[Outcome]], None] | None
 ) -> None:
+    """Draw what the network makes of a few held-out images now, and tell who listens."""
     outcomes = draw_samples(held_out, run.result, run.output / SAMPLES_NAME)
     if on_samples is not None:
         on_samples(outcomes)
