@@ -5,16 +5,15 @@ import signal
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 import tifffile
 import torch
-
-pytest.importorskip("distributed")
-import dask
 
 from napari_vdsr.batch import Settings, plan, run
 from napari_vdsr.batch.cluster import Carrier, _wait_for_one, connected, device_of
@@ -27,6 +26,7 @@ from napari_vdsr.options import Options
 SETTINGS = Settings(model=load_model("bicubic"), options=Options(tile=512), workers=1)
 # What a process that is killed leaves to be said, and what distributed leaves open.
 pytestmark = [
+    pytest.mark.skipif(find_spec("distributed") is None, reason="distributed is not installed"),
     pytest.mark.xdist_group("cluster"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import correlate2d
+from scipy import ndimage
 from small_networks import SETTINGS
 
 from napari_vdsr.networks import (
@@ -57,13 +57,17 @@ def test_vdsr_is_as_large_as_published():
 
 def test_vdsr_is_convolutions_relu_and_a_residual(small, plane):
     """The definition, written with SciPy: zero padding, ReLU between, sum at the end."""
+
+    def correlate(image, kernel):
+        return ndimage.correlate(image, kernel, mode="constant")
+
     maps = plane[None]  # (C, Y, X)
     state = {name: tensor.numpy() for name, tensor in small.state_dict().items()}
     for index in range(4):
         weight, bias = state[f"layers.{2 * index}.weight"], state[f"layers.{2 * index}.bias"]
         maps = np.stack(
             [
-                b + sum(correlate2d(m, k, mode="same") for m, k in zip(maps, kernels, strict=True))
+                b + sum(correlate(m, k) for m, k in zip(maps, kernels, strict=True))
                 for kernels, b in zip(weight, bias, strict=True)
             ]
         )

@@ -5,7 +5,6 @@ import struct
 import numpy as np
 import pytest
 import tifffile
-from ome_types.model import UnitsLength, UnitsTime
 
 from napari_vdsr.io import read_image
 from napari_vdsr.io.units import to_micrometres, to_seconds
@@ -47,6 +46,8 @@ def test_durations_become_seconds(unit, seconds):
 
 
 def test_every_unit_of_ome_is_known():
+    from ome_types.model import UnitsLength, UnitsTime  # which takes a second
+
     for kind, convert in ((UnitsLength, to_micrometres), (UnitsTime, to_seconds)):
         unknown = {unit.value for unit in kind if convert(1, unit.value) is None}
         assert unknown == ({"pixel", "reference frame"} if kind is UnitsLength else set())

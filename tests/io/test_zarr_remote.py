@@ -3,11 +3,10 @@
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
-
-pytest.importorskip("aiohttp")
 
 from napari_vdsr.batch import Part, Settings, find_unfinished, finish, plan, run
 from napari_vdsr.errors import ImageFileError
@@ -20,7 +19,10 @@ from napari_vdsr.selection import select
 
 BICUBIC = load_model("bicubic")
 # aiohttp's sessions are closed when the process ends.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.skipif(find_spec("aiohttp") is None, reason="aiohttp is not installed"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 class Handler(SimpleHTTPRequestHandler):

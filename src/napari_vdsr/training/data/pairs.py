@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.resize import resize
@@ -114,7 +114,9 @@ def intensities(high: NDArray[Any], low: NDArray[Any]) -> tuple[float, float]:
         gain = float(np.vdot(dx, dy)) / variance if variance > 0 else 0.0
         return float(np.square(dy - gain * dx).sum()), gain, float(y.mean() - gain * x.mean())
 
-    found = optimize.minimize_scalar(
+    from scipy.optimize import minimize_scalar  # half a second, for measured pairs alone
+
+    found = minimize_scalar(
         lambda sigma: fitted(sigma)[0], bounds=(0, WIDEST / step), method="bounded",
         options={"xatol": 0.01},
     )  # fmt: skip

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
-from scipy.optimize import least_squares
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.io import read_image
@@ -75,6 +74,8 @@ def photon_transfer(frames: NDArray[Any]) -> tuple[float, float]:
         raise ValueError("too few different intensities to fit a line")
     if found.max() == 0:
         return 0.0, 0.0
+    from scipy.optimize import least_squares  # half a second, for measured noise alone
+
     centre = float(np.average(at, weights=count))
     gain, middle = np.polyfit(at - centre, found, 1)
     for _ in range(ROUNDS):
