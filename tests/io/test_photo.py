@@ -65,6 +65,18 @@ def test_colours_are_stored_for_every_pixel(tmp_path):
         assert {layer[1:3] for layer in picture.layer} == {(1, 1)}
 
 
+@pytest.mark.parametrize("quality", [75, 95, 100])
+@pytest.mark.parametrize("shape", [(300, 400), (300, 400, 3)])
+def test_noise_has_room(tmp_path, capfd, shape, quality):
+    """More than two bytes of each pixel, and more than any buffer that grows with the image."""
+    noise = RNG.integers(0, 256, shape, dtype=np.uint8)
+    image = Image(data=noise, axes="YXS"[: noise.ndim])
+    write_image(image, tmp_path / "a.jpg", quality=quality)
+    found = np.asarray(read_image(tmp_path / "a.jpg").data).astype(int)
+    assert np.abs(found - noise).mean() < {75: 16, 95: 4, 100: 1}[quality]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
 def test_quality_is_what_is_asked_for(tmp_path, kind):
     noise = rgb(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))

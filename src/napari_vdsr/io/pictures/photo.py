@@ -70,7 +70,9 @@ def encode_photo(
     if kind == "jpeg":
         if image.metadata.get("description"):
             along["comment"] = str(image.metadata["description"]).encode("utf-8", "replace")
-        along |= {"quality": quality or QUALITY, "subsampling": 0, "optimize": True}
+        # Not optimized: what is saved by it, a twentieth, Pillow makes in a buffer that colours
+        # with noise do not fit in.
+        along |= {"quality": quality or QUALITY, "subsampling": 0}
     else:
         # Exact: also the colours of pixels that are fully transparent.
         along |= {"lossless": quality is None, "exact": True, "method": 4}
