@@ -115,6 +115,25 @@ def test_what_goes_along(tmp_path, suffix):
     assert found["acquired"] == "2024-05-06T07:08:09"
 
 
+@pytest.mark.parametrize("letters", ["a" * 30_000, "a" * 65_533, "ä" * 30_000, "a" * 65_534])
+@pytest.mark.parametrize("more", [0, 50_000, 63_900])
+def test_a_description_fits_or_is_told(tmp_path, capfd, letters, more):
+    """A segment of a JPEG has 65,533 bytes, and Exif one for all that is in it."""
+    exif = PIL.Image.Exif()
+    exif[315] = "b" * more  # the artist
+    metadata = {"description": letters, "exif": exif.tobytes(), "icc_profile": SRGB}
+    image = Image(data=smooth(20, 30, 3), axes="YXS", metadata=metadata)
+    told = write_image(image, tmp_path / "a.jpg")
+    found = read_image(tmp_path / "a.jpg").metadata
+    fits = len(letters.encode()) <= 65_533
+    assert (found.get("description") == letters) == fits
+    assert ("JPEG has no place for so long a description: left out" in told) != fits
+    assert found["icc_profile"] == SRGB
+    with PIL.Image.open(tmp_path / "a.jpg") as picture:
+        assert picture.getexif()[315] == "b" * more
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
 def test_exif_goes_along_without_what_became_wrong(tmp_path, suffix):
     exif = PIL.Image.Exif()

@@ -26,6 +26,7 @@ TIFFS = frozenset({"ome-tiff", "imagej", "tiff"})
 PLACED = TIFFS | {"ome-zarr"}
 # Of JPEG, whose segments have 64 KiB; what is written besides is short.
 LONGEST_EXIF = 64_000
+LONGEST_COMMENT = 65_533
 # Tags of Exif that TIFF files have, too: texts, date, size, resolution, orientation.
 IN_TIFF = {*TEXTS, 256, 257, 270, 274, 282, 283, 296, 305, 306, 531}
 PICTURES = frozenset({"png", "jpeg", "webp"})
@@ -183,6 +184,17 @@ def _odd_description(image: Image) -> str:
     return "" if found.isascii() else "letters beyond ASCII in the description"
 
 
+def _long_description(image: Image) -> str:
+    """JPEG's segments count their bytes by two."""
+    return "" if jpeg_comment(image) is not None else "so long a description"
+
+
+def jpeg_comment(image: Image) -> bytes | None:
+    """Return the description as a JPEG's comment; None if it is too long for one."""
+    comment = str(image.metadata.get("description") or "").encode("utf-8", "replace")
+    return comment if len(comment) <= LONGEST_COMMENT else None
+
+
 def _grey_profile(image: Image) -> str:
     """WebP has colours only."""
     return "the colour profile of grey" if "S" not in image.axes and _profile(image) else ""
@@ -260,6 +272,7 @@ PARTS = (
     Part(ALL - {"ome-tiff"}, _unfit_ome),
     Part(PICTURES, _exif),
     Part(ALL - {"jpeg"}, _long_exif),
+    Part(ALL - {"jpeg"}, _long_description),
     Part(ALL - {"webp"}, _odd_description),
     Part(ALL - {"webp"}, _grey_profile),
     Part(frozenset({"png"}), _texts),

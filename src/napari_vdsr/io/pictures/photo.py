@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import PIL.Image
 from PIL.ExifTags import IFD
 from PIL.TiffImagePlugin import IFDRational
 
-from napari_vdsr.io.losses import LONGEST_EXIF
+from napari_vdsr.io.losses import LONGEST_EXIF, jpeg_comment
 from napari_vdsr.io.pictures.metadata import (
     DATETIME,
     DESCRIPTION,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 LONGEST = {"jpeg": 65500, "webp": 16383}
 # What JPEG is written with: quantisation that is hardly seen, and colours at every pixel.
 QUALITY = 95
+COMMENT = b"\xff\xfe"  # marker of a JPEG's comment
 PER_INCH = 2
 MICRO = 1_000_000  # denominator of a resolution
 
@@ -68,8 +70,9 @@ def encode_photo(
     if provenance:
         along["xmp"] = xmp_packet(provenance)
     if kind == "jpeg":
-        if image.metadata.get("description"):
-            along["comment"] = str(image.metadata["description"]).encode("utf-8", "replace")
+        if comment := jpeg_comment(image):
+            # Pillow's own comment shares a buffer with Exif, which may be as long.
+            along["extra"] = COMMENT + (len(comment) + 2).to_bytes(2, "big") + comment
         # Not optimized: what is saved by it, a twentieth, Pillow makes in a buffer that colours
         # with noise do not fit in.
         along |= {"quality": quality or QUALITY, "subsampling": 0}
@@ -85,11 +88,13 @@ def encode_photo(
 def _exif(image: Image, kind: str, software: str) -> bytes:
     """Exif of the source, brought up to date."""
     metadata, exif = image.metadata, PIL.Image.Exif()
-    if metadata.get("exif") and not (kind == "jpeg" and len(metadata["exif"]) > LONGEST_EXIF):
-        exif.load(metadata["exif"])
+    room = LONGEST_EXIF if kind == "jpeg" else math.inf
+    if len(metadata.get("exif") or b"") <= room:
+        exif.load(metadata.get("exif") or b"")
     exif[SOFTWARE] = software
     description = str(metadata.get("description") or "")
-    if description and description.isascii():
+    # Of a JPEG's it is the comment, too, which has room for more.
+    if description and description.isascii() and len(description) <= room - len(exif.tobytes()):
         exif[DESCRIPTION] = description
     if metadata.get("datetime"):
         exif[DATETIME] = str(metadata["datetime"])
