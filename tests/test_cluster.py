@@ -49,12 +49,20 @@ def tree(folder: Path) -> dict[str, bytes]:
 def cluster():
     """Two processes, beside a server that has the port of dashboards, on a machine so slow that
     distributed gives a process up that was killed before it is back.
+
+    They are forked from one that has imported what they need, once for all that are killed.
     """
     slow = {"distributed.deploy.lost-worker-timeout": "1ms"}
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"}
     with ExitStack() as stack:
         with suppress(OSError):  # another one has it
             stack.enter_context(socket.create_server(("", 8787)))
-        stack.enter_context(dask.config.set(slow))
+        stack.enter_context(dask.config.set({**slow, **(forked if hasattr(os, "fork") else {})}))
+        if hasattr(os, "fork"):
+            from distributed.utils import get_mp_context
+
+            needed = ["distributed", "napari_vdsr.batch.cluster", "zarr"]
+            get_mp_context().set_forkserver_preload(needed)
         yield stack.enter_context(connected("local:2"))
 
 

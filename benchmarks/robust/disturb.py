@@ -48,7 +48,8 @@ def add_arguments(parser):
 def run(folder, arguments):
     folder.chmod(0o755)
     make(folder / "in")
-    site = Site(folder, random.Random(arguments.seed), planes=10 if arguments.short else 40)
+    planes, files = (10, 8) if arguments.short else (40, 24)
+    site = Site(folder, random.Random(arguments.seed), planes, files)
     forms = ["TIFF, zlib", "OME-Zarr"] if arguments.short else list(FORMS)
     times = 2 if arguments.short else arguments.times
     for form in forms:
@@ -76,10 +77,11 @@ def make(folder):
 class Site:
     """Where commands run, and what was not as it shall be."""
 
-    def __init__(self, folder, chance, planes):
+    def __init__(self, folder, chance, planes, files):
         self.folder, self.chance, self.faults = folder, chance, []
         self.log = folder / "log"
         self.planes = planes  # of an input that changes while it is read
+        self.files = files  # of a folder that several processes upscale
 
     def words(self, form, out, *more):
         name, *options = FORMS[form]
@@ -274,8 +276,8 @@ def _judge(site, what, code, out):
         site.faults.append(f"{what}: failed, left {found}")
 
 
-def _folder_of(site, number=24):
-    folder = site.folder / "several"
+def _folder_of(site):
+    folder, number = site.folder / "several", site.files
     if not folder.is_dir():
         folder.mkdir()
         for each in range(number):

@@ -66,7 +66,7 @@ def add_arguments(parser):
 
 def run(folder, arguments):
     kills, steps = (3, 6) if arguments.short else (arguments.kills, arguments.steps)
-    make(folder / "in")
+    make(folder / "in", (150, 200) if arguments.short else (300, 400))
     names = arguments.only or (SHORT if arguments.short else FORMS)
     for name in names:
         children.warm(FORMS[name].commands(folder, folder / "warm"))
@@ -84,13 +84,13 @@ def run(folder, arguments):
     return markdown(rows), faults
 
 
-def make(folder):
+def make(folder, size):
     """Write the inputs."""
     random = np.random.default_rng(0)
     (folder / "many").mkdir(parents=True)
-    pixels = random.integers(0, 4000, (2, 300, 400)).astype("u2")
+    pixels = random.integers(0, 4000, (2, *size)).astype("u2")
     tifffile.imwrite(folder / "a.tif", pixels, imagej=True, metadata={"axes": "ZYX"})
-    colors = random.integers(0, 256, (300, 400, 3)).astype("u1")
+    colors = random.integers(0, 256, (*size, 3)).astype("u1")
     Picture.fromarray(colors).save(folder / "c.png")
     for number in range(4):
         tifffile.imwrite(folder / "many" / f"{number}.tif", pixels[0, :99, :80] + number)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Grid = Literal["enlarged", "source"]
+# Radii that were found, by the structure of the network: whatever its weights are, it sees as far.
+RADII: dict[tuple[object, ...], int] = {}
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,13 @@ class Network(nn.Module):
         ValueError
             If the network pools globally or at a stride, and so cannot be tiled exactly.
         """
-        found = 0
-        for factor in self.factors or (1,):
-            found = max(found, receptive_radius(self, factor, found))
-        return found
+        structure = (type(self), self.factors, repr(self.hyperparameters), repr(self))
+        if structure not in RADII:
+            found = 0
+            for factor in self.factors or (1,):
+                found = max(found, receptive_radius(self, factor, found))
+            RADII[structure] = found
+        return RADII[structure]
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         """Super-resolve a batch.
