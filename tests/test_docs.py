@@ -203,6 +203,13 @@ def _shorten_training(monkeypatch):
         return train(dataclasses.replace(config, **changed), *arguments, **options)
 
     monkeypatch.setattr(loop, "train", short)
+    # Nobody looks at how such trainings went.
+    monkeypatch.setattr(
+        "napari_vdsr.training.measuring.draw_curve", lambda rows, path: path.touch()
+    )
+    monkeypatch.setattr(
+        "napari_vdsr.training.report.draw_outcomes", lambda outcomes, path, title: path.touch()
+    )
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def test_a_plane_is_enlarged_by_a_whole_factor_and_shrunk_to_size(name, scale, s
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     name=st.sampled_from(sorted(MADE)),
     scale=st.sampled_from(SCALES),

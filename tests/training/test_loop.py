@@ -33,7 +33,7 @@ from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.model.file import load_model
 from napari_vdsr.networks import VDSR
 from napari_vdsr.options import Options
-from napari_vdsr.training import limit, loop, measuring, monitor, report, validation
+from napari_vdsr.training import limit, loop, measuring, monitor, validation
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.ahead import Ahead
@@ -46,7 +46,6 @@ from napari_vdsr.training.loop import train
 from napari_vdsr.training.run import Run
 from napari_vdsr.training.validation import Validation
 
-DRAW_OUTCOMES = report.draw_outcomes
 TINY = {
     "depth": 3, "width": 8, "batch_size": 4, "patch_size": 17, "warmup": 2, "ema": 0.9,
     "steps": 20, "validate_every": 20, "precision": "float32",
@@ -89,17 +88,12 @@ def stop_at(step, exception=KeyboardInterrupt):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def often_alone_and_undrawn():
-    """Report every five steps; one thread, since tiny tensors gain nothing from more.
-
-    Pictures are made, and empty: drawing them takes longer than such a run.
-    """
+def often_and_alone():
+    """Report every five steps; one thread, since tiny tensors gain nothing from more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_EVERY", 5)
-        patch.setattr(measuring, "draw_curve", lambda rows, path: path.touch())
-        patch.setattr(report, "draw_outcomes", lambda outcomes, path, title: path.touch())
         yield
     torch.set_num_threads(threads)
 
@@ -133,13 +127,6 @@ def planned(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("planned")
     run(config(steps=30), images, folder)
     return folder
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Pictures are drawn."""
-    monkeypatch.setattr(measuring, "draw_curve", monitor.draw_curve)
-    monkeypatch.setattr(report, "draw_outcomes", DRAW_OUTCOMES)
 
 
 class TestResult:

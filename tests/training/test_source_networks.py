@@ -1,5 +1,6 @@
 """Every network, from training to the upscaled image."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +19,7 @@ from napari_vdsr.model.file import load_model
 from napari_vdsr.networks.srgan import Discriminator
 from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
-from napari_vdsr.training import adversary, loop, measuring, report
+from napari_vdsr.training import adversary, loop
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.dataset import Sources
@@ -33,13 +34,11 @@ SETTINGS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def often_alone_and_undrawn():
+def often_and_alone():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "REPORT_EVERY", 10)
-        patch.setattr(measuring, "draw_curve", lambda rows, path: path.touch())
-        patch.setattr(report, "draw_outcomes", lambda outcomes, path, title: path.touch())
+        patch.setattr(loop, "REPORT_EVERY", 5)
         yield
     torch.set_num_threads(threads)
 
@@ -80,11 +79,11 @@ def run(folders, output, **options):
 )
 def test_killed_and_resumed_to_the_same_weights_that_enlarge(folders, tmp_path, settings):
     asked = {**settings.get("network", settings)}
-    settings = {**settings, "steps": 20, "validate_every": 20}
+    settings = {**settings, "steps": 10, "validate_every": 10}
     whole = run(folders, tmp_path / "whole", settings=settings)
 
     def stop(progress):
-        if progress.step == 10:
+        if progress.step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -149,20 +148,27 @@ GAN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def small_discriminator(monkeypatch):
+@pytest.fixture(scope="module")
+def small_discriminator():
     """In place of the paper's, of five million weights."""
     own = partial(Discriminator, width=2, dense=4)
-    monkeypatch.setattr(adversary, "Discriminator", own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversary, "Discriminator", own)
+        yield
+
+
+@pytest.fixture(scope="module")
+def gan(folders, small_discriminator, tmp_path_factory):
+    """The run that every interrupted one must equal."""
+    folder = tmp_path_factory.mktemp("gan")
+    run(folders, folder / "whole", settings=GAN)
+    return folder / "whole"
 
 
 class TestAdversary:
     @pytest.mark.slow
     @pytest.mark.parametrize("at", [4, 10, 17])
-    def test_killed_and_resumed_to_the_same_weights(
-        self, folders, tmp_path, small_discriminator, monkeypatch, at
-    ):
-        whole = run(folders, tmp_path / "whole", settings=GAN)
+    def test_killed_and_resumed_to_the_same_weights(self, folders, tmp_path, gan, monkeypatch, at):
         monkeypatch.setattr(loop, "REPORT_EVERY", 1)
 
         def kill(progress):
@@ -172,19 +178,17 @@ class TestAdversary:
         # Nothing is written when it ends: the last checkpoint is that of step `at` - 1, or so.
         with pytest.raises(Killed):
             run(folders, tmp_path / "cut", settings=GAN, on_progress=kill, checkpoint_minutes=0)
-        monkeypatch.setattr(loop, "REPORT_EVERY", 10)
+        monkeypatch.setattr(loop, "REPORT_EVERY", 5)
         resumed = run(folders, tmp_path / "cut", settings=GAN, resume=True)
-        assert load_model(whole).identity == load_model(resumed).identity
-        mine, theirs = (Checkpoint.load(tmp_path / name / NAME) for name in ("whole", "cut"))
+        assert load_model(gan / "vdsr.safetensors").identity == load_model(resumed).identity
+        mine, theirs = (Checkpoint.load(folder / NAME) for folder in (gan, tmp_path / "cut"))
         assert mine.adversary.keys() == theirs.adversary.keys()
         for part in ("adversary", "adversary_optimizer", "network", "optimizer"):
             for name, tensor in getattr(mine, part).items():
                 assert torch.equal(tensor, getattr(theirs, part)[name]), name
 
-    def test_generator_is_the_model_and_tells_that_it_invents(
-        self, folders, tmp_path, small_discriminator
-    ):
-        model = load_model(run(folders, tmp_path / "whole", settings=GAN))
+    def test_generator_is_the_model_and_tells_that_it_invents(self, gan):
+        model = load_model(gan / "vdsr.safetensors")
         assert model.card.architecture == "srgan"
         assert model.card.invents
         assert model.card.training["config"]["keep"] == "last"
@@ -192,7 +196,7 @@ class TestAdversary:
         image = Image(data=texture(20, 20), axes="YX")
         assert INVENTED in upscale(image, model, 2, device="cpu").notes
         assert "invents details" in about(model.card)
-        assert load_model(export_checkpoint(tmp_path / "whole")).card.invents
+        assert load_model(export_checkpoint(gan)).card.invents
 
     def test_steps_before_it_are_those_of_l1(self, folders, tmp_path, small_discriminator):
         early = {**GAN, "pretrain": 23}
@@ -204,19 +208,18 @@ class TestAdversary:
         assert log[0][1].split(",")[:2] == log[1][1].split(",")[:2]
         assert log[0][2].split(",")[:2] == log[1][2].split(",")[:2]
 
-    def test_perceptual_term(self, folders, tmp_path, small_discriminator):
+    def test_perceptual_term(self, folders, tmp_path, gan):
         path = vgg(tmp_path / "vgg.safetensors")
         settings = {**GAN, "perceptual": str(path)}
         model = load_model(run(folders, tmp_path / "run", settings=settings))
         assert model.card.training["config"]["perceptual"] == "vgg.safetensors"
-        without = load_model(run(folders, tmp_path / "without", settings=GAN))
-        assert model.identity != without.identity
+        assert model.identity != load_model(gan / "vdsr.safetensors").identity
         vgg(path, seed=1)
         with pytest.raises(TrainingError, match="weights of the perceptual term have changed"):
             run(folders, tmp_path / "run", settings=settings, resume=True)
 
-    def test_damaged_checkpoint(self, folders, tmp_path, small_discriminator):
-        run(folders, tmp_path / "run", settings=GAN)
+    def test_damaged_checkpoint(self, folders, tmp_path, gan):
+        shutil.copytree(gan, tmp_path / "run")
         saved = Checkpoint.load(tmp_path / "run" / NAME)
         good = saved.adversary
         longer = {**GAN, "steps": 40}
