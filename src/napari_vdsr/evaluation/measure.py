@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
@@ -115,6 +116,7 @@ def evaluate(
         for scale in scales:
             target = save_images / dataset / f"x{scale}" if save_images else None
             trials = [_Trial(name, named[name], scale, executors[name]) for name in able[scale]]
+            gc.collect()  # or what others left might be freed while memory is measured
             for path in paths:
                 _measure(read_truth(path).cropped(scale), scale, trials, target)
                 done += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import sys
 import threading
 from pathlib import Path
@@ -45,7 +44,6 @@ class Peak:
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
         """Measure what the block takes."""
-        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
