@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.filters import window
-from skimage.restoration import estimate_sigma
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +73,10 @@ def _figures(pixels: NDArray[Any], scale: int) -> tuple[float, float, float]:
         slice((n - min(n, ENOUGH)) // 2, (n + min(n, ENOUGH)) // 2) for n in pixels.shape
     )
     plane = pixels[middle].astype(np.float64)
+    # They take a second to import, and who reads a run's settings needs none of them.
+    from skimage.filters import window
+    from skimage.restoration import estimate_sigma
+
     noise = float(estimate_sigma(plane))
     taper = window("hann", plane.shape)
     power = np.abs(np.fft.fft2((plane - plane.mean()) * taper)) ** 2
