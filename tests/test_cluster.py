@@ -110,6 +110,17 @@ def test_two_processes_make_what_one_makes(client, source, tmp_path, shallow_mod
     assert (tmp_path / "report.json").exists()
 
 
+def test_processes_that_are_started_anew(source, whole, tmp_path):
+    """As everywhere but here, where they are forked."""
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}),
+        connected("local:1") as client,
+    ):
+        (result,) = run(plan([str(source)], tmp_path / "out"), SETTINGS, client=client)
+    assert result.status == "done", result.reason
+    assert tree(tmp_path / "out") == whole
+
+
 def killer(pids):
     """What kills a process each time that there is progress, and the list of those that it has."""
     killed = []

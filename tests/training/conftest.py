@@ -1,13 +1,13 @@
 """Training without what takes longer than such small runs, and is looked at by few tests."""
 
+import sys
+
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
 def undrawn():
     """Pictures are made, and empty; and Fabric does not search all packages for callbacks."""
-    from lightning_fabric import fabric
-
     from napari_vdsr.training import measuring, report
 
     drawing = [(measuring, "draw_curve"), (report, "draw_outcomes")]
@@ -15,7 +15,8 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "draw_curve", lambda rows, path: path.touch())
         patch.setattr(report, "draw_outcomes", lambda outcomes, path, title: path.touch())
-        patch.setattr(fabric, "_load_external_callbacks", lambda group: [], raising=False)
+        if fabric := sys.modules.get("lightning_fabric.fabric"):  # which takes long to import
+            patch.setattr(fabric, "_load_external_callbacks", lambda group: [], raising=False)
         yield drawn
 
 

@@ -6,8 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.filters import window
-from skimage.registration import phase_cross_correlation
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
@@ -42,6 +40,10 @@ def shift_between(fixed: NDArray[Any], moving: NDArray[Any]) -> tuple[float, flo
     .. [2] M. Guizar-Sicairos et al., "Efficient subpixel image registration algorithms",
        Optics Letters 33, 2008. https://doi.org/10.1364/OL.33.000156
     """
+    # They take a second to import, and who reads a run's settings needs none of them.
+    from skimage.filters import window
+    from skimage.registration import phase_cross_correlation
+
     middle = tuple(slice((n - min(n, ENOUGH)) // 2, (n + min(n, ENOUGH)) // 2) for n in fixed.shape)
     taper = window("hann", fixed[middle].shape)
     a, b = ((image[middle] - image[middle].mean()) * taper for image in (fixed, moving))
