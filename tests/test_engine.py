@@ -342,6 +342,7 @@ def test_models_that_were_never_saved_are_told_apart():
     assert upscale(image, model, 2, device="cpu").data.name != keys[0]
 
 
+@pytest.mark.slow
 def test_tiles_of_a_wide_image_are_low_where_memory_is_short():
     """A row of tiles is joined for formats of rows; it must not take all that is allowed."""
     wide = Image(data=np.zeros((4000, 40_000), "u2"), axes="YX")

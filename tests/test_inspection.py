@@ -127,6 +127,7 @@ class TestEveryNetwork:
         draw_filters(self.made(name), tmp_path / "a.png")
         assert (tmp_path / "a.png").stat().st_size > 3_000
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scale", [(2, 2), (1.5, 3)])
     def test_a_window_equals_the_whole(self, name, scale):
         model, plane = self.made(name), texture(23, 30)

@@ -108,6 +108,7 @@ def test_missing_parts_are_named_with_the_command(source, tmp_path):
     assert not (tmp_path / "out/in.ome.zarr").exists()
 
 
+@pytest.mark.slow
 def test_more_parts_than_regions_and_other_cuts_go_together(source, whole, tmp_path):
     jobs = jobs_of(source, tmp_path / "out")
     for number in range(1, 20):
@@ -129,6 +130,7 @@ def computed(monkeypatch):
     return numbers
 
 
+@pytest.mark.slow
 def test_what_is_there_and_fits_is_not_computed_again(source, whole, tmp_path, monkeypatch):
     jobs = jobs_of(source, tmp_path / "out")
     run(jobs, SETTINGS, part=Part(1, 1))
@@ -410,6 +412,7 @@ def test_what_a_killed_process_made_is_not_computed_again(
     assert tree(tmp_path / "out/in.ome.zarr") == whole
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_nothing_and_a_killed_run_of_other_options_is_forgotten(source, tmp_path):
     jobs = jobs_of(source, tmp_path / "out")
     image = SETTINGS.read(jobs[0])

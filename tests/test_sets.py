@@ -193,6 +193,7 @@ def test_images_of_an_ome_zarr_folder(tmp_path):
     assert len(jobs) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.soon(20)
 def test_thousands_of_files_are_planned_in_seconds(tmp_path):
     plain = tmp_path / "in" / "f.tif"

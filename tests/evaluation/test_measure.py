@@ -139,6 +139,7 @@ def test_peak_of_memory_where_the_system_does_not_tell(monkeypatch):
     assert held.size and peak.bytes > 60 * 2**20
 
 
+@pytest.mark.slow
 def test_published_figures_stand_beside_the_usual_sets_alone(shared, tmp_path):
     (bicubic,) = measure([], [shared / "data" / "test" / "Set5"])
     assert (bicubic.published.psnr, bicubic.published.ssim) == (33.66, 0.9299)

@@ -58,6 +58,7 @@ def test_picture_spreads_luma_over_the_colours():
     np.testing.assert_array_equal(picture(bicubic[..., 0], 0 * change), to_uint8(bicubic[..., 0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("dataset", ["Set5", "Set14"])
 def test_bicubic_reads_as_published(shared, published, dataset, scale):

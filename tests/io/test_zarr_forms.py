@@ -89,6 +89,7 @@ def tree(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [ZarrForm("0.4"), ZarrForm(shards=1024)])
 def test_parts_fill_whole_files(tmp_path, form):
     from napari_vdsr.batch import Part, find_unfinished, finish

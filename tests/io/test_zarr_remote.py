@@ -114,6 +114,7 @@ def test_nothing_there_is_one_line(server, tmp_path, address):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_batch_and_its_parts(server, tmp_path):
     picture(tmp_path, shape=(2, 600, 700))
     settings = Settings(model=BICUBIC, options=Options(tile=512))

@@ -193,6 +193,7 @@ class TestResult:
         assert all(torch.equal(t, checkpoint.network[n]) for n, t in weights(path).items())
         assert len(checkpoint.groups) == 2
 
+    @pytest.mark.slow
     def test_16_bit_images(self, tmp_path):
         (tmp_path / "in").mkdir()
         for seed in range(2):
@@ -406,6 +407,7 @@ loop.train(load_config("fast", **{TINY!r}), Sources((Path({str(images)!r}),)),
         assert now.cpu_seconds > before.cpu_seconds > 0
 
 
+@pytest.mark.slow
 class TestLonger:
     """A finished "stable-decay" run is made longer: as if it had been planned so."""
 
@@ -497,6 +499,7 @@ class TestRefusals:
         with pytest.raises(TrainingError, match=r"made from other images \(3 files, now 1\)"):
             run(config(), held_out, tmp_path, resume=True)
 
+    @pytest.mark.slow
     def test_other_images_to_measure_on(self, images, held_out, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(config(), images, tmp_path / "run", validation=held_out, on_progress=stop_at(5))
@@ -764,6 +767,7 @@ class TestStartingFromAModel:
         assert_same_weights(*(tmp_path / name / "vdsr.safetensors" for name in ("whole", "parts")))
 
 
+@pytest.mark.slow
 class TestMinutes:
     def test_steps_are_counted_out(self, images, held_out, tmp_path):
         settings = config(minutes=0.04, steps=10**6, validate_every=10**6)
@@ -803,6 +807,7 @@ class TestMinutes:
 
 
 class TestReport:
+    @pytest.mark.slow
     def test_every_image_is_measured(self, images, held_out, uninterrupted, tmp_path):
         held_out = shutil.copytree(held_out, tmp_path / "held-out")
         save_png(held_out / "b.png", texture(48, 60, 11))
@@ -843,6 +848,7 @@ class TestTensorboard:
         with pytest.raises(MissingExtraError, match="pip install tensorboard"):
             run(config(), images, tmp_path, tensorboard=True)
 
+    @pytest.mark.slow
     def test_log(self, images, held_out, tmp_path):
         pytest.importorskip("tensorboard")
         run(config(), images, tmp_path, validation=held_out, tensorboard=True)

@@ -165,6 +165,7 @@ def test_state_dict_round_trip_continues_exactly():
     assert walk(second, (2, 3)) == expected[2:]
 
 
+@pytest.mark.slow
 def test_clipping_is_what_keeps_a_high_lr_from_diverging():
     """The paper's point: at lr 0.1 and this loss a deep plain network explodes without it."""
 

@@ -127,6 +127,7 @@ class TestCommand:
         assert card.training["config"]["steps"] == 12
         assert str(tmp_path) not in str(card)
 
+    @pytest.mark.slow
     def test_ended_by_its_time_and_resumed(self, tmp_path, images):
         path = written(tmp_path / "run.toml", f'images = "images"\noutput = "mine"\n{TINY}')
         words = (path, "--accelerator", "cpu")
@@ -139,6 +140,7 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert done.stdout.strip() == str(tmp_path / "mine" / "mine.safetensors")
 
+    @pytest.mark.slow
     def test_flags_alone(self, tmp_path, images):
         recipe = written(tmp_path / "recipe.toml", TINY)
         done = self.vdsr(

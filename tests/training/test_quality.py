@@ -26,6 +26,7 @@ def test_sharp_photographs_are_good(photographs):
     assert warnings(photographs) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.03, 0.08])
 def test_noise_is_measured(photographs, sigma):
     rng = np.random.default_rng(0)

@@ -120,6 +120,7 @@ def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeypatch):
     """Weights of enlargements that were not drawn yet have no state of the optimizer."""
     settings = {"architecture": "lite", "steps": 12, "validate_every": 12}
@@ -198,6 +199,7 @@ class TestAdversary:
         assert "invents details" in about(model.card)
         assert load_model(export_checkpoint(gan)).card.invents
 
+    @pytest.mark.slow
     def test_steps_before_it_are_those_of_l1(self, folders, tmp_path, small_discriminator):
         early = {**GAN, "pretrain": 23}
         run(folders, tmp_path / "gan", settings=early)
@@ -208,6 +210,7 @@ class TestAdversary:
         assert log[0][1].split(",")[:2] == log[1][1].split(",")[:2]
         assert log[0][2].split(",")[:2] == log[1][2].split(",")[:2]
 
+    @pytest.mark.slow
     def test_perceptual_term(self, folders, tmp_path, gan):
         path = vgg(tmp_path / "vgg.safetensors")
         settings = {**GAN, "perceptual": str(path)}
