@@ -45,8 +45,8 @@ def report(path, number):
 
 
 def figure(path, number):
-    made = new_figure(9, 9)
-    pixels = np.random.default_rng(number).random((400, 400))
+    made = new_figure(4.5, 4.5)
+    pixels = np.random.default_rng(number).random((300, 300))
     made.add_subplot().imshow(pixels)
     save_figure(made, path, title=str(number), dpi=100)
 
