@@ -1,5 +1,6 @@
 """Made-up pictures, and the optional folder of published data and real-world files."""
 
+import functools
 import gc
 import os
 import shutil
@@ -88,6 +89,16 @@ def _clean_themes(request):
     """Likewise."""
     if "napari.utils.theme" in sys.modules:
         request.getfixturevalue("_clean_themes")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def put_together_once():
+    """The command line, of which typer would make all commands anew for each call of a test."""
+    from typer import testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "_get_command", functools.cache(testing._get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

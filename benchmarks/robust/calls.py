@@ -15,6 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import children
 import numpy as np
 import tifffile
 from PIL import Image as Picture
@@ -88,14 +89,12 @@ def by_python(folder, number, model):
 
 
 def by_command(folder, number, model):
-    from napari_vdsr.cli.main import app
-
     words = ["upscale", str(source(folder, number)), "-o", str(folder / "out"), "-m", model]
     kind = "ome-zarr" if number % 5 == 0 else "tiff"
     words += ["--format", kind, "--if-exists", "overwrite", "--report", str(folder / "report")]
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         try:
-            app(words)
+            children.vdsr()(words)
         except SystemExit as leaving:
             assert bool(leaving.code) == (number % 10 == 9), words
 
