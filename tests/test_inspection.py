@@ -123,6 +123,7 @@ class TestEveryNetwork:
         assert f"{sum(p.numel() for p in network.parameters()):,}" in text
         assert ("used 3 times" in text) == (name == "drrn")
 
+    @pytest.mark.slow
     def test_filters(self, name, tmp_path):
         draw_filters(self.made(name), tmp_path / "a.png")
         assert (tmp_path / "a.png").stat().st_size > 3_000

@@ -148,6 +148,7 @@ def test_what_is_there_and_fits_is_not_computed_again(source, whole, tmp_path, m
     assert tree(tmp_path / "out/in.ome.zarr") == whole
 
 
+@pytest.mark.slow
 def test_a_record_that_was_cut_off_is_no_record(source, whole, tmp_path, monkeypatch):
     jobs = jobs_of(source, tmp_path / "out")
     run(jobs, SETTINGS, part=Part(1, 1))
@@ -445,6 +446,7 @@ def test_an_order_that_cannot_be_read_is_one_line(source, tmp_path):
             find_unfinished(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["order.json", "image", "nothing"])
 def test_what_was_left_when_it_was_published_goes(source, tmp_path, left):
     """A process was killed after an image got its name, or while it removed the rest."""

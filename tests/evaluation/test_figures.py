@@ -170,6 +170,7 @@ class TestCrop:
 
 
 class TestFile:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("suffix", "magic"), [(".png", b"\x89PNG"), (".PDF", b"%PDF"), (".svg", b"<?xml")]
     )

@@ -167,6 +167,7 @@ class TestResult:
         assert float(rows[-1][0]) < 0.9 * float(rows[0][0])
         assert float(rows[-1][1]) > 0.2
 
+    @pytest.mark.slow
     def test_same_seed_same_weights(self, images, uninterrupted, tmp_path):
         torch.manual_seed(99)
         run(config(), images, tmp_path)
@@ -738,6 +739,7 @@ class TestStartingFromAModel:
         with pytest.raises(TrainingError, match=r"start_from vdsr is a vdsr with .*'depth': 20"):
             run(config(start_from="vdsr"), images, tmp_path)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("instead", [None, "planned"])
     def test_without_it_the_report_says_nothing_of_it(
         self, images, held_out, uninterrupted, planned, tmp_path, caplog, instead
