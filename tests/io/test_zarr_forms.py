@@ -326,6 +326,37 @@ class TestHostileArchives:
         with pytest.raises(OSError, match=r"a\.ozx"):
             read_image(archive).data.compute()
 
+    @pytest.mark.parametrize("compress", [True, False])
+    def test_a_changed_pixel_is_noticed(self, tmp_path, compress):
+        import zipfile
+
+        write_image(picture((1, 60, 70)), tmp_path / "a.ome.zarr")
+        path = zipped(tmp_path / "a.ome.zarr", tmp_path / "a.ozx", compress=compress)
+        with zipfile.ZipFile(path) as archive:
+            (pixels,) = [one for one in archive.infolist() if one.filename.startswith("0/c/")]
+        content = bytearray(path.read_bytes())
+        content[pixels.header_offset + 30 + len(pixels.filename) + pixels.compress_size // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(OSError, match=r"does not match its checksum|cannot be unpacked"):
+            read_image(path).data.compute()
+
+    @pytest.mark.parametrize(
+        ("at", "value", "what"),
+        [
+            (8, b"\1\0", "encrypted"), (10, b"\x0e\0", "packed in a way that is not known"),
+            (24, b"\1\0\0\0", "does not match its checksum"), (16, b"\0\0\0\0", "checksum"),
+            (42, b"\2\0\0\0", "leads to no file"), (24, b"\0\0\0\x40", "metadata never has"),
+        ],
+    )  # fmt: skip
+    def test_a_directory_that_is_not_true(self, archive, at, value, what):
+        """Of the first file's entry in it: flags, method, size, checksum, place."""
+        content = bytearray(archive.read_bytes())
+        start = content.index(b"PK\1\2")
+        content[start + at : start + at + len(value)] = value
+        archive.write_bytes(content)
+        with pytest.raises(OSError, match=what):
+            read_image(archive).data.compute()
+
     def test_a_bomb(self, tmp_path):
         import zipfile
 
