@@ -96,6 +96,42 @@ def test_codestreams_that_make_no_sense(at, value, what):
         coded_size(bytes(data[: start + 20]))
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}])
+def test_a_webp_without_its_first_bytes(options):
+    data = bytearray(encoded("WEBP", (40, 60), **options))
+    data[20 : 20 + 6] = bytes(6)  # where its one chunk begins
+    with pytest.raises(ValueError, match="its pixels are missing"):
+        coded_size(bytes(data))
+    data[12:16] = b"VP9 "
+    assert coded_size(bytes(data)) is None
+
+
+def test_a_jpeg_xr_whose_headers_do_not_agree():
+    data = bytes(imagecodecs.jpegxr_encode(texture(40, 60)))
+    (at,) = struct.unpack_from("<I", data, 4)
+    (number,) = struct.unpack_from("<H", data, at)
+    entries = {
+        struct.unpack_from("<H", data, place)[0]: place
+        for place in range(at + 2, at + 2 + 12 * number, 12)
+    }
+    width, offset = entries[0xBC80], entries[0xBCC0]
+
+    def changed(place, form, value):
+        found = bytearray(data)
+        struct.pack_into(form, found, place, value)
+        return bytes(found)
+
+    for wrong, what in (
+        (changed(at, "<H", 60_000), "60000 entries"),
+        (changed(width, "<H", 1), "its container is not whole"),
+        (changed(width + 8, "<I", 59), "40 x 59 pixels that are 40 x 60"),
+        (changed(offset + 8, "<I", 2), "its codestream is missing"),
+        (data[:-1], "cut short: pixels are missing at its end"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            coded_size(wrong)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG2000", "WEBP", "PNG", "jpegxl", "jpegxr", "lerc"])
 def test_a_header_that_is_cut_off_is_no_crash(kind):
     pixels = texture(40, 60)
