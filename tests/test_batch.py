@@ -20,7 +20,7 @@ import tifffile
 
 from napari_vdsr.atomic import claimed
 from napari_vdsr.batch import Settings, plan, run, running
-from napari_vdsr.batch.record import completion_record
+from napari_vdsr.batch.record import completion_record, own_parameters
 from napari_vdsr.cli.words import say
 from napari_vdsr.engine import products, upscale
 from napari_vdsr.errors import ImageFileError, ReportError, UsageError
@@ -117,6 +117,24 @@ def test_one_bad_file_never_stops_the_others(folder, tmp_path):
     assert written["files"][0]["output_shape"] == [24, 20]
     stopped = run(plan([str(folder)], tmp_path / "other"), SETTINGS, fail_fast=True)
     assert statuses(stopped) == ["done", "failed"]
+
+
+@pytest.mark.parametrize(("dtype", "meant"), [(np.uint8, "auto"), (np.uint16, "robust")])
+def test_what_auto_means_is_recorded(tmp_path, dtype, meant, monkeypatch):
+    """It was another normalisation in 0.1, and a folder shall be of one kind."""
+    path = tmp_path / "in" / "a.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, np.arange(120, dtype=dtype).reshape(12, 10))
+    jobs = plan([str(path)], tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_vdsr.batch.record.meant_by", lambda mode, image: "dtype")
+        assert statuses(run(jobs, SETTINGS)) == ["done"]  # recorded as by 0.1
+    assert own_parameters(read_image(path), SETTINGS)["normalize"] == meant
+    assert statuses(run(jobs, SETTINGS)) == ["already done" if meant == "auto" else "failed"]
+    again = replace(SETTINGS, if_exists="overwrite")
+    run(jobs, again)
+    by_name = replace(SETTINGS, options=Options(normalize="robust"))
+    assert statuses(run(jobs, by_name)) == ["failed" if meant == "auto" else "already done"]
 
 
 def test_a_rerun_does_only_what_is_missing_or_changed(folder, tmp_path):

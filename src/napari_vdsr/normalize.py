@@ -126,8 +126,7 @@ def measure(
     check_mode(mode)
     if not isinstance(mode, str):
         return Normalization("fixed", (Range(*map(float, mode)),) * channels)
-    if mode == "auto":
-        mode = "dtype" if image.dtype.itemsize == 1 else "robust"
+    mode = meant_by(mode, image)
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype, image.bits),) * channels)
     chunks = Chunks(_chunked(image.data))  # once: it looks at all that the pixels are made of
@@ -136,11 +135,16 @@ def measure(
     )
 
 
+def meant_by(mode: str, image: Image) -> str:
+    """Return what "auto" means for an image; other modes as they are."""
+    if mode != "auto":
+        return mode
+    return "dtype" if image.dtype.itemsize == 1 else "robust"
+
+
 def reads_pixels(image: Image, mode: str | tuple[float, float] | Normalization) -> bool:
     """Whether ``measure`` has to read the pixels for a mode."""
-    if mode == "auto":
-        return image.dtype.itemsize > 1
-    return mode in ("robust", "minmax", "percentile")
+    return isinstance(mode, str) and meant_by(mode, image) != "dtype"
 
 
 def block_count(image: Image) -> int:

@@ -13,6 +13,7 @@ from napari_vdsr.io.failure import reading
 from napari_vdsr.io.listing import hidden_reason
 from napari_vdsr.io.remote import fetched, is_one_file, is_remote, located, state_at
 from napari_vdsr.io.tiff.checks import ZARR_METADATA
+from napari_vdsr.normalize import meant_by
 from napari_vdsr.options import RESULT
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ def completion_record(job: Job, image: Image, settings: Settings) -> dict[str, s
 
 def own_parameters(image: Image, settings: Settings) -> dict[str, Any]:
     """What decides the pixels and form of an image's output."""
+    parameters = settings.parameters()
+    if parameters["normalize"] == "auto" and (mode := meant_by("auto", image)) != "dtype":
+        parameters["normalize"] = mode  # "auto" was another one in 0.1
     return {
-        **settings.parameters(),
+        **parameters,
         "scale": list(settings.scale_of(image)),
         "series": image.metadata.get("series", 0),
     }
