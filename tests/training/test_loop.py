@@ -222,7 +222,7 @@ class TestContinuation:
 
     def test_who_looks_on_is_shown_samples_at_once(self, images, held_out, tmp_path):
         """Not first when the run is measured again."""
-        settings, shown = config(validate_every=1000), []
+        settings, shown = config(steps=100, validate_every=100), []
         with pytest.raises(KeyboardInterrupt):
             run(settings, images, tmp_path, validation=held_out, on_progress=stop_at(10))
         with pytest.raises(KeyboardInterrupt):
