@@ -1,14 +1,16 @@
 """Several images out of the same tasks, written while they are computed."""
 
 import errno
+import threading
 
+import dask.array as da
 import numpy as np
 import pytest
 import torch
 
 import napari_vdsr
 from napari_vdsr import io
-from napari_vdsr.errors import ImageFileError, OutputExistsError
+from napari_vdsr.errors import ImageFileError, OutputExistsError, WriteError
 from napari_vdsr.execute import Executor
 from napari_vdsr.image import Image
 from napari_vdsr.io import Output, read_image, together, write_images
@@ -120,6 +122,25 @@ def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             write_images(outputs)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_that_is_kept_keeps_no_threads(tmp_path, monkeypatch):
+    """As a batch keeps it for its report: of each file that failed, two threads would wait."""
+
+    def full(self, source, **_):
+        next(iter(source))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tifffile.TiffWriter.write", full)
+    lazy = da.zeros((8, 512, 512), chunks=(1, 256, 256), dtype=np.uint8)
+    image = Image(data=lazy, axes="ZYX")
+    kept = []
+    for number in range(2):
+        with pytest.raises(WriteError) as caught:
+            io.write_image(image, tmp_path / f"{number}.tif", compression="zlib", workers=2)
+        kept.append(caught.value)
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("vdsr-region")]
 
 
 def test_what_is_there_is_not_replaced(tmp_path):

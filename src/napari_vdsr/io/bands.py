@@ -18,7 +18,7 @@ from napari_vdsr.io.lazy import CHUNK_BYTES
 from napari_vdsr.regions import Part, Region, in_order, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from napari_vdsr.image import Array
@@ -73,6 +73,7 @@ class Bands:
     feed: Iterator[Part] | None = None
     failures: list[BaseException] = field(default_factory=list)
     _done: int = 0
+    _computed: Generator[Part, None, None] | None = None
 
     @property
     def lead_shape(self) -> tuple[int, ...]:
@@ -188,7 +189,18 @@ class Bands:
             yield Block(plane, start[lead], start[lead + 1], pixels.reshape(pixels.shape[lead:]))
 
     def _parts(self) -> Iterator[Part]:
-        return self.feed or self._counted(in_order(self._regions(), in_flight=self.in_flight))
+        if self.feed is not None:
+            return self.feed
+        self._computed = in_order(self._regions(), in_flight=self.in_flight)
+        return self._counted(self._computed)
+
+    def close(self) -> None:
+        """End what computes the regions, of which no more are taken.
+
+        Else its threads would wait for as long as somebody keeps the error that a writer met.
+        """
+        if self._computed is not None:
+            self._computed.close()
 
     def _is_ordered(self) -> bool:
         """Say whether the regions hold all planes one after another."""

@@ -84,6 +84,8 @@ class Writer:
             if any(error is failure for failure in self.bands.failures):
                 raise
             raise unwritable(self.target, error) from error
+        finally:
+            self.bands.close()
 
     def goes_with(self, first: Writer) -> bool:
         """Say whether its regions are numbered as those of another one are."""
