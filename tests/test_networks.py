@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from small_networks import SETTINGS
+from torch.nn import functional
 
 from napari_vdsr.networks import (
     BTSRN,
@@ -124,6 +125,26 @@ def test_last_init_scales_only_the_last_layer():
     for name, tensor in states[0].items():
         factor = 0.1 if name == "layers.4.weight" else 1
         torch.testing.assert_close(states[1][name], factor * tensor)
+
+
+@pytest.mark.parametrize("kind", [SRCNN, FSRCNN, ESPCN])
+def test_a_network_without_residual_starts_as_interpolation(kind):
+    """And its other maps see detail alone: behind any brightness they turn on and off."""
+    torch.manual_seed(0)
+    network = kind()
+    coarse = torch.rand(1, 1, 9, 9, dtype=torch.float64)
+    x = functional.interpolate(coarse, size=(40, 44), mode="bicubic").clamp(0, 1).float()
+    with torch.inference_mode():
+        for factor in network.factors or (1,):
+            expected = functional.interpolate(x, scale_factor=factor, mode="bilinear")
+            border = network.radius * factor
+            inner = (..., slice(border, -border), slice(border, -border))
+            away = (network(x, factor) - expected)[inner].abs().mean()
+            assert away < 0.05 * (expected - expected.mean()).abs().mean(), factor
+        bright, dark = (network.layers[0](torch.full((1, 1, 20, 20), v)) for v in (0.9, 0.1))
+        inner = (slice(None), slice(1, None), slice(5, -5), slice(5, -5))
+        torch.testing.assert_close(bright[inner], dark[inner], atol=1e-4, rtol=0)
+        assert network.layers[0](x)[inner].std() > 0.01
 
 
 @pytest.mark.parametrize("name", NETWORKS)

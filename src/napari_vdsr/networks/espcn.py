@@ -2,21 +2,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
+from napari_vdsr.networks.start import bilinear, carry_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# Intensities and their detail where tanh is nearly straight, and where it bends.
+MIDDLE, CARRIED, GAIN = 0.5, 0.2, 20.0
+LITTLE = 0.01
 
 
 class ESPCN(Network):
     """Efficient Sub-Pixel Convolutional Network [1]_: works on the source, shuffled at the end.
 
     5 x 5 and 3 x 3 convolutions with tanh, and a 3 x 3 convolution whose `factor` squared
-    maps are the pixels of the result.
+    maps are the pixels of the result. It starts as bilinear interpolation, see `carry_image`.
 
     Parameters
     ----------
@@ -49,15 +55,25 @@ class ESPCN(Network):
             he_convolution(first, second, 3, initialise),
             nn.Tanh(),
         )
-        self.heads = nn.ModuleDict(
-            {
-                str(f): he_convolution(second, self.channels * f**2, 3, initialise)
-                for f in self.factors
-            }
-        )
+        carry_image(self.layers, amount=CARRIED, middle=MIDDLE, gain=GAIN)
+        self.heads = nn.ModuleDict()
+        for factor in own:
+            head = he_convolution(second, self.channels * factor**2, 3, initialise)
+            _interpolate(head, factor)
+            self.heads[str(factor)] = head
 
     def trunk(self, factor: int = 1) -> Trunk:
         return Trunk(nn.Sequential(*self.layers, self.heads[str(factor)]), factor=factor)
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         return F.pixel_shuffle(self.heads[str(factor)](self.layers(x)), factor)
+
+
+@torch.no_grad()
+def _interpolate(head: nn.Conv2d, factor: int) -> None:
+    """Let a head enlarge its first map by bilinear interpolation; of the others it takes little."""
+    head.weight *= LITTLE
+    phases = [(phase + 0.5) / factor - 0.5 for phase in range(factor)]
+    rows = torch.stack([bilinear(1, [phase - d for d in (-1, 0, 1)]) for phase in phases])
+    head.weight[:, 0] = torch.einsum("py,qx->pqyx", rows, rows).flatten(0, 1) / CARRIED
+    head.get_parameter("bias").fill_(MIDDLE)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
+from napari_vdsr.networks.start import bilinear, carry_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,8 @@ class FSRCNN(Network):
 
     5 x 5 feature extraction (`width` maps), 1 x 1 shrinking (`inner` maps), `depth`
     3 x 3 mappings, 1 x 1 expanding, and a 9 x 9 transposed convolution with the
-    enlargement as its stride; PReLU after all but the last.
+    enlargement as its stride; PReLU after all but the last. It starts as bilinear
+    interpolation, see `carry_image`.
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ class FSRCNN(Network):
             layers += [he_convolution(inner, inner, 3), nn.PReLU(inner)]
         layers += [he_convolution(inner, width, 1), nn.PReLU(width)]
         self.layers = nn.Sequential(*layers)
+        carry_image(layers)
         self.heads = nn.ModuleDict({str(f): _deconvolution(width, self.channels, f) for f in own})
 
     def trunk(self, factor: int = 1) -> Trunk:
@@ -72,6 +75,11 @@ def _deconvolution(width: int, channels: int, factor: int) -> nn.ConvTranspose2d
     )
     nn.init.normal_(layer.weight, std=0.001)
     nn.init.zeros_(layer.get_parameter("bias"))
+    away = [tap - KERNEL // 2 + 0.5 - factor / 2 for tap in range(KERNEL)]
+    taps = bilinear(factor, away)
+    for phase in range(factor):  # by 4, a tap is beyond the kernel
+        taps[phase::factor] /= taps[phase::factor].sum()
+    layer.weight.data[0, 0] = torch.outer(taps, taps)
     return layer
 
 

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
+from napari_vdsr.networks.start import carry_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# Factor on what the last layer takes of all maps but the one that carries the image.
+LITTLE = 0.01
 
 
 class SRCNN(Network):
     """Super-Resolution CNN [1]_, the first: three convolutions on the bicubic image.
 
     Patch extraction, non-linear mapping and reconstruction, with ReLU between. The paper
-    cuts off the border; here it is padded with zeros, as all networks are.
+    cuts off the border; here it is padded with zeros, as all networks are. It starts close to
+    the bicubic image, see `carry_image`.
 
     Parameters
     ----------
@@ -45,6 +50,11 @@ class SRCNN(Network):
         for kernel, (fan_in, fan_out) in zip(kernels, sizes, strict=True):
             layers += [he_convolution(fan_in, fan_out, kernel), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers[:-1])
+        carry_image(layers[:-2])
+        last = self.layers[-1].get_parameter("weight").data
+        last *= LITTLE
+        last[:, 0] = 0
+        last[0, 0, kernels[-1] // 2, kernels[-1] // 2] = 1
 
     def trunk(self, factor: int = 1) -> Trunk:
         return Trunk(self.layers)
