@@ -24,6 +24,7 @@ from napari_vdsr.networks import (
     Network,
     SRResNet,
 )  # fmt: skip
+from napari_vdsr.networks.fsrcnn import Deconvolution
 from napari_vdsr.networks.receptive import receptive_radius
 from napari_vdsr.networks.srgan import Discriminator
 
@@ -86,6 +87,19 @@ def test_trunk_is_the_network(small, plane):
             for factor in network.factors:
                 torch.testing.assert_close(network(x, factor), network.trunk(factor)(x))
     assert Bicubic().trunk() is None
+
+
+@pytest.mark.parametrize("factor", range(1, 9))
+def test_a_deconvolution_is_a_transposed_convolution(factor):
+    layer = Deconvolution(5, 2, factor)
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.rand(2, 5, 7, 8)
+    with torch.inference_mode():
+        expected = torch.nn.ConvTranspose2d.forward(layer, x)
+        torch.testing.assert_close(layer(x), expected, atol=1e-4, rtol=1e-5)
+        shuffled = functional.pixel_shuffle(layer.as_convolution()(x), factor)
+        torch.testing.assert_close(shuffled, expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [2, 5, 20])

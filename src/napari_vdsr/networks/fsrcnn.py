@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
@@ -58,66 +58,66 @@ class FSRCNN(Network):
         layers += [he_convolution(inner, width, 1), nn.PReLU(width)]
         self.layers = nn.Sequential(*layers)
         carry_image(layers)
-        self.heads = nn.ModuleDict({str(f): _deconvolution(width, self.channels, f) for f in own})
+        self.heads = nn.ModuleDict({str(f): Deconvolution(width, self.channels, f) for f in own})
 
     def trunk(self, factor: int = 1) -> Trunk:
-        head = as_convolution(self.heads[str(factor)])
-        return Trunk(nn.Sequential(*self.layers, head), factor=factor)
+        head = self.heads[str(factor)]
+        assert isinstance(head, Deconvolution)
+        return Trunk(nn.Sequential(*self.layers, head.as_convolution()), factor=factor)
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
-        enlarged: Tensor = self.heads[str(factor)](self.layers(x))
+        # A third faster to train on a CPU in this order.
+        maps = self.layers(x.to(memory_format=torch.channels_last))
+        enlarged: Tensor = self.heads[str(factor)](maps)
         return enlarged
 
 
-def _deconvolution(width: int, channels: int, factor: int) -> nn.ConvTranspose2d:
-    layer = nn.ConvTranspose2d(
-        width, channels, KERNEL, factor, padding=KERNEL // 2, output_padding=factor - 1
-    )
-    nn.init.normal_(layer.weight, std=0.001)
-    nn.init.zeros_(layer.get_parameter("bias"))
-    away = [tap - KERNEL // 2 + 0.5 - factor / 2 for tap in range(KERNEL)]
-    taps = bilinear(factor, away)
-    for phase in range(factor):  # by 4, a tap is beyond the kernel
-        taps[phase::factor] /= taps[phase::factor].sum()
-    layer.weight.data[0, 0] = torch.outer(taps, taps)
-    return layer
-
-
-def as_convolution(layer: nn.Module) -> nn.Conv2d:
-    """Write a transposed convolution as a convolution whose maps are then shuffled.
+class Deconvolution(nn.ConvTranspose2d):
+    """Transposed convolution, run as a convolution whose maps are shuffled: twice as fast on a CPU.
 
     Output pixel ``factor * q + p`` of a transposed convolution takes, from input pixel
     ``q + d``, the weight at ``p + padding - factor * d``: each phase p is a convolution.
+    It starts as bilinear interpolation of the first map.
 
     Parameters
     ----------
-    layer : torch.nn.ConvTranspose2d
-        Square, with an output of `stride` times its input.
-
-    Returns
-    -------
-    torch.nn.Conv2d
-        With stride squared outputs for each of the layer's, for ``pixel_shuffle``.
+    width, channels : int
+        Maps that it takes and makes.
+    factor : int
+        Enlargement, its stride.
     """
-    assert isinstance(layer, nn.ConvTranspose2d)
-    (size, _), (factor, _) = layer.kernel_size, layer.stride
-    padding = int(layer.padding[0])
-    last = factor - 1 + padding
-    radius = max(math.floor(last / factor), math.floor((size - 1 - padding) / factor))
-    inputs, outputs = layer.weight.shape[:2]
-    span = 2 * radius + 1
-    weight = layer.weight.new_zeros(outputs, factor, factor, inputs, span, span)
-    taps = [
-        (p, d + radius, p + padding - factor * d)
-        for p in range(factor)
-        for d in range(-radius, radius + 1)
-        if 0 <= p + padding - factor * d < size
-    ]
-    with torch.no_grad():
-        for p, i, a in taps:
-            for q, j, b in taps:
-                weight[:, p, q, :, i, j] = layer.weight[:, :, a, b].T
-        found = nn.Conv2d(inputs, outputs * factor**2, span, padding=radius)
-        found.weight.data = weight.reshape(outputs * factor**2, inputs, span, span)
-        found.get_parameter("bias").data = layer.get_parameter("bias").repeat_interleave(factor**2)
-    return found.train(layer.training)
+
+    def __init__(self, width: int, channels: int, factor: int) -> None:
+        super().__init__(
+            width, channels, KERNEL, factor, padding=KERNEL // 2, output_padding=factor - 1
+        )
+        self.factor = factor
+        # Furthest input pixel that an output pixel takes.
+        self.reach = (factor - 1 + KERNEL // 2) // factor
+        nn.init.normal_(self.weight, std=0.001)
+        nn.init.zeros_(self.get_parameter("bias"))
+        taps = bilinear(factor, [tap - KERNEL // 2 + 0.5 - factor / 2 for tap in range(KERNEL)])
+        for phase in range(factor):  # by 4, a tap is beyond the kernel
+            taps[phase::factor] /= taps[phase::factor].sum()
+        self.weight.data[0, 0] = torch.outer(taps, taps)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        maps = F.conv2d(x, *self._phases(), padding=self.reach)
+        return F.pixel_shuffle(maps, self.factor)
+
+    def as_convolution(self) -> nn.Conv2d:
+        """Return the convolution, with factor squared maps for each that is made."""
+        weight, bias = self._phases()
+        found = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=self.reach)
+        found.weight.data, found.get_parameter("bias").data = weight.detach(), bias.detach()
+        return found.train(self.training)
+
+    def _phases(self) -> tuple[Tensor, Tensor]:
+        span = 2 * self.reach + 1
+        before = self.factor * self.reach - KERNEL // 2
+        after = self.factor * span - KERNEL - before
+        weight = F.pad(self.weight, (before, after, before, after))
+        # Input and output maps; input row, phase of the output row; the same of columns.
+        weight = weight.reshape(*weight.shape[:2], span, self.factor, span, self.factor)
+        weight = weight.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
+        return weight, self.get_parameter("bias").repeat_interleave(self.factor**2)
