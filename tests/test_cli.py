@@ -443,6 +443,7 @@ def zarr_image(tmp_path):
     return tmp_path / "big.ome.zarr"
 
 
+@pytest.mark.slow
 def test_parts_are_made_and_finished(vdsr, zarr_image, tmp_path, monkeypatch):
     arguments = ["upscale", zarr_image, "-o", tmp_path / "out", "-m", "bicubic", "--tile", 512]
     monkeypatch.setattr(sys, "argv", ["/bin/vdsr", *map(str, arguments), "--part", "1/2"])

@@ -72,6 +72,7 @@ images = npst.arrays(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     plane=images,

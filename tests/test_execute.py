@@ -80,6 +80,7 @@ def assert_close(result, expected, atol=1e-6):
     np.testing.assert_allclose(result, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 90), st.integers(1, 30)),
@@ -96,6 +97,7 @@ def test_streaming_equals_the_whole_plane(shape, depth, band, strip):
         assert_close(run(network, x), whole(network, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("shape", [(1, 300, 70), (2, 129, 33), (1, 5, 500), (1, 700, 9)])
 def test_full_depth_equals_the_whole_plane(shape, threads, monkeypatch):

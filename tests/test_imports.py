@@ -26,6 +26,7 @@ def test_package_loads_nothing_heavy():
     assert not modules_after("import napari_vdsr") & (heavy | GUI)
 
 
+@pytest.mark.slow
 def test_numbers_and_files_need_no_torch():
     names = ["errors", "image", "resize", "color", "evaluation.metrics", "normalize",
              "evaluation.protocol", "io", "evaluation.testset", "evaluation.tables"]  # fmt: skip

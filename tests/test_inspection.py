@@ -64,6 +64,7 @@ class TestFilters:
 
 
 class TestFeatureMaps:
+    @pytest.mark.slow
     @pytest.mark.parametrize("scale", [(2, 2), (1.5, 3)])
     @pytest.mark.parametrize("number", [1, 4, 20])
     def test_a_window_equals_the_whole(self, scale, number):

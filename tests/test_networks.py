@@ -172,6 +172,7 @@ def test_hyperparameters_build_the_same_network(name):
     again.load_state_dict(network.state_dict())
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(gain=st.floats(1e-3, 1e3), shift=st.floats(-10, 10), factor=st.sampled_from([2, 3, 4]))
 def test_an_equivariant_network_follows_intensities(gain, shift, factor):

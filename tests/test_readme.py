@@ -181,6 +181,7 @@ def commands():
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", commands())
 def test_commands_have_the_options_that_are_shown(line):
     _, name, *words = shlex.split(line, comments=True)

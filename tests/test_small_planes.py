@@ -147,6 +147,7 @@ def test_as_many_as_fill_a_tile(shape, options, expected):
     assert first == expected if isinstance(expected, int) else first in expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ["TCYX", "CTYX", "ZCTYX"])
 @pytest.mark.parametrize("name", ["a.ome.tif", "z.ome.tif", "a.tif", "a.ome.zarr"])
 def test_files_of_any_order(tmp_path, axes, name):

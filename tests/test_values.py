@@ -58,6 +58,7 @@ def holes(shape, seed, share=0.1):
     return lost | (y + x < 8)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 99),

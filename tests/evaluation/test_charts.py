@@ -51,6 +51,7 @@ def points(axes):
     }
 
 
+@pytest.mark.slow
 def test_points_stand_where_the_figures_are(tmp_path, drawn):
     made = draw_charts(ROWS, tmp_path / "new" / "folder")
     assert [path.name for path in made] == ["Set5-speed.png", "Set5-size.png"]
@@ -65,6 +66,7 @@ def test_points_stand_where_the_figures_are(tmp_path, drawn):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_network_is_named_inside_the_figure_and_no_name_on_another(tmp_path, drawn):
     near = [row(f"network-{n}", 37 + 0.01 * n, parameters=1000 + 10 * n) for n in range(6)]
     draw_charts([row("bicubic", 33.66), *near], tmp_path)

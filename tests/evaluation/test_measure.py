@@ -57,6 +57,7 @@ def test_figures_are_those_of_the_protocol(pictures):
     assert tiny.seconds > 0
 
 
+@pytest.mark.slow
 def test_order_and_progress(pictures, tmp_path):
     save_png(tmp_path / "other" / "a.png", texture(40, 40))
     seen = []
@@ -107,6 +108,7 @@ def test_models_that_enlarge_by_less_have_no_row(pictures, caplog):
         measure([model], [pictures / "grey-0.png"], [3])
 
 
+@pytest.mark.slow
 def test_rows_tell_the_cost(pictures):
     bicubic, tiny = measure([vdsr()], [pictures])
     assert (bicubic.parameters, bicubic.flop) == (0, 0)

@@ -44,6 +44,7 @@ def chunked_arrays(draw):
     return array, tuple(chunks), 2 + len(samples)
 
 
+@pytest.mark.slow
 @given(chunked_arrays(), st.sampled_from([1, 7, 16]), st.sampled_from([1, 3]))
 @settings(max_examples=60, deadline=None)
 def test_every_chunk_is_computed_once_and_every_row_comes_in_order(

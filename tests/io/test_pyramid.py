@@ -33,6 +33,7 @@ def expected(image):
     return levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, "zlib", "zstd"])
 @pytest.mark.parametrize("suffix", [".ome.tif", ".tif"])
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def places(array: RawArray):
         yield tuple(map(slice, start, ends))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contiguous", [False, True])
 @pytest.mark.parametrize(
     ("shape", "plane_ndim"),

@@ -20,6 +20,7 @@ def test_what_was_there_is_left_out_until_the_last_task_has_ended():
     assert not gc.get_freeze_count()
 
 
+@pytest.mark.slow
 def test_so_it_is_when_a_task_fails():
     with pytest.raises(RuntimeError), short_collections():
         raise RuntimeError

@@ -40,6 +40,7 @@ def test_figure(tmp_path, against):
         assert picture.width > 3 * 3.4 * 150
 
 
+@pytest.mark.slow
 def test_other_images_are_told(tmp_path):
     runs = [write(tmp_path / "a", [1.0]), write(tmp_path / "b", [2.0], bicubic=31.0)]
     assert not draw_curves(runs, tmp_path / "f.png")

@@ -130,6 +130,7 @@ def planned(images, tmp_path_factory):
 
 
 class TestResult:
+    @pytest.mark.slow
     def test_what_a_run_leaves(self, images, held_out, tmp_path, drawn):
         seen = []
         path = run(config(), images, tmp_path / "run", validation=held_out, name="mine",
@@ -145,6 +146,7 @@ class TestResult:
         with Image.open(tmp_path / "run" / "curve.png") as curve:
             assert curve.format == "PNG"
 
+    @pytest.mark.slow
     def test_model_and_its_card(self, images, held_out, tmp_path):
         settings = config()
         path = run(settings, images, tmp_path, validation=held_out, exclude=["2.png"])
@@ -160,6 +162,7 @@ class TestResult:
         assert training["sources"] == [images.name]
         assert str(images.parent) not in str(model.card)
 
+    @pytest.mark.slow
     def test_network_learns(self, images, held_out, tmp_path):
         settings = config(scales=(2,), steps=150, validate_every=150, lr=5e-3)
         run(settings, images, tmp_path, validation=held_out)
@@ -626,6 +629,7 @@ class TestRefusals:
             run(settings, images, tmp_path)
         assert not (tmp_path / "vdsr.safetensors").exists()
 
+    @pytest.mark.slow
     def test_collapse(self, images, tmp_path, monkeypatch):
         for module in (loop, monitor):
             monkeypatch.setattr(module, "COLLAPSE_STEP", 50)

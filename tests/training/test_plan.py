@@ -118,6 +118,7 @@ class TestCommand:
     def vdsr(*words):
         return CliRunner().invoke(app, ["train", *map(str, words)])
 
+    @pytest.mark.slow
     def test_a_run_from_its_file(self, tmp_path, images):
         path = written(tmp_path / "run.toml", f'images = "images"\noutput = "mine"\n{TINY}')
         done = self.vdsr(path, "--accelerator", "cpu")

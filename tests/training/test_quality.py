@@ -43,6 +43,7 @@ def test_blurred_images_have_nothing_to_teach(photographs):
     assert "almost no detail beyond what a 2-fold smaller image holds" in warning
 
 
+@pytest.mark.slow
 def test_skipped_pixels_are_noticed(photographs):
     """Every 8th pixel of a large picture, without a filter."""
     large = [resize(image, 3) for image in photographs[:6]]

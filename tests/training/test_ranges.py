@@ -50,6 +50,7 @@ def degraded(field, task):
     return pixels * field.width + field.low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(240, 260), (700, 640), (1500, 1200)])
 @pytest.mark.parametrize(
     "settings",

@@ -188,6 +188,7 @@ class TestAdversary:
             for name, tensor in getattr(mine, part).items():
                 assert torch.equal(tensor, getattr(theirs, part)[name]), name
 
+    @pytest.mark.slow
     def test_generator_is_the_model_and_tells_that_it_invents(self, gan):
         model = load_model(gan / "vdsr.safetensors")
         assert model.card.architecture == "srgan"
@@ -221,6 +222,7 @@ class TestAdversary:
         with pytest.raises(TrainingError, match="weights of the perceptual term have changed"):
             run(folders, tmp_path / "run", settings=settings, resume=True)
 
+    @pytest.mark.slow
     def test_damaged_checkpoint(self, folders, tmp_path, gan):
         shutil.copytree(gan, tmp_path / "run")
         saved = Checkpoint.load(tmp_path / "run" / NAME)

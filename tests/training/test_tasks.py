@@ -267,6 +267,7 @@ class TestDataset:
         with pytest.raises(TrainingError, match="hold 12 separate patches of 17 x 17 pixels"):
             load_dataset(config(hold_out=0.0), Sources((self.folder(tmp_path, 1),)))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("settings", "sources", "message"),
         [
