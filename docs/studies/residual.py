@@ -4,8 +4,9 @@ python docs/studies/residual.py --train T91 --test Set5
 """
 
 import dataclasses
+from functools import partial
 
-from study import Bench, Plain, decibel, draw_lines, markdown, parse_arguments, write_page
+from study import Bench, Plain, decibel, draw_lines, markdown, parse_arguments, sized, write_page
 
 from napari_vdsr.networks import VDSR
 from napari_vdsr.training.config import load_config
@@ -31,7 +32,10 @@ def main():
         for lr in RATES:
             config = dataclasses.replace(recipe, lr=lr)
             found[kind, lr] = bench.trial(
-                config, network=network, measure_every=every, name=f"{kind}, lr {lr:g}"
+                config,
+                network=partial(sized, network, config),
+                measure_every=every,
+                name=f"{kind}, lr {lr:g}",
             )
     bicubic = bench.validation.bicubic["x2"]
     steps = [every * n for n in range(1, 5)]

@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -21,7 +22,8 @@ from napari_vdsr.training.data.scan import scan
 from napari_vdsr.training.data.sources import list_files
 from napari_vdsr.training.degrade.tasks import tasks_of
 from napari_vdsr.training.loop import clip_gradients
-from napari_vdsr.training.optim import build_optimizer, set_lr
+from napari_vdsr.training.objective import LOSSES
+from napari_vdsr.training.optim import RunningMean, build_optimizer, set_lr
 from napari_vdsr.training.validation import Validation
 
 HERE = Path(__file__).parent
@@ -95,52 +97,59 @@ class Bench:
         self.validation = Validation(test, tasks, self.device)
         self.seed = arguments.seed
 
-    def patches(self, config):
-        return Patches(self.fields, config, tasks_of(config), self.device)
+    def patches(self, config, *, source=False):
+        return Patches(self.fields, config, tasks_of(config), self.device, source=source)
 
-    def trial(self, config, *, network=VDSR, measure_every=None, patches=None, name=""):
+    def trial(self, config, *, network=None, measure_every=None, patches=None, name=""):
         """Train a network by a recipe; it ends early where it diverges.
 
         Parameters
         ----------
         config : TrainConfig
             The recipe; its precision is "float32" or "bf16".
-        network : type
-            VDSR or `Plain`.
+        network : callable, optional
+            Makes the network; by default a VDSR of the recipe's size.
         measure_every : int, optional
             Steps between measurements; by default only at the end.
         patches : callable, optional
-            From a step to (input, target); by default those of the config.
+            From a step to its `Batch`; by default those of the config.
         name : str
             For the line that is printed.
         """
         torch.manual_seed(self.seed)
-        net = network(depth=config.depth, width=config.width, last_init=config.last_init)
+        net = network() if network else sized(VDSR, config)
         net = net.to(self.device, memory_format=torch.channels_last)
         optimizer = build_optimizer(net, config)
-        draw = patches or self.patches(config).batch
+        draw = patches or self.patches(config, source=net.reads == "source").batch
+        mean = RunningMean(net, config.ema) if config.ema else None
         every = measure_every or config.steps
         found = Trial([], {task: [] for task in self.validation.bicubic},
                       self.validation.bicubic, 0.0)  # fmt: skip
         for step in range(config.steps):
             started = time.perf_counter()
             set_lr(optimizer, config.lr_factor(step))
-            inputs, targets = draw(step)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            batch = draw(step)
+            inputs = batch.read.contiguous(memory_format=torch.channels_last)
             half = config.precision == "bf16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                result = net(inputs)
-            loss = (result - targets).square().sum() / (2 * len(targets))
+                result = net(inputs, batch.factor)
+            loss = LOSSES["l2"](result, batch.target)
             optimizer.zero_grad()
             loss.backward()
             clip_gradients(net, config)
             optimizer.step()
+            if mean is not None:
+                mean.update_parameters(net)
             found.seconds += time.perf_counter() - started
             value = float(loss.detach())
             broken = not math.isfinite(value) or value > 1e4
             if broken or (step + 1) % every == 0:
                 found.steps.append(step + 1)
-                psnr = {} if broken else self.validation.psnr(net)
+                psnr = (
+                    {}
+                    if broken
+                    else self.validation.psnr(cast("VDSR", mean.module) if mean else net)
+                )
                 for task, values in found.psnr.items():
                     values.append(psnr.get(task, math.nan))
             if broken:
@@ -148,6 +157,11 @@ class Bench:
         figures = "  ".join(f"{task} {values[-1]:.2f}" for task, values in found.psnr.items())
         print(f"{name:40}  {figures}  {found.seconds:.0f} s", flush=True)
         return found
+
+
+def sized(kind, config):
+    """VDSR, or one like it, of the size in a recipe."""
+    return kind(depth=config.depth, width=config.width, last_init=config.last_init)
 
 
 def markdown(heading, rows):

@@ -1,0 +1,59 @@
+"""The scripts of the studies run; what they find takes longer."""
+
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_up import save_png, texture
+
+from napari_vdsr.training import config
+from napari_vdsr.training.config import load_config
+
+STUDIES = Path(__file__).parents[1] / "docs/studies"
+SMALL = {
+    "clipping": ["--depth", "2"],
+    "crops": ["--depth", "2", "--smallest", "8", "--pixels", "256"],
+    "depth": [],
+    "residual": ["--depth", "2", "--batch", "2"],
+    "scales": ["--depth", "2"],
+}
+
+
+def small_recipe(name, **changes):
+    """Return one that is trained in no time, on processors without bf16, too."""
+    small = {"width": 4, "batch_size": 2, "precision": "float32"}
+    return load_config(name, **changes | small)
+
+
+def test_all_are_here():
+    assert {path.stem for path in STUDIES.glob("*.md")} == {*SMALL, "README"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_study_writes_its_page(name, tmp_path, monkeypatch):
+    scripts = shutil.ignore_patterns("*.png", "*.md")
+    here = shutil.copytree(STUDIES, tmp_path / "studies", ignore=scripts)
+    for folder, seeds in (("train", range(2)), ("test", (7,))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            save_png(tmp_path / folder / f"{seed}.png", texture(72, 84, seed))
+    where = ["--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
+    monkeypatch.setattr(sys, "argv", [name, *where, "--steps", "8", *SMALL[name]])
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "study", raising=False)
+    monkeypatch.setattr(config, "load_config", small_recipe)
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(here / f"{name}.py"), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    sys.modules.pop("study", None)
+    page = (here / f"{name}.md").read_text("utf-8")
+    assert page.startswith("# ")
+    assert "| " in page
+    if "](" in page:
+        assert (here / f"{name}.png").is_file()
