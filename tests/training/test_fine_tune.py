@@ -1,5 +1,7 @@
 """Going on from a model: which recipe, which network, whose weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from made_up import save_png, texture
@@ -16,6 +18,7 @@ from napari_vdsr.training.network import build_network
 from napari_vdsr.training.run import take_weights
 
 LITE = {"architecture": "lite"}
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,30 @@ def test_recipe_is_that_of_the_network():
     assert load_config("fine-tune", network=LITE).patch_size == 24
     assert load_config("fine-tune", network=LITE).start_from == "lite"
     assert load_config("fine-tune", architecture="vdsr").start_from == "vdsr"
+
+
+def test_to_name_the_network_of_a_recipe_changes_nothing():
+    for preset in ("fine-tune", ROOT / "docs/lite-recipe.toml"):
+        recipe = load_config(preset)
+        assert recipe.network["equivariant"]
+        assert load_config(preset, network={"architecture": "lite"}) == recipe
+        assert load_config(preset, architecture="lite") == recipe
+        assert load_config(preset, width=5).network == {**recipe.network, "width": 5}
+        given = {"architecture": "lite", "width": 5}
+        assert load_config(preset, network=given).network == {"width": 5}
+    assert load_config(ROOT / "docs/lite-recipe.toml", architecture="vdsr").network is None
+
+
+def test_a_model_with_biases_is_gone_on_with(tmp_path):
+    path = tmp_path / "old.safetensors"
+    network = Lite()
+    del network.hyperparameters["equivariant"]  # a model file that is older than the setting
+    save_model(path, network, ModelCard(name="old", architecture="lite"))
+    for named in ({}, {"network": {"architecture": "lite"}}):
+        config = load_config("fine-tune", start_from=str(path), **named)
+        network = build_network(config, (2, 3, 4))
+        assert not network.equivariant
+        take_weights(network, str(path))
 
 
 def test_what_keeps_the_size_goes_on_from_vdsr():
@@ -52,21 +79,21 @@ def test_size_is_that_of_the_model_to_start_from(tmp_path):
 
 
 def test_weights_are_taken_whole_and_without_other_enlargements(lite):
-    network = Lite()
+    network = Lite(equivariant=True)
     assert take_weights(network, "lite") == lite.card.sha256
     assert all(
         torch.equal(tensor, lite.network.state_dict()[name])
         for name, tensor in network.state_dict().items()
     )
-    one = Lite(factors=[3])
+    one = Lite(factors=[3], equivariant=True)
     take_weights(one, "lite")
     assert torch.equal(one.heads["3"].weight, lite.network.heads["3"].weight)
     with pytest.raises(TrainingError, match="start_from lite is a lite"):
-        take_weights(Lite(factors=[2, 5]), "lite")
+        take_weights(Lite(factors=[2, 5], equivariant=True), "lite")
 
 
 def test_sums_of_branches_begin_as_the_kernels(lite):
-    network = Lite()
+    network = Lite(equivariant=True)
     take_weights(network, "lite")
     with_branches(network)
     x = torch.rand(1, 1, 9, 8)

@@ -368,7 +368,30 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
     values = found_beside(settings_in(path), path.parent)
-    return config_from(values | (sized(values, overrides) if tuned else {}) | overrides)
+    changes = named_once(values, overrides)
+    if tuned:
+        values |= sized(values, changes)
+    return config_from(values | in_the_table(values, changes))
+
+
+def named_once(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to differ, without a network that is only named and is the recipe's own."""
+    table, given = values.get("network"), overrides.get("network")
+    changes = dict(overrides)
+    if table and given and given == {"architecture": table.get("architecture")}:
+        del changes["network"]
+    return changes
+
+
+def in_the_table(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to differ, a network's size where the recipe has it: in the table."""
+    table, rest = values.get("network"), dict(changes)
+    if not table or rest.get("network"):
+        return rest
+    if rest.get("architecture", table.get("architecture")) != table.get("architecture"):
+        return {**rest, "network": None}
+    sizes = {name: rest.pop(name) for name in (*SIZES, "last_init") if name in rest}
+    return {**rest, "network": {**table, **sizes}}
 
 
 def tuned_network(overrides: Mapping[str, Any]) -> str:
@@ -408,9 +431,11 @@ def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         for name, value in card.hyperparameters.items()
         if name not in GIVEN and isinstance(value, int | float | list)
     }
-    recipe = {"architecture": "vdsr", **values}
-    recipe |= recipe.get("network") or {}
+    table = values.get("network") or {}
+    recipe = {"architecture": "vdsr", **values, **table}
     usual = signature(NETWORKS[card.architecture]).parameters
+    # What a card does not tell, since it is older than the setting, is as by default.
+    own = {n: usual[n].default for n in table if n in usual and n not in GIVEN} | own
     if recipe["architecture"] == card.architecture and all(
         recipe.get(name, usual[name].default) == value for name, value in own.items()
     ):
