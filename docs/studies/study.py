@@ -145,11 +145,8 @@ class Bench:
             broken = not math.isfinite(value) or value > 1e4
             if broken or (step + 1) % every == 0:
                 found.steps.append(step + 1)
-                psnr = (
-                    {}
-                    if broken
-                    else self.validation.psnr(cast("VDSR", mean.module) if mean else net)
-                )
+                judged = cast("VDSR", mean.module) if mean else net
+                psnr = {} if broken else self.validation.psnr(judged)
                 for task, values in found.psnr.items():
                     values.append(psnr.get(task, math.nan))
             if broken:
