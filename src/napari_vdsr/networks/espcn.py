@@ -8,14 +8,13 @@ from torch.nn import functional as F
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
-from napari_vdsr.networks.start import bilinear, carry_image
+from napari_vdsr.networks.start import LITTLE, bilinear, carry_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Intensities and their detail where tanh is nearly straight, and where it bends.
 MIDDLE, CARRIED, GAIN = 0.5, 0.2, 20.0
-LITTLE = 0.01
 
 
 class ESPCN(Network):

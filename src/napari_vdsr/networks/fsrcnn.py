@@ -66,14 +66,14 @@ class FSRCNN(Network):
         return Trunk(nn.Sequential(*self.layers, head.as_convolution()), factor=factor)
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
-        # A third faster to train on a CPU in this order.
+        # Faster to train on a CPU in this order.
         maps = self.layers(x.to(memory_format=torch.channels_last))
         enlarged: Tensor = self.heads[str(factor)](maps)
         return enlarged
 
 
 class Deconvolution(nn.ConvTranspose2d):
-    """Transposed convolution, run as a convolution whose maps are shuffled: twice as fast on a CPU.
+    """Transposed convolution, run as a convolution whose maps are shuffled: faster on a CPU.
 
     Output pixel ``factor * q + p`` of a transposed convolution takes, from input pixel
     ``q + d``, the weight at ``p + padding - factor * d``: each phase p is a convolution.

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
-from napari_vdsr.networks.start import carry_image
+from napari_vdsr.networks.start import LITTLE, carry_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Factor on what the last layer takes of all maps but the one that carries the image.
-LITTLE = 0.01
 
 
 class SRCNN(Network):

@@ -3,9 +3,9 @@
 Images are positive, and their detail is small beside their brightness. Behind a random
 first layer a unit is therefore on or off for whole images (ReLU), or never leaves the
 straight part of its curve (tanh): the network starts linear, learns the best linear filter
-within minutes, and stays there for hours. It starts well where one map carries the image to
-the end, as interpolation does, and the others are blind to brightness at first, so that
-detail alone turns them on and off.
+soon, and leaves it slowly. It starts well where one map carries the image to the end, as
+interpolation does, and the others are blind to brightness at first, so that detail alone
+turns them on and off.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+# Factor on what a last layer takes of all maps but the one that carries the image.
+LITTLE = 0.01
 
 
 @torch.no_grad()

@@ -378,7 +378,7 @@ def named_once(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
     """Return what is to differ, without a network that is only named and is the recipe's own."""
     table, given = values.get("network"), overrides.get("network")
     changes = dict(overrides)
-    if table and given and given == {"architecture": table.get("architecture")}:
+    if table and given == {"architecture": table.get("architecture")}:
         del changes["network"]
     return changes
 
