@@ -142,7 +142,7 @@ def command(
         str | None,
         typer.Option(
             "--from",
-            help="Bundled model or file whose weights to start from.",
+            help="Bundled model or file whose weights to start from; a smaller one grows.",
             rich_help_panel=RECIPE,
         ),
     ] = None,

@@ -58,7 +58,7 @@ class Trunk:
         """Yield what each convolution makes, with the layers and the skips that follow it."""
         starts = {first for first, _ in self.skips}
         kept: dict[int, Tensor] = {}
-        for number, stage in enumerate(self._stages()):
+        for number, stage in enumerate(self.by_convolution()):
             if number in starts:
                 kept[number] = x
             for layer in stage:
@@ -68,7 +68,7 @@ class Trunk:
                     x = x + kept[first]
             yield x
 
-    def _stages(self) -> list[list[nn.Module]]:
+    def by_convolution(self) -> list[list[nn.Module]]:
         """Each convolution and the point-wise layers that follow it."""
         stages: list[list[nn.Module]] = []
         for layer in self.layers:

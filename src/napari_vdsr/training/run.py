@@ -13,6 +13,7 @@ from napari_vdsr.errors import ModelFileError, TrainingError
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.networks.grow import grow
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.adversary import Adversary
 from napari_vdsr.training.branches import plain
@@ -278,7 +279,8 @@ def without_folders(config: TrainConfig) -> dict[str, Any]:
 def take_weights(network: Network, name_or_path: str) -> str:
     """Start from the weights of a model, by name or a file, of the same architecture.
 
-    Of one that has more enlargements those that are trained are taken.
+    Of one that has more enlargements those that are trained are taken. A smaller chain of
+    convolutions grows into the network's size, see `grow`.
 
     Returns
     -------
@@ -288,7 +290,7 @@ def take_weights(network: Network, name_or_path: str) -> str:
     Raises
     ------
     TrainingError
-        If the model is of another architecture or size.
+        If the model is of another architecture, or larger.
     ModelFileError
         If there is no such model.
     """
@@ -297,11 +299,16 @@ def take_weights(network: Network, name_or_path: str) -> str:
     if set(network.factors) < set(model.network.factors):
         theirs = {name: tensor for name, tensor in theirs.items() if name in mine}
     if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
-        card = model.card
-        raise TrainingError(
-            f"start_from {name_or_path} is a {card.architecture} with {card.hyperparameters}, the "
-            f"settings ask for {network.hyperparameters}. Set depth and width to those of the "
-            "model, or start without it."
-        )
-    network.load_state_dict(theirs)
+        try:
+            grow(network, model.network)
+        except ValueError as error:
+            card = model.card
+            raise TrainingError(
+                f"start_from {name_or_path} is a {card.architecture} with "
+                f"{card.hyperparameters}, the settings ask for {network.hyperparameters}, and "
+                f"it does not fit in: {error}. Set depth and width to those of the model or "
+                "more, or start without it."
+            ) from error
+    else:
+        network.load_state_dict(theirs)
     return model.card.sha256
