@@ -130,8 +130,8 @@ def laboratory(tmp_path_factory, shallow_models):
     (folder / "examples").mkdir()
     write_image(sample, folder / "examples" / "cell.ome.tif")
     (folder / "docs").mkdir()
-    for name in ("make_example_data.py", "vdsr-recipe.toml", "lite-recipe.toml"):
-        shutil.copy(ROOT / "docs" / name, folder / "docs")
+    for path in (ROOT / "docs" / "make_example_data.py", *(ROOT / "docs").glob("*-recipe.toml")):
+        shutil.copy(path, folder / "docs")
     shutil.copy(ROOT / "docs" / "vdsr-recipe.toml", folder / "third.toml")
     shutil.copy(BUNDLED / "lite.safetensors", folder / "lite-first.safetensors")
     shutil.copytree(shallow_models, folder / "runs" / "filaments")
@@ -140,7 +140,7 @@ def laboratory(tmp_path_factory, shallow_models):
     )
     for run in ("srcnn", "fsrcnn", "btsrn", "vdsr", "a", "b"):
         (folder / "runs" / run).mkdir()
-        shutil.copy(ROOT / "docs" / "vdsr-log.csv", folder / "runs" / run / "log.csv")
+        shutil.copy(ROOT / "docs" / "bundled" / "vdsr" / "log.csv", folder / "runs" / run / "log.csv")
     return folder
 
 

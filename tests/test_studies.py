@@ -19,6 +19,7 @@ SMALL = {
     "depth": [],
     "residual": ["--depth", "2", "--batch", "2"],
     "scales": ["--depth", "2"],
+    "start": ["--batch", "2"],
 }
 
 

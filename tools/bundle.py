@@ -75,17 +75,18 @@ def main() -> None:
         measured=measure(model, arguments.sets) if arguments.sets else model.card.measured,
     )
     models = arguments.into or ROOT / "src/napari_vdsr/models"
-    docs = arguments.into or ROOT / "docs"
+    shown = (arguments.into or ROOT / "docs/bundled") / name
     models.mkdir(parents=True, exist_ok=True)
+    shown.mkdir(parents=True, exist_ok=True)
     target = models / f"{name}.safetensors"
     save_model(target, model.network, card)
     if arguments.into:
         note = f"{file_sha256(target)}  {target.name}\n"
         target.with_name(f"{target.name}.sha256").write_text(note, "ascii", newline="\n")
-    shutil.copyfile(run / "log.csv", docs / f"{name}-log.csv")
+    shutil.copyfile(run / "log.csv", shown / "log.csv")
     rows = read_log(run / "log.csv")
     if rows:
-        draw_curve(rows, docs / f"{name}-curve.png")
+        draw_curve(rows, shown / "curve.png")
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, step {training['step']:,}")
     worst = max(card.measured.get("flat_levels", {"": 0}).values())
     if worst > 0.5:
