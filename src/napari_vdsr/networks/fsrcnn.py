@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
+from napari_vdsr.networks.prelu import PReLU
 from napari_vdsr.networks.start import bilinear, carry_image
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class FSRCNN(Network):
         own = checked_factors(factors)
         super().__init__(factors=list(own), width=width, inner=inner, depth=depth)
         self.factors = own
-        layers: list[nn.Module] = [he_convolution(self.channels, width, 5), nn.PReLU(width)]
-        layers += [he_convolution(width, inner, 1), nn.PReLU(inner)]
+        layers: list[nn.Module] = [he_convolution(self.channels, width, 5), PReLU(width)]
+        layers += [he_convolution(width, inner, 1), PReLU(inner)]
         for _ in range(depth):
-            layers += [he_convolution(inner, inner, 3), nn.PReLU(inner)]
-        layers += [he_convolution(inner, width, 1), nn.PReLU(width)]
+            layers += [he_convolution(inner, inner, 3), PReLU(inner)]
+        layers += [he_convolution(inner, width, 1), PReLU(width)]
         self.layers = nn.Sequential(*layers)
         carry_image(layers)
         self.heads = nn.ModuleDict({str(f): Deconvolution(width, self.channels, f) for f in own})

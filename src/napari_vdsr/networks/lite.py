@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
+from napari_vdsr.networks.prelu import PReLU
 
 
 class Lite(Network):
@@ -72,9 +73,9 @@ class Lite(Network):
         first = he_convolution(self.channels, width, 3, bias=biased)
         if equivariant:
             first.weight.data.sub_(first.weight.data.mean((1, 2, 3), keepdim=True))
-        layers: list[nn.Module] = [first, nn.PReLU(width)]
+        layers: list[nn.Module] = [first, PReLU(width)]
         for _ in range(depth - 2):
-            layers += [he_convolution(width, width, 3, bias=biased), nn.PReLU(width)]
+            layers += [he_convolution(width, width, 3, bias=biased), PReLU(width)]
         self.layers = nn.Sequential(*layers)
         self.heads = nn.ModuleDict()
         for factor in own:

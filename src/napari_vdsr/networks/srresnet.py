@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from napari_vdsr.networks.base import Network
 from napari_vdsr.networks.factors import checked_channels, checked_factors
+from napari_vdsr.networks.prelu import PReLU
 from napari_vdsr.networks.residual import (
     Normalisation,
     ResidualBlock,
@@ -52,14 +53,12 @@ class SRResNet(Network):
         own = checked_factors(factors)
         super().__init__(factors=list(own), depth=depth, width=width, channels=channels)
         self.factors, self.channels = own, checked_channels(channels)
-        self.head = nn.Sequential(convolution(channels, width, 9), nn.PReLU())
-        blocks = (ResidualBlock(width, activation=nn.PReLU, normalised=True) for _ in range(depth))
+        self.head = nn.Sequential(convolution(channels, width, 9), PReLU())
+        blocks = (ResidualBlock(width, activation=PReLU, normalised=True) for _ in range(depth))
         self.body = nn.Sequential(*blocks, convolution(width, width, 3), Normalisation(width))
         self.tails = nn.ModuleDict(
             {
-                str(factor): upsampler(width, factor, nn.PReLU).append(
-                    convolution(width, channels, 9)
-                )
+                str(factor): upsampler(width, factor, PReLU).append(convolution(width, channels, 9))
                 for factor in own
             }
         )
