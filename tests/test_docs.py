@@ -140,7 +140,7 @@ def laboratory(tmp_path_factory, shallow_models):
     )
     for run in ("srcnn", "fsrcnn", "btsrn", "vdsr", "a", "b"):
         (folder / "runs" / run).mkdir()
-        shutil.copy(ROOT / "docs" / "bundled" / "vdsr" / "log.csv", folder / "runs" / run / "log.csv")
+        shutil.copy(ROOT / "docs/bundled/vdsr/log.csv", folder / "runs" / run / "log.csv")
     return folder
 
 

@@ -19,7 +19,7 @@ SMALL = {
     "depth": [],
     "residual": ["--depth", "2", "--batch", "2"],
     "scales": ["--depth", "2"],
-    "start": ["--batch", "2"],
+    "starts": ["--batch", "2"],
 }
 
 

@@ -1,6 +1,6 @@
 """Random initial weights against a start as interpolation, for networks that make the image.
 
-python docs/studies/start.py --train T91 --test Set5
+python docs/studies/starts.py --train T91 --test Set5
 """
 
 import torch
@@ -38,7 +38,7 @@ class Filter(Network):
     def fit(self, batches):
         """Take the weights whose squares of errors on these patches are least."""
         side = self.filter.kernel_size[0]
-        squares, products = 0.0, 0.0
+        squares = products = torch.zeros(())
         for batch in batches:
             inside = slice(self.radius, -self.radius)
             seen = functional.unfold(batch.read.double(), side).transpose(1, 2).flatten(0, 1)
@@ -48,7 +48,7 @@ class Filter(Network):
             squares, products = squares + seen.T @ seen, products + seen.T @ made
         weights = torch.linalg.solve(squares, products).T.float()
         self.filter.weight.copy_(weights[:, :-1].reshape(self.filter.weight.shape))
-        self.filter.bias.copy_(weights[:, -1])
+        self.filter.get_parameter("bias").copy_(weights[:, -1])
 
 
 def randomly(network):
@@ -60,7 +60,7 @@ def randomly(network):
             nn.init.normal_(layer.weight, std=0.001)  # as its paper has it
         elif isinstance(layer, nn.Conv2d):
             initialise(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
     return network
 
 
@@ -90,7 +90,7 @@ def main():
     best = bench.validation.psnr(linear)["x2"]
     bicubic = bench.validation.bicubic["x2"]
     draw_lines(
-        "start",
+        "starts",
         {f"{name}, {start}": (found[name, start].steps, found[name, start].psnr["x2"])
          for start in reversed(STARTS) for name in NETWORKS}
         | {"the best linear filter": ([0, arguments.steps], [best, best])},
@@ -101,7 +101,7 @@ def main():
         [name, start, *(decibel(t.psnr["x2"][n]) for n in kept if n < len(t.steps))]
         for (name, start), t in found.items()
     ]
-    write_page("start", "How a network starts", [
+    write_page("starts", "How a network starts", [
         "SRCNN, FSRCNN and ESPCN make the image itself, not what bicubic interpolation lacks.",
         "Images are positive, and their detail is small beside their brightness: behind a usual,",
         "random first layer a unit is on or off for whole images, and the network is linear for",
@@ -116,7 +116,7 @@ def main():
         *markdown(["network", "start",
                    *(f"{every * (n + 1):,} steps" for n in kept)], rows),
         "",
-        "![PSNR against steps](start.png)",
+        "![PSNR against steps](starts.png)",
     ])  # fmt: skip
 
 
