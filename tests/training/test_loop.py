@@ -883,7 +883,7 @@ class TestBundledForFluorescence:
             assert photographs[task] > bicubic
 
     def test_figures_of_the_docs_are_those_of_the_card(self):
-        text = (Path(__file__).parents[2] / "docs" / "train.md").read_text("utf-8")
+        text = (Path(__file__).parents[2] / "docs/bundled/README.md").read_text("utf-8")
         for task, figures in load_model("vdsr-fluo").card.measured["held_out"].items():
             cells = [f"{figures[who]['psnr_db']:.2f} / {figures[who]['ssim']:.4f}"
                      for who in ("input", "start", "model")]  # fmt: skip
