@@ -34,6 +34,8 @@ SETTINGS = {
 
 def small_network(name: str) -> Network:
     """One whose every layer, bias and running mean matters, ready to run."""
+    if name not in SETTINGS:
+        raise LookupError(f"{name}: add the settings of a small one to {__file__}")
     torch.manual_seed(0)
     network = NETWORKS[name](**SETTINGS[name])
     return shaken(network)

@@ -1,5 +1,7 @@
 """The networks and what they promise to the engine."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -334,6 +336,16 @@ class Shared(Network):
         for _ in range(7):
             y = torch.relu(self.layer(y)) + x
         return y
+
+
+def test_every_network_is_told_of():
+    """To the tests of all networks, and to users."""
+    assert set(SETTINGS) == set(NETWORKS), "add its settings to tests/small_networks.py"
+    page = (Path(__file__).parents[1] / "docs/train.md").read_text("utf-8")
+    for name in NETWORKS.keys() - {"bicubic"}:
+        assert f"| `{name}` |" in page or f"--network {name}" in page, (
+            f"a row of docs/train.md: {name}"
+        )
 
 
 def test_what_cannot_be_tiled_is_refused():

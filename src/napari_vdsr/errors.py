@@ -99,6 +99,10 @@ class ModelFileError(VdsrError, OSError):
     exit_code = 3
 
 
+class NetworkError(VdsrError, ValueError):
+    """A network that does not keep to what the engine builds on."""
+
+
 class DeviceError(VdsrError, RuntimeError):
     """A device or precision that this machine does not have."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_vdsr.networks.contract import SMALLEST, USUAL, check_kind, check_result
 from napari_vdsr.networks.receptive import receptive_radius
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Network(nn.Module):
     """A super-resolution network.
 
     Subclasses have a keyword-only constructor and keep its arguments in
-    `hyperparameters`, so that a model file can build the same network again.
+    `hyperparameters`, so that a model file can build the same network again. What is promised
+    here is looked at when `radius` is asked for, and so before the first tile.
 
     Attributes
     ----------
@@ -130,14 +132,18 @@ class Network(nn.Module):
 
         Raises
         ------
-        ValueError
-            If the network pools globally or at a stride, and so cannot be tiled exactly.
+        NetworkError
+            If the network does not keep to this contract, or pools globally or at a stride,
+            and so cannot be tiled exactly.
         """
         structure = (type(self), self.factors, repr(self.hyperparameters), repr(self))
         if structure not in RADII:
+            check_kind(self)
+            check_result(self, USUAL)
             found = 0
             for factor in self.factors or (1,):
                 found = max(found, receptive_radius(self, factor, found))
+            check_result(self, SMALLEST)
             RADII[structure] = found
         return RADII[structure]
 
@@ -168,7 +174,15 @@ def he_convolution(
     *,
     bias: bool = True,
 ) -> nn.Conv2d:
-    """Convolution with zero 'same' padding, He initialisation and a bias of zero, or none."""
+    """Convolution with zero 'same' padding, He initialisation and a bias of zero, or none.
+
+    Raises
+    ------
+    ValueError
+        If it has no maps.
+    """
+    if min(fan_in, fan_out) < 1:
+        raise ValueError(f"a convolution needs at least 1 map, got {fan_in} and {fan_out}.")
     convolution = nn.Conv2d(fan_in, fan_out, size, padding=size // 2, bias=bias)
     if initialise is None:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")

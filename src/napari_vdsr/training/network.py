@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.model.weights import without_numbers
+from napari_vdsr.errors import NetworkError, TrainingError, UsageError
+from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.showing import got, shortened
 from napari_vdsr.training.branches import with_branches, with_zero_sums
@@ -29,6 +29,8 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         If the network enlarges, and a task keeps the size.
     UsageError
         If there is no network of such settings.
+    NetworkError
+        If the network does not keep to what the engine builds on.
     """
     kind = NETWORKS[config.architecture]
     settings: dict[str, Any] = {}
@@ -53,7 +55,24 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         raise UsageError(
             f"no {config.architecture} can be made with {got(settings)}: {shortened(str(error))}."
         ) from error
+    check_made_again(network)
+    _ = network.radius  # refuses what the engine could not run
     return network
+
+
+def check_made_again(network: Network) -> None:
+    """Raise ``NetworkError`` unless a model file could build the same network."""
+    kind, settings = type(network), network.hyperparameters
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    try:
+        reason = misfit(without_numbers(kind, settings), shapes)
+    except Exception as error:  # the constructor is anybody's code
+        reason = shortened(str(error))
+    if reason:
+        raise NetworkError(
+            f"{kind.__name__} is not made again by what it gave to super().__init__, "
+            f"{got(settings)}: {reason}. Pass all of its arguments there."
+        )
 
 
 def prepare(network: Network, config: TrainConfig) -> Network:

@@ -175,5 +175,6 @@ def check_enough(data: FieldSet, config: TrainConfig) -> None:
     if patches < config.batch_size and any(min(f.shape) >= size for f in data.fields):
         raise TrainingError(
             f"the images hold {patches} separate patches of {size} x {size} pixels, fewer than one "
-            f"batch of {config.batch_size}. Add images; a model of so few would know them by heart."
+            f"batch of {config.batch_size}. Add images, or set a smaller batch_size "
+            "or patch_size; a model of so few would know them by heart."
         )
