@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_vdsr.networks.contract import SMALLEST, USUAL, check_kind, check_result
+from napari_vdsr.networks.contract import SMALLEST, USUAL, Grid, check_kind, check_result
 from napari_vdsr.networks.receptive import receptive_radius
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Grid = Literal["enlarged", "source"]
 # Radii that were found, by the structure of the network: whatever its weights are, it sees as far.
 RADII: dict[tuple[object, ...], int] = {}
 

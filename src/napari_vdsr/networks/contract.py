@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -15,19 +15,17 @@ if TYPE_CHECKING:
 
     from napari_vdsr.networks.base import Network
 
+Grid = Literal["enlarged", "source"]
 # Rows and columns of images to look at. Pooling and enlarging by 2, 3 and 4 keeps the first's.
 USUAL, SMALLEST = (24, 12), (1, 1)
 
 
 def check_kind(network: Network) -> None:
     """Raise ``NetworkError`` unless a network says what it reads and which factors it has."""
-    from napari_vdsr.networks.base import Grid
-
-    name, grids = type(network).__name__, get_args(Grid)
-    if network.reads not in grids:
-        raise NetworkError(
-            f"{name}.reads is {got(network.reads)}; allowed are {' and '.join(map(repr, grids))}."
-        )
+    name = type(network).__name__
+    if network.reads not in get_args(Grid):
+        allowed = " and ".join(map(repr, get_args(Grid)))
+        raise NetworkError(f"{name}.reads is {got(network.reads)}; allowed are {allowed}.")
     if network.reads == "source" and not network.factors:
         raise NetworkError(
             f"{name} reads the source, and has no factors. Set self.factors, such as (2, 3, 4)."
