@@ -144,7 +144,11 @@ class TestTraits:
         }
         assert told == {
             "bicubic": ("enlarged", 1, (), 0),
+            "espcn": ("source", 1, (2, 3, 4), 4),
+            "fsrcnn": ("source", 1, (2, 3, 4), 8),
             "lite": ("source", 1, (2, 3, 4), 12),
+            "lite-noisy": ("source", 1, (2, 3, 4), 12),
+            "lite-plus": ("source", 1, (2, 3, 4), 20),
             "vdsr": ("enlarged", 1, (), 20),
             "vdsr-fluo": ("enlarged", 1, (), 20),
         }

@@ -18,17 +18,22 @@ import napari_vdsr
 from napari_vdsr.cli.main import app
 from napari_vdsr.engine import upscale
 from napari_vdsr.errors import ImageFileError
+from napari_vdsr.evaluation.published import figure, paper_of
 from napari_vdsr.image import Image
 from napari_vdsr.io import list_series, read_image, read_provenance
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.read import PICTURES
-from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.card import BUNDLED, ModelCard
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import NETWORKS
+from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [ROOT / "README.md", CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md"))]
+
+# Bundled models, but for what goes on from one of them with images of another kind.
+WITH_FIGURES = sorted({path.stem for path in BUNDLED.glob("*.safetensors")} - {"vdsr-fluo"})
 
 
 def blocks(page, language):
@@ -47,11 +52,28 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model, page)
     assert (tmp_path / "sharp.ome.tif").stat().st_size > 1320 * 1100
 
 
-@pytest.mark.parametrize("name", ["lite", "vdsr"])
-def test_table_is_that_of_the_card(name):
-    (table,) = blocks(ROOT / "README.md", "console")
-    row = rf"^(Set\d+) +x(\d) +{name} +\d+ +([\d.]+) +\S+ +([\d.]+)"
-    rows = re.findall(row, table, re.MULTILINE)
+@pytest.mark.parametrize("name", WITH_FIGURES)
+def test_networks_are_as_their_cards_say(name):
+    """The README's table: size and cost at x2, PSNR at x2, x3 and x4, the paper's beside it."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    model = load_model(name)
+    (cells,) = ([cell.strip() for cell in line.split("|")[2:-1]] for line in lines)
+    assert int(cells[0].replace(",", "")) == parameters_at(model.network, 2)
+    assert float(cells[1]) == pytest.approx(flop_per_pixel(model.network, 2) / 1e6, rel=5e-3)
+    for dataset, cell in zip(("Set5", "Set14"), cells[2:4], strict=True):
+        figures = model.card.measured["psnr_db"][dataset]
+        assert cell == " / ".join(f"{figures[scale]:.2f}" for scale in "234")
+    paper = paper_of(model.card.architecture, model.card.hyperparameters)
+    published = [figure(paper, "Set5", scale) for scale in (2, 3, 4)] if paper else []
+    assert cells[4] == " / ".join(f"{found.psnr:.2f}" if found else "-" for found in published)
+
+
+@pytest.mark.parametrize("name", WITH_FIGURES)
+def test_all_figures_are_those_of_the_card(name):
+    page = (ROOT / "docs/bundled/README.md").read_text("utf-8")
+    row = rf"^\| (Set\d+) +\| +x(\d) \| {name} +\| +\d+ \| +([\d.]+) \| +\S+ \| +([\d.]+) "
+    rows = re.findall(row, page, re.MULTILINE)
     measured = load_model(name).card.measured
     assert len(rows) == 6
     for dataset, scale, psnr, ssim in rows:

@@ -8,12 +8,13 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
-from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.card import BUNDLED, ModelCard
 from napari_vdsr.plugin import models_widget
 from napari_vdsr.plugin.boxes import catalog
 from napari_vdsr.plugin.models_widget import figures, good_for
 
 NAME = "VDSR models"
+BUNDLED_NAMES = ["bicubic", *sorted(path.stem for path in BUNDLED.glob("*.safetensors"))]
 
 
 @pytest.fixture
@@ -48,16 +49,18 @@ def button(dock, text):
 
 def test_every_model_says_what_it_is_good_for(widget):
     models = widget(NAME)
-    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
+    assert names(models) == BUNDLED_NAMES
     choose(models, "vdsr")
-    for row in (1, 2):
+    for name in ("lite", "lite-plus", "vdsr"):
+        row = names(models).index(name)
         assert models.table.item(row, 1).text() == "fewer pixels, x2, x3, x4"
         assert models.table.item(row, 2).text().startswith("Set5: x2 37.")
     assert "trained on photographs" in models.about.value
     choose(models, "vdsr-fluo")
     assert "fluorescence" in models.about.value
     assert models.about.value.count("\n") == 1
-    assert models.table.item(3, 2).text().startswith("held out: x2 46.")
+    fluo = names(models).index("vdsr-fluo")
+    assert models.table.item(fluo, 2).text().startswith("held out: x2 46.")
     assert not button(models, "Remove...").isEnabled()
 
 
@@ -91,7 +94,7 @@ def test_a_model_comes_and_goes(widget, press, model, own_models, until, monkeyp
         press(models, "Remove...")
         assert (own_models / "mine.safetensors").exists() == left
     assert "mine.safetensors?" in asked[0][2]
-    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
+    assert names(models) == BUNDLED_NAMES
     assert upscaler.model.value == "lite"
     assert "mine" not in comparer.models.choices
     assert os.listdir(own_models) == []
@@ -117,7 +120,7 @@ def test_what_is_no_model_is_not_added(widget, press, tmp_path, own_models, unti
     models.add_file(path)
     until(lambda: not models.row.busy)
     assert "not a readable model file" in models.row.status.value
-    assert names(models) == ["bicubic", "lite", "vdsr", "vdsr-fluo"]
+    assert names(models) == BUNDLED_NAMES
 
 
 def test_a_file_that_cannot_be_picked_says_why(widget, own_models):
