@@ -64,11 +64,11 @@ def receptive_radius(network: Network, factor: int = 1, guess: int = 0) -> int:
     # Whoever asks may be running the network without gradients.
     with torch.inference_mode(False), torch.enable_grad():
         probe = all_positive(network)
-        radius = guess
+        radius = 0
         for draws in (0, DRAWS):
             try:
                 for axis in (-2, -1):
-                    radius = max(radius, _along(probe, factor, axis, radius, draws))
+                    radius = max(radius, _along(probe, factor, axis, max(guess, radius), draws))
                 if sees_no_further(network, factor, radius):
                     return radius
             except RuntimeError as error:
