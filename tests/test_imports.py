@@ -45,6 +45,19 @@ def test_engine_needs_no_gui_and_no_trainer():
 
 
 @pytest.mark.slow
+def test_models_are_loaded_without_a_compiler():
+    """Operations on weights that lie nowhere may import it, which takes a second."""
+    modules_after(
+        "import sys\n"
+        "from napari_vdsr.model.catalog import list_models\n"
+        "from napari_vdsr.model.file import load_model\n"
+        "for card in list_models():\n"
+        "    load_model(card.name)\n"
+        "    assert 'torch._dynamo' not in sys.modules, card.name"
+    )
+
+
+@pytest.mark.slow
 def test_bicubic_needs_no_torch(tmp_path):
     Image.fromarray(np.arange(64 * 64, dtype="u2").reshape(64, 64)).save(tmp_path / "a.tif")
     command = ["upscale", str(tmp_path / "a.tif"), "-o", str(tmp_path / "out"), "-m", "bicubic"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from small_networks import SETTINGS
+from small_networks import SETTINGS, small_network
 from torch.nn import functional
 
 from napari_vdsr.networks import (
@@ -26,6 +26,7 @@ from napari_vdsr.networks import (
     Network,
     SRResNet,
 )  # fmt: skip
+from napari_vdsr.networks.contract import examined
 from napari_vdsr.networks.fsrcnn import Deconvolution
 from napari_vdsr.networks.receptive import receptive_radius
 from napari_vdsr.networks.srgan import Discriminator
@@ -346,6 +347,12 @@ def test_every_network_is_told_of():
         assert f"| `{name}` |" in page or f"--network {name}" in page, (
             f"a row of docs/train.md: {name}"
         )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_keeps_to_the_contract(name):
+    network = small_network(name)
+    assert examined(network) == network.radius
 
 
 def test_what_cannot_be_tiled_is_refused():

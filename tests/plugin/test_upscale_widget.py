@@ -134,9 +134,21 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
     upscaler.residual.value = upscaler.consistency.value = True
     viewer.add_image(picture(axes, size=(90, 90)), name="a", contrast_limits=(0, 255))
     lines, black = [], []
+    count, seen = upscale_job.Filling.count, threading.Event()
+
+    def hold(filling):
+        """However fast the tiles are, the window looks while there are some left."""
+        count(filling)
+        while filling._tiles > 5 and not seen.is_set():
+            filling._tell()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(upscale_job.Filling, "count", hold)
 
     def ended():
         lines.append(upscaler.row.status.value)
+        if re.match(r"Tile \d+ of \d+, \d+ s left", lines[-1]):
+            seen.set()
         shown = [layer for layer in viewer.layers if layer.visible and layer.name != "a"]
         black.extend(layer.name for layer in shown if not layer.data.any())
         return not upscaler.row.busy
@@ -145,7 +157,7 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
     until(ended)
     assert not black
     assert all(lines)
-    assert any(re.match(r"Tile \d+ of \d+, \d+ s left", line) for line in lines)
+    assert seen.is_set()
     assert lines[-1].startswith("Done")
     assert viewer.layers["a [lite x2]"].visible
 

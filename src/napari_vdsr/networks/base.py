@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_vdsr.networks.contract import SMALLEST, USUAL, Grid, check_kind, check_result
-from napari_vdsr.networks.receptive import receptive_radius
+from napari_vdsr.networks.contract import Grid, examined
+from napari_vdsr.networks.receptive import largest_radius
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,13 +137,9 @@ class Network(nn.Module):
         """
         structure = (type(self), self.factors, repr(self.hyperparameters), repr(self))
         if structure not in RADII:
-            check_kind(self)
-            check_result(self, USUAL)
-            found = 0
-            for factor in self.factors or (1,):
-                found = max(found, receptive_radius(self, factor, found))
-            check_result(self, SMALLEST)
-            RADII[structure] = found
+            # Ours are held to it by tests, and so are sooner ready.
+            ours = type(self).__module__.startswith(f"{__package__}.")
+            RADII[structure] = largest_radius(self) if ours else examined(self)
         return RADII[structure]
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from napari_vdsr.errors import NetworkError
-from napari_vdsr.networks.receptive import ROUNDING, SMALL, random_weights
+from napari_vdsr.networks.receptive import ROUNDING, SMALL, largest_radius, random_weights
 from napari_vdsr.showing import got, shortened
 
 if TYPE_CHECKING:
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 Grid = Literal["enlarged", "source"]
 # Rows and columns of images to look at. Pooling and enlarging by 2, 3 and 4 keeps the first's.
 USUAL, SMALLEST = (24, 12), (1, 1)
+
+
+def examined(network: Network) -> int:
+    """Hold a network to its contract, and return the radius of its receptive field.
+
+    Raises
+    ------
+    NetworkError
+        If it does not keep to it.
+    """
+    check_kind(network)
+    check_result(network, USUAL)
+    radius = largest_radius(network, sure=False)
+    check_result(network, SMALLEST)
+    return radius
 
 
 def check_kind(network: Network) -> None:

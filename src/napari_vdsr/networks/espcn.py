@@ -71,6 +71,8 @@ class ESPCN(Network):
 @torch.no_grad()
 def _interpolate(head: nn.Conv2d, factor: int) -> None:
     """Let a head enlarge its first map by bilinear interpolation; of the others it takes little."""
+    if head.weight.is_meta:  # see `zero_sum`
+        return
     head.weight *= LITTLE
     phases = [(phase + 0.5) / factor - 0.5 for phase in range(factor)]
     rows = torch.stack([bilinear(1, [phase - d for d in (-1, 0, 1)]) for phase in phases])

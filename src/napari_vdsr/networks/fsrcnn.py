@@ -97,6 +97,8 @@ class Deconvolution(nn.ConvTranspose2d):
         self.reach = (factor - 1 + KERNEL // 2) // factor
         nn.init.normal_(self.weight, std=0.001)
         nn.init.zeros_(self.get_parameter("bias"))
+        if self.weight.is_meta:  # see `zero_sum`
+            return
         taps = bilinear(factor, [tap - KERNEL // 2 + 0.5 - factor / 2 for tap in range(KERNEL)])
         for phase in range(factor):  # by 4, a tap is beyond the kernel
             taps[phase::factor] /= taps[phase::factor].sum()

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from napari_vdsr.networks.base import Network, Trunk, he_convolution
 from napari_vdsr.networks.factors import checked_factors
 from napari_vdsr.networks.prelu import PReLU
+from napari_vdsr.networks.start import zero_sum
 
 
 class Lite(Network):
@@ -72,7 +73,7 @@ class Lite(Network):
         biased = not equivariant
         first = he_convolution(self.channels, width, 3, bias=biased)
         if equivariant:
-            first.weight.data.sub_(first.weight.data.mean((1, 2, 3), keepdim=True))
+            zero_sum(first)
         layers: list[nn.Module] = [first, PReLU(width)]
         for _ in range(depth - 2):
             layers += [he_convolution(width, width, 3, bias=biased), PReLU(width)]

@@ -37,7 +37,17 @@ LARGE = 10**6
 ROUNDING = 5e-6
 
 
-def receptive_radius(network: Network, factor: int = 1, guess: int = 0) -> int:
+def largest_radius(network: Network, *, sure: bool = True) -> int:
+    """Radius of the receptive field at all enlargements; see `receptive_radius`."""
+    found = 0
+    for factor in network.factors or (1,):
+        found = max(found, receptive_radius(network, factor, found, sure=sure))
+    return found
+
+
+def receptive_radius(
+    network: Network, factor: int = 1, guess: int = 0, *, sure: bool = False
+) -> int:
     """Radius of the receptive field on the grid of the input, in pixels.
 
     Parameters
@@ -48,6 +58,9 @@ def receptive_radius(network: Network, factor: int = 1, guess: int = 0) -> int:
         Enlargement at which it runs.
     guess : int
         What it may be, from which the search begins.
+    sure : bool
+        Whether the gradient at an image of equal pixels is known to tell; else what it
+        tells is confirmed, and looked for at other images.
 
     Returns
     -------
@@ -69,7 +82,7 @@ def receptive_radius(network: Network, factor: int = 1, guess: int = 0) -> int:
             try:
                 for axis in (-2, -1):
                     radius = max(radius, _along(probe, factor, axis, max(guess, radius), draws))
-                if sees_no_further(network, factor, radius):
+                if sure or sees_no_further(network, factor, radius):
                     return radius
             except RuntimeError as error:
                 raise NetworkError(

@@ -45,13 +45,20 @@ def carry_image(
     for number, layer in enumerate(convolutions):
         weight, centre = layer.weight, layer.kernel_size[0] // 2
         if number == 0:
-            weight -= weight.mean((1, 2, 3), keepdim=True)
+            zero_sum(layer)
             weight *= gain
             layer.get_parameter("bias")[0] = -middle * amount
         else:
             weight[:, 0] = 0
         weight[0] = 0
         weight[0, 0, centre, centre] = 1.0 if number else amount
+
+
+@torch.no_grad()
+def zero_sum(layer: nn.Conv2d) -> None:
+    """Take from each of a convolution's kernels its mean, in place."""
+    if not layer.weight.is_meta:  # for whose mean PyTorch's compiler is imported, for a second
+        layer.weight -= layer.weight.mean((1, 2, 3), keepdim=True)
 
 
 def bilinear(factor: int, distances: Sequence[float]) -> Tensor:

@@ -29,8 +29,6 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         If the network enlarges, and a task keeps the size.
     UsageError
         If there is no network of such settings.
-    NetworkError
-        If the network does not keep to what the engine builds on.
     """
     kind = NETWORKS[config.architecture]
     settings: dict[str, Any] = {}
@@ -55,13 +53,11 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         raise UsageError(
             f"no {config.architecture} can be made with {got(settings)}: {shortened(str(error))}."
         ) from error
-    check_made_again(network)
-    _ = network.radius  # refuses what the engine could not run
     return network
 
 
-def check_made_again(network: Network) -> None:
-    """Raise ``NetworkError`` unless a model file could build the same network."""
+def check_of_use(network: Network) -> None:
+    """Raise ``NetworkError`` unless a model file could hold a network, and the engine run it."""
     kind, settings = type(network), network.hyperparameters
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
@@ -70,9 +66,10 @@ def check_made_again(network: Network) -> None:
         reason = shortened(str(error))
     if reason:
         raise NetworkError(
-            f"{kind.__name__} is not made again by what it gave to super().__init__, "
-            f"{got(settings)}: {reason}. Pass all of its arguments there."
+            f"{kind.__name__} is not made again by the arguments that it handed on to Network, "
+            f"{got(settings)}: {reason}. Hand on all of them."
         )
+    _ = network.radius  # refuses what the engine could not run
 
 
 def prepare(network: Network, config: TrainConfig) -> Network:

@@ -29,7 +29,7 @@ from napari_vdsr.training.checkpoint import (
 from napari_vdsr.training.config import FILES, GAN
 from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
-from napari_vdsr.training.network import build_network, prepare
+from napari_vdsr.training.network import build_network, check_of_use, prepare
 from napari_vdsr.training.optim import RunningMean, build_optimizer
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Run:
             start = saved.data.get("start_from_sha256")
             self.data |= {"start_from_sha256": start} if start else {}
         self.network = build_network(config, [task.scale for task in dataset.tasks])
+        check_of_use(self.network)
         if config.start_from and saved is None:
             self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         prepare(self.network, config)
