@@ -45,3 +45,10 @@ def test_a_model_of_the_usual_layer_is_loaded():
     with torch.inference_mode():
         x = torch.randn(1, 3, 2, 2)
         assert torch.equal(usual(x), own(x))
+
+
+def test_a_network_in_use_runs_the_usual_one():
+    """What traces or converts networks knows that."""
+    x = torch.randn(1, 3, 4, 4, requires_grad=True)
+    assert "_PReLU" in type(PReLU(3)(x).grad_fn).__name__
+    assert "_PReLU" not in type(PReLU(3).eval()(x).grad_fn).__name__

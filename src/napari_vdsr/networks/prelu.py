@@ -19,7 +19,8 @@ class PReLU(nn.PReLU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        slow = x.requires_grad and x.device.type == "cpu" and x.dtype == self.weight.dtype
+        # Only where it is trained: what traces or converts a network knows PyTorch's own.
+        slow = self.training and x.device.type == "cpu" and x.dtype == self.weight.dtype
         if not slow or x.ndim != 4 or not torch.is_grad_enabled():
             return super().forward(x)
         result: Tensor = _PReLU.apply(x, self.weight)  # type: ignore[no-untyped-call]
