@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import dask.array as da
+import filelock
 import numpy as np
 import pytest
 from doors import DOORS
@@ -450,6 +451,14 @@ class TestHeld:
             list(pool.map(contend, range(4)))
         assert set(most) == {1}
         assert left(tmp_path) == []
+
+    def test_held_and_given_back_at_every_look(self, tmp_path, monkeypatch):
+        def refused(lock, **_):
+            raise filelock.Timeout(lock.lock_file)
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+        with held(tmp_path / ".lock") as mine:
+            assert not mine
 
     def test_a_dead_owner(self, tmp_path):
         code = (

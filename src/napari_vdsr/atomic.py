@@ -203,12 +203,15 @@ def _locked(path: Path) -> BaseFileLock | None:
         except Timeout as error:
             if os.path.lexists(path):
                 raise _InUseError from error
-            continue  # given back just now, or it cannot be made
+            refused = error  # given back just now, or it cannot be made
         except OSError:
             if not there:
                 _remove(path)
             return None
-        return lock
+        else:
+            return lock
+    if os.access(path.parent, os.W_OK) and path.parent.is_dir():
+        raise _InUseError from refused  # held and given back at every look
     return None
 
 
