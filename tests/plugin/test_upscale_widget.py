@@ -62,6 +62,19 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(pace, "MOST", 16)
 
 
+def hold_tiles(monkeypatch, left, released):
+    """However fast the tiles are: stop where so many are left, until `released` says so."""
+    count = upscale_job.Filling.count
+
+    def hold(filling):
+        count(filling)
+        while filling._tiles > left and not released():
+            filling._tell()  # ends with an exception when that is asked for
+            time.sleep(0.01)
+
+    monkeypatch.setattr(upscale_job.Filling, "count", hold)
+
+
 def tile(upscaler):
     """Number of the tile that the status line speaks of; 0 where it is of something else."""
     found = re.match(r"Tile (\d+) of \d+", upscaler.row.status.value)
@@ -133,17 +146,8 @@ def test_every_step_is_named_and_nothing_black_covers_the_source(
     small_tiles(monkeypatch)
     upscaler.residual.value = upscaler.consistency.value = True
     viewer.add_image(picture(axes, size=(90, 90)), name="a", contrast_limits=(0, 255))
-    lines, black = [], []
-    count, seen = upscale_job.Filling.count, threading.Event()
-
-    def hold(filling):
-        """However fast the tiles are, the window looks while there are some left."""
-        count(filling)
-        while filling._tiles > 5 and not seen.is_set():
-            filling._tell()
-            time.sleep(0.01)
-
-    monkeypatch.setattr(upscale_job.Filling, "count", hold)
+    lines, black, seen = [], [], threading.Event()
+    hold_tiles(monkeypatch, 5, seen.is_set)
 
     def ended():
         lines.append(upscaler.row.status.value)
@@ -297,16 +301,7 @@ def test_lazy(viewer, upscaler, until):
 @shallow
 def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
     small_tiles(monkeypatch)
-    count = upscale_job.Filling.count
-
-    def hold(filling):
-        """However late the window hears of the third tile, there are some left to cancel."""
-        count(filling)
-        while filling._tiles > 5:
-            filling._tell()  # ends with an exception when that is asked for
-            time.sleep(0.01)
-
-    monkeypatch.setattr(upscale_job.Filling, "count", hold)
+    hold_tiles(monkeypatch, 5, lambda: False)  # until it is cancelled
     monkeypatch.setattr("napari_vdsr.io.zarr.form.CHUNK", 16)
     viewer.add_image(picture(size=(160, 160)), name="a")
     upscaler.output.value = request.ZARR
@@ -325,15 +320,8 @@ def test_cancel_leaves_nothing(viewer, upscaler, until, tmp_path, monkeypatch):
 @shallow
 def test_pixels_that_are_replaced_meanwhile_are_told(viewer, upscaler, until, monkeypatch):
     small_tiles(monkeypatch)
-    count, replaced = upscale_job.Filling.count, threading.Event()
-
-    def hold(filling):
-        count(filling)
-        while filling._tiles > 2 and not replaced.is_set():
-            filling._tell()
-            time.sleep(0.01)
-
-    monkeypatch.setattr(upscale_job.Filling, "count", hold)
+    replaced = threading.Event()
+    hold_tiles(monkeypatch, 2, replaced.is_set)
     data = picture()
     layer = viewer.add_image(data, name="a")
     upscaler.run()
