@@ -37,7 +37,7 @@ LARGE = 10**6
 ROUNDING = 5e-6
 
 
-def largest_radius(network: Network, *, sure: bool = True) -> int:
+def largest_radius(network: Network, *, sure: bool) -> int:
     """Radius of the receptive field at all enlargements; see `receptive_radius`."""
     found = 0
     for factor in network.factors or (1,):
