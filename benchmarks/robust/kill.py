@@ -65,7 +65,7 @@ def add_arguments(parser):
 
 
 def run(folder, arguments):
-    kills, steps = (3, 6) if arguments.short else (arguments.kills, arguments.steps)
+    kills, steps = (2, 4) if arguments.short else (arguments.kills, arguments.steps)
     make(folder / "in", (150, 200) if arguments.short else (300, 400))
     names = arguments.only or (SHORT if arguments.short else FORMS)
     for name in names:
