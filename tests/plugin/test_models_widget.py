@@ -55,6 +55,8 @@ def test_every_model_says_what_it_is_good_for(widget):
         row = names(models).index(name)
         assert models.table.item(row, 1).text() == "fewer pixels, x2, x3, x4"
         assert models.table.item(row, 2).text().startswith("Set5: x2 37.")
+    noisy = models.table.item(names(models).index("lite-noisy"), 1).text()
+    assert noisy == "fewer pixels, blur, noise, x2, x3, x4"
     assert "trained on photographs" in models.about.value
     choose(models, "vdsr-fluo")
     assert "fluorescence" in models.about.value
@@ -141,6 +143,22 @@ def test_the_folder_is_shown(widget, press, own_models, monkeypatch):
     press(widget(NAME), "Open folder")
     assert [Path(name) for name in opened] == [own_models]
     assert own_models.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"mode": "sr"}, "fewer pixels, x2"),
+        ({"mode": "sr", "psf": "bead.tif", "noise_read": [0, 3]}, "fewer pixels, blur, noise, x2"),
+        ({"mode": "denoise", "noise_gain": [1.0, 2.0]}, "noise, x2"),
+        ({"mode": "jpeg", "jpeg_quality": [10, 90]}, "JPEG, x2"),
+        ({"mode": "mixed"}, "fewer pixels, noise, JPEG, x2"),
+        ({"mode": ["sr"], "blur": 3}, "blur, x2"),
+    ],
+)
+def test_it_is_good_for_what_it_was_trained_to_undo(config, told):
+    card = ModelCard(name="a", architecture="vdsr", scales=(2.0,), training={"config": config})
+    assert good_for(card) == told
 
 
 @pytest.mark.parametrize(

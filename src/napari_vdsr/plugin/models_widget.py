@@ -30,12 +30,12 @@ from napari_vdsr.showing import shown
 
 HEADS = ("Model", "Good for", "Figures")
 LINES = 7  # that are seen without scrolling
-TASKS = {
-    "sr": "fewer pixels",
-    "paired": "fewer pixels",
-    "denoise": "noise",
-    "jpeg": "JPEG",
-    "mixed": "fewer pixels, noise and JPEG",
+# What a network was trained to undo: always in a mode, and by these settings.
+UNDONE = {
+    "fewer pixels": (("sr", "paired", "mixed"), ()),
+    "blur": ((), ("blur", "psf")),
+    "noise": (("denoise", "mixed"), ("noise_gain", "noise_read", "noise_from")),
+    "JPEG": (("jpeg", "mixed"), ("jpeg_quality",)),
 }
 
 
@@ -199,9 +199,13 @@ def _columns(entry: Entry) -> tuple[str, str]:
 def good_for(card: ModelCard) -> str:
     """What a model was trained to undo, at which scales."""
     scales = ", ".join(f"x{scale:g}" for scale in card.scales) or "any scale"
-    task = TASKS.get(str(_dict(card.training.get("config")).get("mode")))
-    parts = [scales] if task is None else [task, scales]
-    return ", ".join([*parts, *(["invents details"] * card.invents)])
+    config = _dict(card.training.get("config"))
+    undone = [
+        what
+        for what, (modes, settings) in UNDONE.items()
+        if config.get("mode") in modes or any(_some(config.get(name)) for name in settings)
+    ]
+    return ", ".join([*undone, scales, *(["invents details"] * card.invents)])
 
 
 def figures(card: ModelCard) -> str:
@@ -224,6 +228,11 @@ def figures(card: ModelCard) -> str:
 def _dict(value: object) -> dict[str, Any]:
     """A card may say anything."""
     return value if isinstance(value, dict) else {}
+
+
+def _some(value: object) -> bool:
+    """Whether a setting is a file, or a range that does not end at 0."""
+    return any(value) if isinstance(value, list) else bool(value)
 
 
 def _number(value: object) -> float | None:
