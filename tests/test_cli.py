@@ -420,6 +420,42 @@ def test_also_writes_products(vdsr, image, tmp_path):
     assert "spread" in result.output
 
 
+ENDLESS = "9" * 5000  # digits: more than Python reads
+
+
+@pytest.mark.parametrize(
+    "crop",
+    ["1,2,3", "1,2,3,4,", "1,2,,3,4", "-1,2,3,4", "a,b,c,d", "²,2,30,40", f"{ENDLESS},0,9,9"],
+)
+def test_a_crop_is_four_whole_numbers(vdsr, pictures, tmp_path, crop):
+    command = ("compare", pictures / "grey-0.png", "-o", tmp_path / "f.png", "-m", "bicubic")
+    result = vdsr(*command, "--crop", crop)
+    assert result.exit_code == 2
+    assert "must be four whole numbers Y,X,HEIGHT,WIDTH" in result.output
+
+
+def test_a_crop_is_what_is_zoomed(vdsr, pictures, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "napari_vdsr.evaluation.figures.compare", lambda *_, crop: asked.append(crop)
+    )
+    command = ("compare", pictures / "grey-0.png", "-o", tmp_path / "f.png", "-m", "bicubic")
+    assert vdsr(*command, "--crop", "1, 2,30,40").exit_code == 0
+    assert asked == [(1, 2, 30, 40)]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--part", f"{ENDLESS}/3"), ("--part", "1/²"), ("--part", "1/3/4"), ("--series", "²"),
+     ("--series", ENDLESS)],
+)  # fmt: skip
+def test_what_is_no_number_is_told(vdsr, pictures, tmp_path, option, value):
+    command = ("upscale", pictures / "grey-0.png", "-o", tmp_path / "out", "-m", "bicubic")
+    result = vdsr(*command, option, value)
+    assert result.exit_code == 2
+    assert f"{option} {value} is not understood" in result.output.replace("\n", "")
+
+
 def test_a_part_of_an_image(vdsr, tmp_path):
     data = np.zeros((4, 30, 40), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", metadata={"axes": "ZYX"})

@@ -228,7 +228,7 @@ def _channel(image: Image, wanted: int | str, names: list[str]) -> int:
             "together."
         )
     if isinstance(wanted, int) or not same:
-        same = [int(text)] if text.isascii() and text.isdigit() and int(text) < number else []
+        same = [i for i in range(number) if text == str(i)]
     if len(same) == 1:
         return same[0]
     known = ", ".join(

@@ -48,8 +48,8 @@ def command(
 
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+    numbers = [number for number in map(options.whole, text.split(",")) if number is not None]
+    if len(numbers) != 4 or text.count(",") != 3:
         raise UsageError(f"--crop {text} must be four whole numbers Y,X,HEIGHT,WIDTH.")
-    y, x, height, width = map(int, parts)
+    y, x, height, width = numbers
     return y, x, height, width

@@ -108,13 +108,21 @@ def parse_normalize(text: str) -> str | tuple[float, float]:
     return values[0], values[1]
 
 
+def whole(text: str) -> int | None:
+    """Read a whole number from 0; None for anything else, or more digits than anything has."""
+    digits = text.strip()
+    plain = digits.isascii() and digits.isdigit() and len(digits) < 19
+    return int(digits) if plain else None
+
+
 def parse_series(text: str | None) -> int | Literal["all"] | None:
     """``"1"``, ``"all"``, or nothing for the main image."""
     if text is None or text == "all":
         return None if text is None else "all"
-    if not (text.isascii() and text.isdigit()):
+    number = whole(text)
+    if number is None:
         raise UsageError(f"--series {text} is not understood; pass a number from 0, or all.")
-    return int(text)
+    return number
 
 
 def parse_products(text: str | None) -> tuple[str, ...]:
@@ -160,10 +168,10 @@ def parse_part(text: str | None) -> Part | None:
         return None
     from napari_vdsr.batch import Part
 
-    number, _, of = text.partition("/")
-    if not (number.isascii() and number.isdigit() and of.isascii() and of.isdigit()):
+    number, _, of = map(whole, text.partition("/"))
+    if number is None or of is None:
         raise UsageError(f"--part {text} is not understood; write e.g. 3/40.")
-    return Part(int(number), int(of), command_without("--part"))
+    return Part(number, of, command_without("--part"))
 
 
 def client_of(scheduler: str | None) -> contextlib.AbstractContextManager[Client | None]:
