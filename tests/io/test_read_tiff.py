@@ -183,6 +183,45 @@ def test_orientation_is_applied(tmp_path, orientation):
     assert image.pixel_size == {"X": 1.0 if turned else 0.5, "Y": 0.5 if turned else 1.0}
 
 
+def with_modulo(path, data, axes, along):
+    """An OME-TIFF that says of its T that another axis lies within, as lifetime imaging does."""
+    tifffile.imwrite(path, data, photometric="minisblack", metadata={"axes": axes})
+    note = (
+        '<StructuredAnnotations><XMLAnnotation ID="Annotation:3" '
+        'Namespace="openmicroscopy.org/omero/dimension/modulo"><Value><Modulo>'
+        f'<ModuloAlongT {along} Unit="ps"/></Modulo></Value></XMLAnnotation>'
+        "</StructuredAnnotations></OME>"
+    )
+    told = tifffile.tiffcomment(path)
+    told = told.replace("</Pixels>", '</Pixels><AnnotationRef ID="Annotation:3"/>')
+    tifffile.tiffcomment(path, told.replace("</OME>", note).encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("along", "axes", "shape"),
+    [
+        ('Type="lifetime" Start="0" Step="100" End="300"', "THZYX", (3, 4, 2, 20, 30)),
+        ('Type="angle" Start="0" Step="90" End="270"', "TAZYX", (3, 4, 2, 20, 30)),
+        # Not as in tifffile, which stops at these.
+        ('Type="lifetime" Start="0" Step="0" End="0"', "TZYX", (12, 2, 20, 30)),
+        ('Type="lifetime" Start="x" Step="1" End="2"', "TZYX", (12, 2, 20, 30)),
+    ],
+)
+def test_an_axis_within_an_axis_of_an_ome_tiff(tmp_path, along, axes, shape):
+    data = pixels((12, 2, 20, 30))
+    assert_reads(
+        with_modulo(tmp_path / "a.ome.tif", data, "TZYX", along), data.reshape(shape), axes
+    )
+
+
+def test_an_axis_within_an_axis_that_has_more_places_than_planes(tmp_path):
+    along = 'Type="phase" Start="0" Step="1" End="999999"'
+    path = with_modulo(tmp_path / "a.ome.tif", pixels((4, 20, 30)), "TYX", along)
+    with pytest.raises(ImageFileError, match="do not make up"):
+        read_image(path)
+
+
 def test_display_maps_are_kept_and_drawings_become_colours(tmp_path):
     data = pixels((20, 30), "u1")
     ramp = np.arange(256, dtype="u2") * 257
