@@ -180,6 +180,78 @@ def test_it_is_stopped_and_goes_on(batch, press, many, tmp_path, until):
     assert psutil.Process(pid).is_running()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be frozen")
+def test_one_that_does_not_stop_is_stopped_at_once(batch, press, many, until, said):
+    batch.form.inputs.add([str(many)])
+    press("Start")
+    until(lambda: batch._reading is not None and batch._reading.through >= 1)
+    psutil.Process(batch._run.pid).suspend()
+    press("Stop")
+    assert batch.row.status.value == "Stopping after the tiles at work..."
+    press("Stop at once")
+    until(lambda: not batch.row.busy)
+    through = batch._reading.through
+    assert batch.row.status.value == (
+        f"It was stopped at once, after {through} of 30 files. What is done is kept; "
+        "Resume goes on."
+    )
+    assert said() == []  # it is what was asked for
+    assert batch.start_button.text == "Resume"
+    press("Resume")
+    until(lambda: batch._reading is not None and batch._reading.through > through)
+    assert batch._reading.counts["already done"] >= through
+
+
+def test_of_what_is_done_report_and_folder_are_shown(
+    batch, press, images, tmp_path, until, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(
+        "napari_vdsr.plugin.batch_widget.QDesktopServices.openUrl",
+        lambda url: shown.append(Path(url.toLocalFile())),
+    )
+    batch.form.inputs.add([str(images)])
+    press("Start")
+    until(lambda: not batch.row.busy)
+    close_reports()
+    press("Open output")
+    assert shown == [tmp_path / "out ü"]
+    press("Report")
+    (report,) = [
+        w for w in QApplication.topLevelWidgets() if isinstance(w, BatchReport) and w.isVisible()
+    ]
+    assert "4 done of 4 files" in report.browser.toPlainText()
+    close_reports()
+    Path(batch._run.report).unlink()
+    press("Report")
+    assert "report" in batch.row.status.value
+    # Nothing is looked at any more: the fields stay.
+    batch.known.value = "none"
+    assert batch.row.status.value == ""
+    assert batch.table.texts() == []
+    assert not batch.folder_button.enabled
+    assert batch.form.inputs.names == [str(images)]
+
+
+def test_a_batch_of_another_computer_is_not_judged(batch, press, images, widget, until):
+    batch.form.inputs.add([str(images)])
+    press("Start")
+    until(lambda: not batch.row.busy)
+    close_reports()
+    run = batch._run
+    run.host = "far-away"
+    run.keep()
+    (run.folder / runs.SEEN).unlink()
+    (run.folder / runs.EVENTS).write_text("")
+    close(batch)
+    preferences._left.clear()
+    again = widget(NAME)
+    assert again._run is None  # it may well run there
+    again.known.value = run.folder.name
+    until(lambda: not again.row.busy)
+    assert again.row.status.value.startswith("It runs, or ran, on far-away")
+
+
 def test_a_batch_is_found_again_by_the_next_dock(batch, press, many, widget, viewer, until):
     batch.form.inputs.add([str(many)])
     batch.form.scale.value = "3"

@@ -317,16 +317,18 @@ class BatchWidget(WorkDock):
             self.show_report()
 
     def _on_lost(self, run: BatchRun, reading: Reading, phase: Phase) -> None:
+        wanted = self._asked > 1 and phase == Phase.KILLED
         if phase == Phase.ELSEWHERE:
             told = f"It runs, or ran, on {run.host}: what happens there is not known here."
-        elif not reading.started:
+        elif not reading.started and not wanted:
             told = f"It ended before it began. {run.printed()}"
         else:
+            how = "stopped at once" if wanted else "ended from outside"
             told = (
-                f"It was ended from outside, after {reading.through} of {len(reading.rows)} files. "
+                f"It was {how}, after {reading.through} of {len(reading.rows)} files. "
                 "What is done is kept; Resume goes on."
             )
-        self._finish(run, told, failed=True)
+        self._finish(run, told, failed=not wanted)
 
     def _finish(self, run: BatchRun, told: str, failed: bool) -> None:
         self._timer.stop()
