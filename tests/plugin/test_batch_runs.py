@@ -14,6 +14,7 @@ import psutil
 import pytest
 import tifffile
 
+from napari_vdsr.atomic import claimed
 from napari_vdsr.errors import VdsrError
 from napari_vdsr.plugin import batch_runs as runs
 from napari_vdsr.plugin.batch_form import split
@@ -81,17 +82,20 @@ def test_a_batch_survives_the_closing_of_napari_and_its_command_repeats_it(tmp_p
     for number in range(10):
         tifffile.imwrite(images / f"-{number}.tif", data)
     driver = Path(__file__).with_name("batch_driver.py")
-    begun = subprocess.run(
-        [sys.executable, driver, images, tmp_path / "out"], capture_output=True, text=True,
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "NAPARI_CONFIG": ""},
-    )  # fmt: skip
-    assert begun.returncode == 0, begun.stderr
-    monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "napari-vdsr" / "batches")
-    (run,) = runs.found()
-    reading = Reading(run)
-    # It has only begun.
-    reading.read()
-    assert reading.through < 10
+    (tmp_path / "out").mkdir()
+    # However long napari takes to close, the batch waits for one of its files till then.
+    with claimed(tmp_path / "out" / "-5.tif"):
+        begun = subprocess.run(
+            [sys.executable, driver, images, tmp_path / "out"], capture_output=True, text=True,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "NAPARI_CONFIG": ""},
+        )  # fmt: skip
+        assert begun.returncode == 0, begun.stderr
+        monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "napari-vdsr" / "batches")
+        (run,) = runs.found()
+        reading = Reading(run)
+        reading.read()
+        assert reading.end is None
+        assert reading.through < 10
     while reading.end is None:
         time.sleep(0.1)
         reading.read()
