@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import sys
+import threading
 
 import psutil
 import pytest
@@ -30,6 +31,25 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("window"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(PATIENCE))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def qt_threads_are_followed():
+    """What follows the lines that threads run, as coverage does, follows Qt's threads, too."""
+    trace = threading.gettrace()
+    if trace is None:
+        yield
+        return
+    from superqt.utils import WorkerBase
+
+    def run_followed(worker):
+        sys.settrace(trace)
+        return run(worker)
+
+    run = WorkerBase.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WorkerBase, "run", run_followed)
+        yield
 
 
 @pytest.fixture(scope="session")
