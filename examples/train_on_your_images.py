@@ -31,7 +31,7 @@ recipe = load_config(RECIPE, minutes=MINUTES, hold_out=0.25)  # a quarter of the
 
 model_file = train(
     recipe,
-    Sources((images,)),
+    Sources(images),
     Path("runs/example"),
     name="mine",
     on_progress=lambda p: print(f"step {p.step} of {p.steps}: loss {p.loss:.2e}"),

@@ -7,6 +7,7 @@ import tifffile
 from made_up import save_png, texture
 
 from napari_vdsr.errors import TrainingError
+from napari_vdsr.training import Sources, load_config, train
 from napari_vdsr.training.data.sources import hold_out, list_files, pairs
 
 
@@ -128,3 +129,17 @@ class TestPairs:
     def test_ambiguous_names(self):
         with pytest.raises(TrainingError, match="another file has the same name"):
             pairs([Path("a/1.tif"), Path("b/1.tif")], [Path("high/1.tif")])
+
+
+def test_folders_and_files_may_be_texts_alone(tmp_path):
+    told = Sources("high", inputs="low", validation="held-out", exclude="302003*")
+    assert told == Sources(
+        (Path("high"),), inputs=(Path("low"),), validation=Path("held-out"), exclude=("302003*",)
+    )
+    assert Sources(["a", Path("b")]).every == (Path("a"), Path("b"))
+    save_png(tmp_path / "high" / "a.png", texture(60, 66))
+    made = train(
+        load_config("fast", depth=2, width=2, steps=2, batch_size=2, patch_size=8, hold_out=0.0),
+        Sources(str(tmp_path / "high")), str(tmp_path / "run"), accelerator="cpu",
+    )  # fmt: skip
+    assert made == tmp_path / "run" / "vdsr.safetensors"

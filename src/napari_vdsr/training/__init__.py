@@ -2,7 +2,7 @@
 
 >>> from napari_vdsr.training import Sources, load_config, train     # doctest: +SKIP
 >>> recipe = load_config("fine-tune", minutes=10)                    # doctest: +SKIP
->>> train(recipe, Sources((Path("my-images"),)), Path("runs/mine"))  # doctest: +SKIP
+>>> train(recipe, Sources("my-images"), "runs/mine")                 # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_fabric import Fabric
@@ -58,7 +59,6 @@ from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.data.patches import Batch
@@ -81,7 +81,7 @@ COUNTED = ("steps", "validate_every", "warmup")
 def train(
     config: TrainConfig,
     sources: Sources,
-    output: Path,
+    output: str | Path,
     *,
     resume: bool = False,
     name: str | None = None,
@@ -105,7 +105,7 @@ def train(
         The recipe.
     sources : Sources
         Images to train on, and to measure on.
-    output : pathlib.Path
+    output : str or pathlib.Path
         Folder for the model, checkpoint, ``log.csv``, ``curve.png``, ``samples.png`` and
         ``report.md``.
     resume : bool
@@ -156,7 +156,7 @@ def train(
     KeyboardInterrupt
         After the checkpoint of an interrupted run is written.
     """
-    limit = TimeLimit(max_minutes)
+    limit, output = TimeLimit(max_minutes), Path(output)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from napari_vdsr.training.data.sources import hold_out, list_files, list_pairs
 from napari_vdsr.training.degrade.tasks import Task, tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Sources:
     """Where a run's images are.
+
+    Paths may be given as text, too, and one of them alone.
 
     Attributes
     ----------
@@ -47,10 +49,25 @@ class Sources:
     validation: Path | None = None
     exclude: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # Of a text alone, every letter would be taken for a folder or a pattern.
+        given = {
+            "images": tuple(map(Path, _several(self.images))),
+            "inputs": tuple(map(Path, _several(self.inputs))),
+            "validation": None if self.validation is None else Path(self.validation),
+            "exclude": tuple(_several(self.exclude)),
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+
     @property
     def every(self) -> tuple[Path, ...]:
         """Folders, files and globs of all images, in whatever part."""
         return (*self.images, *self.inputs, *([self.validation] if self.validation else ()))
+
+
+def _several(given: Any) -> Iterable[Any]:
+    return (given,) if isinstance(given, str | Path) else given
 
 
 @dataclass(frozen=True)
