@@ -189,7 +189,10 @@ def to_dtype(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     high = float(info.max)
     if high > info.max:  # 2**64 - 1 is no float64: the next one below is the limit
         high = math.nextafter(high, 0)
-    return np.clip(np.floor(values + 0.5), float(info.min), high).astype(dtype)
+    rounded: NDArray[np.float64] = values + 0.5
+    np.floor(rounded, out=rounded)
+    np.clip(rounded, float(info.min), high, out=rounded)
+    return rounded.astype(dtype)
 
 
 def check_finite(values: NDArray[Any], name: str) -> None:

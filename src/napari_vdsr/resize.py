@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 KERNEL_WIDTH = 4.0
 # Enlarging needs at most floor(4 / 2) source pixels on either side of an output pixel.
 SUPPORT = 2
+STRIP = 16  # rows of an array that is turned, at a time
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -131,11 +132,19 @@ def apply_windows(block: NDArray[Any], y: AxisWindow, x: AxisWindow) -> NDArray[
     trailing = block.shape[2:]
     work = np.ascontiguousarray(block, dtype=np.float64).reshape(block.shape[0], -1)
     work = y.weights @ work  # (Y, x * S)
-    work = work.reshape(work.shape[0], block.shape[1], -1).swapaxes(0, 1)  # (x, Y, S)
-    rows, samples = work.shape[1], work.shape[2]
-    work = x.weights @ np.ascontiguousarray(work).reshape(block.shape[1], -1)  # (X, Y * S)
-    out = work.reshape(-1, rows, samples).swapaxes(0, 1)
-    return np.ascontiguousarray(out).reshape(rows, -1, *trailing)
+    turned = _turned(work.reshape(work.shape[0], block.shape[1], -1))  # (x, Y, S)
+    rows, samples = turned.shape[1:]
+    work = x.weights @ turned.reshape(block.shape[1], -1)  # (X, Y * S)
+    return _turned(work.reshape(-1, rows, samples)).reshape(rows, -1, *trailing)
+
+
+def _turned(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Swap the first two of three axes, in strips: their cache lines are used before they go."""
+    turned: NDArray[np.float64] = np.empty_like(array.swapaxes(0, 1), order="C")
+    for first in range(0, len(array), STRIP):
+        strip = slice(first, first + STRIP)
+        turned[:, strip] = array[strip].swapaxes(0, 1)
+    return turned
 
 
 def resize(

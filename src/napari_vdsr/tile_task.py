@@ -418,7 +418,8 @@ def _network_change(
         found = np.moveaxis(found, 0, -1)
         if not color:
             found = found.reshape(found.shape[:2] + bicubic.shape[2:])
-        return unit.width * found.astype(np.float64)
+        scaled: NDArray[np.float64] = np.multiply(found, unit.width, dtype=np.float64)
+        return scaled
 
     with np.errstate(over="ignore", invalid="ignore"):
         need = Need(planes(source), planes(bicubic), color)
