@@ -420,6 +420,46 @@ def test_also_writes_products(vdsr, image, tmp_path):
     assert "spread" in result.output
 
 
+@pytest.mark.parametrize("option", ["--report", "--events", "--log-file"])
+def test_files_beside_the_outputs_never_replace_others(vdsr, pictures, tmp_path, option):
+    """As where the name was forgotten before a pattern, and an image is named next."""
+    image = tmp_path / "own.png"
+    shutil.copy(pictures / "grey-0.png", image)
+    before = image.read_bytes()
+    command = ("upscale", pictures / "grey-1.png", "-o", tmp_path / "out", "-m", "bicubic")
+    for more in ((), ("--dry-run",)):
+        refused = vdsr(*command, option, image, *more)
+        assert refused.exit_code == 2
+        assert f"{option} {image} is there already" in refused.output.replace("\n", "")
+        assert image.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+    # What an earlier run wrote is replaced, and a log is gone on with.
+    for _ in range(2):
+        assert vdsr(*command, option, tmp_path / "own.json").exit_code == 0
+    (tmp_path / "notes").write_text('{"software": "mine"}')
+    refused = vdsr(*command, option, tmp_path / "notes")
+    assert refused.exit_code == (0 if option == "--log-file" else 2)
+    assert (tmp_path / "notes").read_text().startswith('{"software": "mine"}')
+    # Nor an output of the run itself.
+    refused = vdsr(*command, "--format", "tiff", option, tmp_path / "out" / "grey-1.tif")
+    assert refused.exit_code == 2
+    assert "is the output of" in refused.output
+
+
+def test_an_empty_input_is_not_this_folder(vdsr, tmp_path):
+    refused = vdsr("upscale", "", "-o", tmp_path / "out", "-m", "bicubic")
+    assert refused.exit_code == 2
+    assert "an input is empty" in refused.output
+
+
+@pytest.mark.parametrize("option", [("--shards", "512"), ("--zarr-version", "0.4")])
+def test_what_only_zarr_has_goes_with_it_alone(vdsr, pictures, tmp_path, option):
+    command = ("upscale", pictures / "grey-0.png", "-o", tmp_path / "out", "-m", "bicubic")
+    refused = vdsr(*command, "--format", "tiff", *option)
+    assert refused.exit_code == 2
+    assert "go with --format ome-zarr" in refused.output.replace("\n", " ")
+
+
 ENDLESS = "9" * 5000  # digits: more than Python reads
 
 

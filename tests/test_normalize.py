@@ -197,3 +197,16 @@ class TestSample:
         read = []
         measure(image.with_(data=image.data[:, :2]), on_block=lambda: read.append(1))
         assert block_count(image.with_(data=image.data[:, :2])) == len(read)
+
+
+@pytest.mark.parametrize("mode", ["minmax", "percentile", "robust"])
+@pytest.mark.parametrize("alpha", ["straight", "none"])
+@pytest.mark.parametrize("samples", [(4,), (2, 2), (1, 1, 1, 1)])
+def test_however_samples_are_chunked(mode, alpha, samples):
+    """Alpha, or a fourth band, counts for nothing in whichever chunk it lies."""
+    pixels = np.random.default_rng(0).integers(9, 200, (30, 40, 4)).astype("u2")
+    pixels[..., 3] = 65535
+    data = da.from_array(pixels, chunks=(16, 16, samples))
+    found = measure(Image(data=data, axes="YXS", alpha=alpha), mode)
+    assert found == measure(Image(data=pixels, axes="YXS", alpha=alpha), mode)
+    assert found.ranges[0].high < 200

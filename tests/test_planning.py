@@ -10,6 +10,8 @@ import tifffile
 
 from napari_vdsr.batch import Settings, plan, planning, run, summarised
 from napari_vdsr.errors import UsageError
+from napari_vdsr.image import Image
+from napari_vdsr.io import write_image
 from napari_vdsr.model.file import load_model
 
 MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
@@ -268,3 +270,33 @@ def test_a_name_that_is_too_long_fails_before_work(tmp_path, name):
     (failed,) = [r for r in results if r.status == "failed"]
     assert "the file system allows 255. Rename the input" in failed.reason
     assert not failed.shape  # it was not even read
+
+
+def test_a_batch_beside_its_inputs_goes_on(tmp_path):
+    """Results are no inputs of the batch that makes them, and are of another one."""
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 9), "u1"))
+    settings = Settings(model=load_model("bicubic"))
+    options = {"template": "{stem}_x{scale}", "scale": 2}
+    run(plan([str(tmp_path / "a.tif")], tmp_path, **options), settings)
+    again = plan([str(tmp_path)], tmp_path, **options)
+    assert [job.source.name for job in again] == ["a.tif", "b.tif"]
+    assert [(p.path.name, p.other.name) for p in again.passed] == [("a_x2.tif", "a.tif")]
+    assert [result.status for result in run(again, settings)] == ["already done", "done"]
+    others = plan([str(tmp_path)], tmp_path, template="{stem}_x{scale}", scale=3)
+    assert len(others) == 4
+    # A picture of the user's that only has such a name is never passed over, nor replaced.
+    tifffile.imwrite(tmp_path / "a_x2.tif", np.ones((8, 9), "u1"))
+    with pytest.raises(UsageError, match="is an input and would be overwritten"):
+        plan([str(tmp_path)], tmp_path, **options)
+
+
+@pytest.mark.parametrize("inner", ["", "up", "0/up"])
+def test_no_output_lies_within_an_input(tmp_path, inner):
+    source = tmp_path / "a.ome.zarr"
+    write_image(Image(data=np.zeros((8, 9), "u1"), axes="YX"), source)
+    before = sorted(source.rglob("*"))
+    for form in ("ome-zarr", "tiff"):
+        with pytest.raises(UsageError, match="would lie within the input"):
+            plan([str(source)], source / inner, format=form)
+    assert sorted(source.rglob("*")) == before

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_vdsr.image import Array, Image
+    from napari_vdsr.image import Image
 
     # The index of its first pixel, and its pixels.
     Block = tuple[tuple[int, ...], NDArray[Any]]
@@ -129,7 +129,7 @@ def measure(
     mode = meant_by(mode, image)
     if mode == "dtype":
         return Normalization(mode, (dtype_range(image.dtype, image.bits),) * channels)
-    chunks = Chunks(_chunked(image.data))  # once: it looks at all that the pixels are made of
+    chunks = Chunks(_chunked(image))  # once: it looks at all that the pixels are made of
     return Normalization(
         mode, tuple(_measure_channel(image, chunks, c, mode, on_block) for c in range(channels))
     )
@@ -149,7 +149,7 @@ def reads_pixels(image: Image, mode: str | tuple[float, float] | Normalization) 
 
 def block_count(image: Image) -> int:
     """How many blocks ``measure`` reads where it reads the pixels."""
-    spans = [ranges(sizes) for sizes in _chunked(image.data).chunks]
+    spans = [ranges(sizes) for sizes in _chunked(image).chunks]
     return sum(1 for c in range(image.size("C")) for _ in _numbers(spans, image.axes, c))
 
 
@@ -229,8 +229,14 @@ def reach(low: float, high: float, minimum: float, maximum: float) -> Range:
     return Range(max(minimum, high - far), min(maximum, low + far))
 
 
-def _chunked(data: Array) -> da.Array:
-    return data if isinstance(data, da.Array) else da.from_array(data, chunks=BLOCK, name=False)
+def _chunked(image: Image) -> da.Array:
+    """Pixels in chunks, each with all samples of its pixels."""
+    data = image.data
+    if not isinstance(data, da.Array):
+        data = da.from_array(data, chunks=BLOCK, name=False)
+    if image.is_rgb and data.numblocks[-1] > 1:
+        data = data.rechunk({data.ndim - 1: -1})
+    return data
 
 
 def _numbers(
@@ -351,7 +357,7 @@ def unmeasured(image: Image) -> str | None:
     if image.labels:
         return "holds labels, the numbers of objects, and no intensities"
     if image.nodata is not None:
-        for _, block in Chunks(_chunked(image.data)):
+        for _, block in Chunks(_chunked(image)):
             if missing_pixels(block, image.nodata, color=image.is_rgb).any():
                 return "has pixels without a measurement (nodata)"
     return None

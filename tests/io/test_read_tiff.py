@@ -15,6 +15,7 @@ from napari_vdsr.image import Channel
 from napari_vdsr.io import lazy as lazy_module
 from napari_vdsr.io import read_image, read_provenance
 from napari_vdsr.io.tiff import pages as pages_module
+from napari_vdsr.normalize import measure
 
 RANDOM = np.random.default_rng(0)
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
@@ -181,6 +182,18 @@ def test_orientation_is_applied(tmp_path, orientation):
     image = assert_reads(tmp_path / "a.tif", expected, "YX")
     turned = orientation > 4
     assert image.pixel_size == {"X": 1.0 if turned else 0.5, "Y": 0.5 if turned else 1.0}
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_grey_with_alpha_is_measured_and_written_again(tmp_path, dtype):
+    data = pixels((20, 30, 2), dtype)
+    data[..., 1] = 1 if dtype == "f4" else np.iinfo(dtype).max
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, data, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"]
+    )
+    (found,) = measure(read_image(path), "minmax").ranges
+    assert (found.low, found.high) == (data[..., 0].min(), data[..., 0].max())
 
 
 def with_modulo(path, data, axes, along):

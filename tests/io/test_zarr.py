@@ -19,7 +19,14 @@ from napari_vdsr.errors import (
     UsageError,
 )
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io import is_zarr_folder, read_image, read_levels, read_provenance, write_image
+from napari_vdsr.io import (
+    is_zarr_folder,
+    list_series,
+    read_image,
+    read_levels,
+    read_provenance,
+    write_image,
+)
 from napari_vdsr.io.pyramid import fill, halve, level_shapes
 
 
@@ -421,3 +428,23 @@ def test_an_enlarged_image_without_a_scale_lies_over_its_source(tmp_path, transf
         {"type": "scale", "scale": [0.5, 0.5]},
         {"type": "translation", "translation": [-0.25, -0.25]},
     ]
+
+
+@pytest.mark.parametrize("letter", "qQlLbB")
+def test_integers_by_whichever_of_their_names(tmp_path, letter):
+    """C has two names for the same 64 bits; Zarr knows one, TIFF is read by the other."""
+    data = np.arange(30).reshape(5, 6).astype(letter)
+    write_image(Image(data=data, axes="YX"), tmp_path / "a.ome.zarr")
+    again = read_image(tmp_path / "a.ome.zarr")
+    assert again.dtype == data.dtype
+    np.testing.assert_array_equal(np.asarray(again.data), data)
+
+
+def test_a_plate_is_told_from_an_image(tmp_path):
+    (tmp_path / "p.zarr").mkdir()
+    plate = {"plate": {"wells": [{"path": "A/1"}]}}
+    (tmp_path / "p.zarr" / "zarr.json").write_text(
+        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"ome": plate}})
+    )
+    with pytest.raises(ImageFileError, match="is a plate or a well"):
+        list_series(tmp_path / "p.zarr")

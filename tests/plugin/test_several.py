@@ -5,6 +5,7 @@ import pytest
 
 from napari_vdsr import Image, load_model, read_image, upscale
 from napari_vdsr.plugin.request import ZARR
+from napari_vdsr.plugin.upscale_form import file_names
 
 NAME = "VDSR upscale"
 pytestmark = pytest.mark.usefixtures("shallow_model")
@@ -66,6 +67,11 @@ def test_on_disk_each_has_a_folder_of_its_own(viewer, layers, upscaler, until, t
     for layer, name in zip(layers, names, strict=False):
         np.testing.assert_array_equal(read_image(tmp_path / name).data, right(layer))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_names_of_files_differ_where_those_of_layers_do():
+    names = ["x/y", "x y", "X:Y", "x_y-2", "..", "日本 1", "a"]
+    assert file_names(names) == ["x_y", "x_y-2", "X_Y-3", "x_y-2-2", "_", "日本_1", "a"]
 
 
 def test_what_cannot_be_is_named_before_anything_begins(viewer, layers, upscaler, monkeypatch):

@@ -135,6 +135,8 @@ class _Search:
         self.passed: list[Remark] = []
 
     def expand(self, text: str) -> list[Found]:
+        if not text.strip():  # a shell's variable that is not set; as a path it is this folder
+            raise UsageError("an input is empty. Name a file, a folder or a pattern.")
         if is_remote(text):
             address = located(text)
             return [Found(address, address.parent, address.parent)]

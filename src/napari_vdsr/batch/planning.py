@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from napari_vdsr.advice import Advised, Remedy
-from napari_vdsr.batch.finding import Found, Remark, common_folder, find
+from napari_vdsr.batch.finding import Found, Remark, common_folder, find, real
 from napari_vdsr.batch.naming import Naming, beside, longest_name, split_suffix
 from napari_vdsr.errors import UsageError, VdsrError
-from napari_vdsr.io import list_series
+from napari_vdsr.io import list_series, read_provenance
 from napari_vdsr.io.remote import was_remote
 from napari_vdsr.io.tiff.sets import Series, SetFinder
 from napari_vdsr.options import DEFAULT_MODEL, RESULT
@@ -165,9 +165,10 @@ def plan(
     files = [image for file in finding.files for image in file.images()]
     jobs = _place(_images(files, series, numbered), output, naming)
     jobs = [replace(job, products=tuple(products)) for job in jobs]
+    jobs, made = _without_results(jobs)
     jobs = _without_collisions(jobs, naming)
     jobs = _with_short_names(jobs, longest_name(output))
-    return Plan(tuple(jobs), tuple(finding.passed), tuple(finding.linked))
+    return Plan(tuple(jobs), (*finding.passed, *made), tuple(finding.linked))
 
 
 def _images(files: Sequence[Found], series: Series, numbered: bool) -> list[_Image]:
@@ -225,6 +226,28 @@ def _of_plate(
     return Job(found.path, folder / naming.name_of(name, series, main=main), series, main)
 
 
+def _without_results(jobs: Sequence[Job]) -> tuple[list[Job], list[Remark]]:
+    """Leave out inputs that this batch has made already, where outputs lie beside inputs."""
+    makers = {_path_key(target): job for job in jobs for target in job.outputs.values()}
+    kept, made = [], []
+    for job in jobs:
+        maker = makers.get(_path_key(job.source))
+        if maker is not None and maker != job and _is_made_of(job.source, maker.source):
+            made.append(Remark(job.source, "result of another input", maker.source))
+        else:
+            kept.append(job)
+    return kept, made
+
+
+def _is_made_of(path: Path, source: Path) -> bool:
+    """Whether a file carries a record that says so."""
+    try:
+        record = read_provenance(path)
+    except VdsrError:
+        return False
+    return record is not None and record.get("input") == source.name
+
+
 def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:
     """Mark the jobs that would have one output and that no template tells apart.
 
@@ -256,7 +279,21 @@ def _without_collisions(jobs: Sequence[Job], naming: Naming) -> list[Job]:
                 Remedy.OTHER_OUTPUT,
                 template="{stem}_x{scale}",
             )
+    _check_outside(jobs)
     return [replace(job, refused=refused.get(job, "")) for job in jobs]
+
+
+def _check_outside(jobs: Sequence[Job]) -> None:
+    """Raise ``UsageError`` if an output lies within an input, which OME-Zarr folders allow."""
+    sources = {job.source if job.plate is None else job.plate[0] for job in jobs}
+    folders = {real(source): source for source in sources if source.is_dir()}
+    for target in (target for job in jobs if folders for target in job.outputs.values()):
+        within = next((folder for folder in real(target).parents if folder in folders), None)
+        if within is not None:
+            raise UsageError(
+                f"{target} would lie within the input {folders[within]}. Inputs are never changed. "
+                "Choose another output folder."
+            )
 
 
 def _with_short_names(jobs: Sequence[Job], longest: int) -> list[Job]:

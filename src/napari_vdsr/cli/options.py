@@ -324,11 +324,32 @@ def check_choice(option: str, value: str | None, allowed: tuple[str | None, ...]
         raise UsageError(f"{option} {value} is unknown; allowed are {names}.")
 
 
+# How what an earlier run wrote begins, and may be replaced. A log is appended to any text.
+OWN = {"--report": b'{ "software": "napari-vdsr ', "--events": b'{"event": "started"'}
+BEGINNING = 1024  # bytes
+
+
 def check_file(option: str, path: Path | None) -> None:
-    """Raise ``UsageError`` if a file could not be written, before hours of work are lost."""
+    """Raise ``UsageError`` if a file could not be written, before hours of work are lost.
+
+    So it is if it would take the place of another file than that of an earlier run, as it
+    does where its name was forgotten, and an image is named next.
+    """
     if path is None:
         return
     if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         raise UsageError(f"{option} {path} is a folder; name a file.")
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise UsageError(f"{option} {path}: there is no folder {path.parent}. Make it first.")
+    if not os.path.isfile(path):  # not there yet, or /dev/stderr
+        return
+    try:
+        with path.open("rb") as file:
+            found = file.read(BEGINNING)
+    except OSError:  # that it cannot be written is told when it is
+        return
+    own = OWN.get(option)
+    ours = b"\0" not in found if own is None else b" ".join(found.split()).startswith(own.strip())
+    if found and not ours:
+        what = "no text" if own is None else f"not that of an earlier {option}"
+        raise UsageError(f"{option} {path} is there already, and is {what}. Name another file.")

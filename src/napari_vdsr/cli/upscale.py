@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -353,9 +354,8 @@ def understood(given: Mapping[str, Any]) -> Asked:
     UsageError
         If one of them means nothing, or two contradict each other.
     """
-    for name in ("log_file", "report", "events"):
-        option = f"--{name.replace('_', '-')}"
-        options.check_file(option, Path(given[name]) if given[name] else None)
+    for option, path in _own_files(given).items():
+        options.check_file(option, path)
     chosen = given["format"]
     options.check_choice("--format", chosen, (None, *FORMATS))
     if given["pyramid"] and chosen in ("imagej", "png", "jpeg", "webp"):
@@ -379,6 +379,9 @@ def understood(given: Mapping[str, Any]) -> Asked:
 
     selection = parse_selection(given["select"], given["crop"], given["channels"])
     options.check_choice("--zarr-version", given["zarr_version"], ("0.5", "0.4"))
+    zarr = ZarrForm(given["zarr_version"], given["shards"])
+    if zarr != ZarrForm() and chosen not in (None, "ome-zarr"):
+        raise UsageError("--zarr-version and --shards go with --format ome-zarr.")
     memory = given["max_memory"]
     share = options.parse_part(given["part"])
     if share is not None and given["scheduler"] is not None:
@@ -386,10 +389,28 @@ def understood(given: Mapping[str, Any]) -> Asked:
     return Asked(
         **asked,
         selection=selection,
-        zarr=ZarrForm(given["zarr_version"], given["shards"]),
+        zarr=zarr,
         memory=options.parse_bytes(memory) if memory else None,
         part=share,
     )
+
+
+def _own_files(given: Mapping[str, Any]) -> dict[str, Path]:
+    """Files that are written beside the outputs, by the options that name them."""
+    named = ((name, given[name]) for name in ("log_file", "report", "events"))
+    return {f"--{name.replace('_', '-')}": Path(path) for name, path in named if path}
+
+
+def _check_own(given: Mapping[str, Any], jobs: Plan) -> None:
+    """Refuse files that would take the place of an output."""
+    own = {os.path.realpath(path): option for option, path in _own_files(given).items()}
+    for job in jobs if own else ():
+        for target in job.outputs.values():
+            option = own.get(os.path.realpath(target))
+            if option is not None:
+                raise UsageError(
+                    f"{option} {target} is the output of {job.source}. Name another file."
+                )
 
 
 def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
@@ -413,6 +434,7 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
         series=asked.series,
         products=asked.products,
     )
+    _check_own(given, jobs)
     settings = batch.Settings(
         model=model,
         scale=scale,

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,19 @@ from napari_vdsr.plugin.work_dock import WorkDock
 CONTRAST = "contrast limits"
 NO_NAME = re.compile(r"[^\w+-]+")  # of what a file is not called on any system
 NORMALIZE = ("auto", "dtype", "robust", "minmax", "percentile", CONTRAST)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """What files of layers are called: different on any system, as layers' names are not."""
+    found: list[str] = []
+    for name in names:
+        plain = own = NO_NAME.sub("_", name)
+        number = 1
+        while own.casefold() in map(str.casefold, found):
+            number += 1
+            own = f"{plain}-{number}"
+        found.append(own)
+    return found
 
 
 class UpscaleForm(WorkDock):
@@ -307,9 +321,11 @@ class UpscaleForm(WorkDock):
             raise UsageError(
                 "The result is to be saved: name a folder ending in .ome.zarr under 'Folder'."
             )
-        if len(self.wanted()) > 1:  # each its own, beside each other
+        wanted = self.wanted()
+        if len(wanted) > 1:  # each its own, beside each other
             stem, dot, suffix = path.name.partition(".")
-            path = path.with_name(f"{stem}_{NO_NAME.sub('_', layer.name)}{dot}{suffix}")
+            own = file_names([one.name for one in wanted])[wanted.index(layer)]
+            path = path.with_name(f"{stem}_{own}{dot}{suffix}")
         if path.exists():
             raise UsageError(f"{path} exists. Name a new folder.")
         return path

@@ -39,6 +39,7 @@ from napari_vdsr.io.zarr.metadata import (
     declared_nodata,
     texts_of,
 )
+from napari_vdsr.io.zarr.plate import plate_images
 from napari_vdsr.io.zarr.store import WatchedStore
 from napari_vdsr.io.zarr.systems import in_plain_terms
 from napari_vdsr.io.zarr.zipped import ZippedStore
@@ -271,6 +272,12 @@ def _image_places(path: str, group: Any, attributes: dict[str, Any]) -> list[tup
     for name in groups:
         found = _ome(group[name] if name else group).get("multiscales")
         places += [(name, i) for i in range(len(found))] if isinstance(found, list) else []
+    if not places and {"plate", "well"} & attributes.keys():
+        first = next(iter(plate_images(path)), "A/1/0")
+        raise failure(
+            path, "is a plate or a well, and holds its images in folders",
+            f"Give one of them, such as {path}/{first}",
+        )  # fmt: skip
     if not places:
         raise failure(path, "holds no OME-Zarr image", "Give the folder that has 'multiscales'")
     return places

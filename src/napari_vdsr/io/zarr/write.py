@@ -152,7 +152,8 @@ def create_zarr(
             group.create_array(
                 str(number),
                 shape=level,
-                dtype=image.dtype.newbyteorder("="),
+                # By its letters: C has two names for some types, of which Zarr knows one.
+                dtype=np.dtype(image.dtype.newbyteorder("=").str),
                 chunks=tuple(form.chunk(n) if a in "YX" else 1 for n, a in sized),
                 fill_value=_fill_value(image),
                 **options,
