@@ -325,7 +325,7 @@ def check_choice(option: str, value: str | None, allowed: tuple[str | None, ...]
 
 
 # How what an earlier run wrote begins, and may be replaced. A log is appended to any text.
-OWN = {"--report": b'{ "software": "napari-vdsr ', "--events": b'{"event": "started"'}
+OWN = {"--report": b'{ "software": "napari-vdsr', "--events": b'{"event": "started"'}
 BEGINNING = 1024  # bytes
 
 
@@ -349,7 +349,7 @@ def check_file(option: str, path: Path | None) -> None:
     except OSError:  # that it cannot be written is told when it is
         return
     own = OWN.get(option)
-    ours = b"\0" not in found if own is None else b" ".join(found.split()).startswith(own.strip())
+    ours = b"\0" not in found if own is None else b" ".join(found.split()).startswith(own)
     if found and not ours:
         what = "no text" if own is None else f"not that of an earlier {option}"
         raise UsageError(f"{option} {path} is there already, and is {what}. Name another file.")
