@@ -41,7 +41,7 @@ def kinds(events):
 
 def test_every_file_is_told_of_by_its_number(vdsr, folder):
     path = folder / "events.jsonl"
-    path.write_text("what was there before\n")
+    path.write_text('{"event": "started", "pid": 1}\n')  # of an earlier run
     done = vdsr(folder, "-o", folder / "out", "--events", path)
     assert done.exit_code == 1
     events = events_of(path)
