@@ -423,7 +423,7 @@ def test_also_writes_products(vdsr, image, tmp_path):
 @pytest.mark.parametrize("option", ["--report", "--events", "--log-file"])
 def test_files_beside_the_outputs_never_replace_others(vdsr, pictures, tmp_path, option):
     """As where the name was forgotten before a pattern, and an image is named next."""
-    image = tmp_path / "own.png"
+    image = tmp_path / "own"
     shutil.copy(pictures / "grey-0.png", image)
     before = image.read_bytes()
     command = ("upscale", pictures / "grey-1.png", "-o", tmp_path / "out", "-m", "bicubic")
@@ -440,10 +440,12 @@ def test_files_beside_the_outputs_never_replace_others(vdsr, pictures, tmp_path,
     refused = vdsr(*command, option, tmp_path / "notes")
     assert refused.exit_code == (0 if option == "--log-file" else 2)
     assert (tmp_path / "notes").read_text().startswith('{"software": "mine"}')
-    # Nor an output of the run itself.
-    refused = vdsr(*command, "--format", "tiff", option, tmp_path / "out" / "grey-1.tif")
-    assert refused.exit_code == 2
-    assert "is the output of" in refused.output
+    # Nor has it the name of an image, as an output of this run has.
+    for name in ("grey-1.tif", "new.PNG", "new.nii.gz", "new.ome.zarr"):
+        refused = vdsr(*command, option, tmp_path / "out" / name)
+        assert refused.exit_code == 2
+        assert "has the name of an image" in refused.output.replace("\n", " ")
+        assert not (tmp_path / "out" / name).exists()
 
 
 def test_an_empty_input_is_not_this_folder(vdsr, tmp_path):

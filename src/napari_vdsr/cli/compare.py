@@ -48,8 +48,7 @@ def command(
 
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:
-    numbers = [number for number in map(options.whole, text.split(",")) if number is not None]
-    if len(numbers) != 4 or text.count(",") != 3:
-        raise UsageError(f"--crop {text} must be four whole numbers Y,X,HEIGHT,WIDTH.")
-    y, x, height, width = numbers
-    return y, x, height, width
+    match [options.whole(number) for number in text.split(",")]:
+        case [int(y), int(x), int(height), int(width)]:
+            return y, x, height, width
+    raise UsageError(f"--crop {text} must be four whole numbers Y,X,HEIGHT,WIDTH.")

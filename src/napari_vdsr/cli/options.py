@@ -332,11 +332,15 @@ BEGINNING = 1024  # bytes
 def check_file(option: str, path: Path | None) -> None:
     """Raise ``UsageError`` if a file could not be written, before hours of work are lost.
 
-    So it is if it would take the place of another file than that of an earlier run, as it
-    does where its name was forgotten, and an image is named next.
+    So it is if it has the name of an image, or would take the place of another file than
+    that of an earlier run, as it does where its name was forgotten, and an image is next.
     """
     if path is None:
         return
+    from napari_vdsr.io import is_image_file  # brings all that reads images
+
+    if is_image_file(path) or path.suffix.lower() == ".zarr":
+        raise UsageError(f"{option} {path} has the name of an image. Name another file.")
     if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         raise UsageError(f"{option} {path} is a folder; name a file.")
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -401,18 +400,6 @@ def _own_files(given: Mapping[str, Any]) -> dict[str, Path]:
     return {f"--{name.replace('_', '-')}": Path(path) for name, path in named if path}
 
 
-def _check_own(given: Mapping[str, Any], jobs: Plan) -> None:
-    """Refuse files that would take the place of an output."""
-    own = {os.path.realpath(path): option for option, path in _own_files(given).items()}
-    for job in jobs if own else ():
-        for target in job.outputs.values():
-            option = own.get(os.path.realpath(target))
-            if option is not None:
-                raise UsageError(
-                    f"{option} {target} is the output of {job.source}. Name another file."
-                )
-
-
 def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
     """Do it; return the exit code."""
     from napari_vdsr import batch
@@ -434,7 +421,6 @@ def _run(given: Mapping[str, Any], asked: Asked, events: Events) -> int:
         series=asked.series,
         products=asked.products,
     )
-    _check_own(given, jobs)
     settings = batch.Settings(
         model=model,
         scale=scale,
