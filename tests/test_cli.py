@@ -610,6 +610,7 @@ class TestModels:
         own_models.mkdir()
         for name, network, scales in (
             ("small", ESPCN(factors=[2], widths=[4, 4]), (2.0,)),
+            ("special", VDSR(depth=3, width=4), (3.0,)),
             ("clean", VDSR(depth=3, width=4), (1.0,)),
         ):
             card = ModelCard(name=name, architecture=type(network).__name__.lower(), scales=scales)
@@ -621,10 +622,14 @@ class TestModels:
         rows = [line.split(",")[1:3] for line in result.stdout.splitlines()[1:]]
         assert rows == [
             ["2", "bicubic"], ["2", "lite"], ["2", "vdsr"], ["2", "small"],
-            ["3", "bicubic"], ["3", "lite"], ["3", "vdsr"],
+            ["3", "bicubic"], ["3", "lite"], ["3", "vdsr"], ["3", "special"],
         ]  # fmt: skip
         for told in ("broken is left out", "clean is left out", "not measured at x3"):
             assert told in result.stderr
+        # Named, it is measured at others, too.
+        result = vdsr("evaluate", image, "-s", "2", "-m", "special", "-f", "csv")
+        rows = [line.split(",")[1:3] for line in result.stdout.splitlines()[1:]]
+        assert rows == [["2", "bicubic"], ["2", "special"]]
 
     @pytest.mark.slow
     def test_figures_of_the_table(self, vdsr, pictures, shallow_model, tmp_path):

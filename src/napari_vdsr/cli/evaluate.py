@@ -30,7 +30,8 @@ def command(
         typer.Option(
             "--model",
             "-m",
-            help=f"Names or files, with commas between; or all. [default: {DEFAULT_MODEL}]",
+            help="Names or files, with commas between; or all, each at the scales it was trained "
+            f"for. [default: {DEFAULT_MODEL}]",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
@@ -67,25 +68,29 @@ def command(
     from napari_vdsr.drawing import check_matplotlib
     from napari_vdsr.evaluation.charts import make_folder
     from napari_vdsr.evaluation.measure import evaluate, format_rows, sets_of
+    from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
 
     if figures is not None:
         check_matplotlib()
         make_folder(figures)
     chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
-    models = _models(model or [DEFAULT_MODEL], scales)
+    names = options.parse_models(model or [DEFAULT_MODEL])
+    every = names == [options.ALL]  # each at its own scales
+    models = _all(scales) if every else [load_model(name) for name in names]
     with counted("images", quiet=quiet) as on_progress:
         rows = evaluate(
             models,
             folders,
             scales,
             chosen,
+            trained_only=every,
             save_images=save_images,
             on_progress=on_progress,
         )
     typer.echo(format_rows(rows, format))
     if figures is not None:
-        _draw(rows, models, sets_of(folders), figures, chosen)
+        _draw(rows, models, sets_of(folders), figures, chosen, trained_only=every)
 
 
 def _draw(
@@ -94,16 +99,18 @@ def _draw(
     sets: dict[str, list[Path]],
     folder: Path,
     chosen: Options,
+    *,
+    trained_only: bool,
 ) -> None:
     """Draw charts of all rows, and of each set the image that tells most."""
     from napari_vdsr.evaluation.charts import draw_charts, most_telling
     from napari_vdsr.evaluation.figures import compare
-    from napari_vdsr.evaluation.measure import largest_factor
+    from napari_vdsr.evaluation.measure import is_measured
 
     made = draw_charts(rows, folder)
     for dataset, (name, scale) in most_telling(rows).items():
         image = next(path for path in sets[dataset] if path.name == name)
-        able = [model for model in models if scale <= largest_factor(model)]
+        able = [model for model in models if is_measured(model, scale, trained_only)]
         strip = folder / f"{dataset}-x{scale}-{image.stem}.png"
         compare(image, able, scale, strip, chosen)
         made.append(strip)
@@ -111,15 +118,12 @@ def _draw(
         typer.echo(shown(path), err=True)
 
 
-def _models(texts: list[str], scales: tuple[int, ...]) -> list[Model]:
-    """Load models, or all that have a name and enlarge."""
+def _all(scales: tuple[int, ...]) -> list[Model]:
+    """Load all models that have a name and enlarge."""
     from napari_vdsr.evaluation.measure import unable
     from napari_vdsr.model.catalog import entries
     from napari_vdsr.model.file import load_model
 
-    names = options.parse_models(texts)
-    if names != [options.ALL]:
-        return [load_model(name) for name in names]
     found = []
     for entry in entries():
         reason: object = entry.problem

@@ -58,6 +58,7 @@ def evaluate(
     scales: Sequence[int],
     options: Options = DEFAULTS,
     *,
+    trained_only: bool = False,
     save_images: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -74,6 +75,8 @@ def evaluate(
     options : Options
         Device, precision and self-ensemble; with the last the names of the rows end in "+".
         All else is the protocol's.
+    trained_only : bool
+        Whether a model is measured at no scale that it was not trained for.
     save_images : pathlib.Path, optional
         Folder for PNG files ``SET/xSCALE/MODEL/IMAGE.png`` and the shrunken images;
         files that are there already are replaced.
@@ -103,7 +106,7 @@ def evaluate(
     check_scales(scales)
     options.check_measuring()
     named = _named(models)
-    able = _able(named, scales)
+    able = _able(named, scales, trained_only)
     if options.self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
         able = {s: [n + "+" * (n != BICUBIC_CARD.name) for n in names] for s, names in able.items()}
@@ -159,8 +162,10 @@ class _Trial:
         return plane_change(low, (self.scale,) * 2, self.model.network, self.executor)
 
 
-def _able(named: dict[str, Model], scales: Sequence[int]) -> dict[int, list[str]]:
-    """Names of the models that can be measured at each scale.
+def _able(
+    named: dict[str, Model], scales: Sequence[int], trained_only: bool
+) -> dict[int, list[str]]:
+    """Names of the models that are measured at each scale.
 
     Raises
     ------
@@ -175,14 +180,22 @@ def _able(named: dict[str, Model], scales: Sequence[int]) -> dict[int, list[str]
         if reason:
             raise reason
         for scale in scales:
-            if scale <= largest_factor(model):
+            if is_measured(model, scale, trained_only):
                 able[scale].append(name)
-            else:
+            elif scale > largest_factor(model):
                 logger.warning(
                     "%s enlarges by %d at most: it is not measured at x%d.",
                     name, largest_factor(model), scale,
                 )  # fmt: skip
+            else:
+                logger.info("%s was not trained for x%d, and is not measured.", name, scale)
     return able
+
+
+def is_measured(model: Model, scale: int, trained_only: bool = False) -> bool:
+    """Say whether a model enlarges by a scale, and was trained for it if that is asked."""
+    untold = not trained_only or not model.card.scales
+    return scale <= largest_factor(model) and (untold or scale in model.card.scales)
 
 
 def largest_factor(model: Model) -> float:
