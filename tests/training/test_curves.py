@@ -40,6 +40,21 @@ def test_figure(tmp_path, against):
         assert picture.width > 3 * 3.4 * 150
 
 
+def test_many_runs_are_told_apart_and_a_poor_begin_leaves_room(tmp_path, monkeypatch):
+    runs = [write(tmp_path / name, [-20.0, 1.0 + n / 10]) for n, name in enumerate("abcdefg")]
+    figures = []
+    monkeypatch.setattr(
+        "napari_vdsr.training.curves.save_figure", lambda figure, *_, **__: figures.append(figure)
+    )
+    draw_curves(runs, tmp_path / "f.png")
+    axes = figures[0].axes[0]
+    curves = [
+        line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"
+    ]
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in curves}) == len(runs)
+    assert -3 < axes.get_ylim()[0] < 0
+
+
 @pytest.mark.slow
 def test_other_images_are_told(tmp_path):
     runs = [write(tmp_path / "a", [1.0]), write(tmp_path / "b", [2.0], bicubic=31.0)]

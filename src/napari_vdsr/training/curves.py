@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_vdsr.drawing import (
@@ -23,7 +23,7 @@ from napari_vdsr.showing import in_figure, shortened
 from napari_vdsr.training.monitor import FEW, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 LOG_NAME = "log.csv"
@@ -33,6 +33,9 @@ AGAINST = {"minutes": "minutes of training", "steps": "steps"}
 SAME = 0.002
 # Inches of a panel, and of what is around all; height of a label, of the axis.
 PANEL, HEIGHT, AROUND, LABEL = 3.4, 3.2, 0.4, 0.06
+# The runs after the colours' last have them again, dashed.
+DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)))
+BELOW = 1.0  # dB below all ends that are shown at least
 OTHERS = "The runs were measured on different images: only each curve's own course tells something."
 
 
@@ -101,8 +104,8 @@ def draw_curves(
     same = all(
         abs(course.baseline - own[0].baseline) <= SAME for own in courses.values() for course in own
     )
-    colors = dict(zip(sorted(names), cycle(SERIES)))
-    _draw(courses, colors, output, against, note="" if same else OTHERS)
+    looks = dict(zip(sorted(names), cycle(product(DASHES, SERIES))))
+    _draw(courses, looks, output, against, note="" if same else OTHERS)
     return same
 
 
@@ -146,7 +149,7 @@ def _course(path: Path, rows: list[dict[str, str]], task: str) -> Course:
 
 def _draw(
     courses: dict[str, list[Course]],
-    colors: dict[str, str],
+    looks: Mapping[str, tuple[Any, str]],
     output: Path,
     against: Literal["minutes", "steps"],
     *,
@@ -157,7 +160,7 @@ def _draw(
     with styled():
         panels = figure.subplots(1, len(courses), squeeze=False)[0]
         for axes, (task, own) in zip(panels, courses.items(), strict=True):
-            _panel(axes, own, colors, against)
+            _panel(axes, own, looks, against)
             axes.set_title(re.sub("^x(?=[0-9])", "×", in_figure(task)))
             axes.set_xlabel(AGAINST[against])
         panels[0].set_ylabel("dB over the input, validation images")
@@ -169,7 +172,7 @@ def _draw(
 def _panel(
     axes: Any,
     courses: Sequence[Course],
-    colors: dict[str, str],
+    looks: Mapping[str, tuple[Any, str]],
     against: Literal["minutes", "steps"],
 ) -> None:
     axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
@@ -177,26 +180,32 @@ def _panel(
     axes.grid(axis="y", color=LINE, lw=0.6)
     for course in courses:
         along = course.minutes if against == "minutes" else course.steps
+        dashes, color = looks[course.name]
         few = len(along) <= FEW
         axes.plot(
             along,
             course.gains,
             lw=1.4,
-            color=colors[course.name],
+            ls=dashes,
+            color=color,
             marker="o" if few else "",
             ms=2.5,
         )
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter("{x:,g}")
     low, high = axes.get_ylim()
+    last = [course.gains[-1] for course in courses]
+    # A run that begins far below the input would leave no room for what differs at the end.
+    low = max(low, min(0.0, *last) - max(BELOW, *last))
     axes.set_ylim(low, high)
     at = -math.inf
     for course in sorted(courses, key=lambda one: one.gains[-1]):
         along = course.minutes if against == "minutes" else course.steps
+        _, color = looks[course.name]
         at = max(course.gains[-1], at + LABEL * (high - low))
         axes.annotate(
             f"{in_figure(course.name)}  {course.gains[-1]:+.2f}",
             (along[-1], course.gains[-1]), xytext=(axes.get_xlim()[1], at), textcoords="data",
-            va="center", size=8, weight="bold", color=colors[course.name], annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colors[course.name], "lw": 0.5, "alpha": 0.5},
+            va="center", size=8, weight="bold", color=color, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.5},
         )  # fmt: skip
