@@ -19,6 +19,7 @@ from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.optim import build_optimizer
 
 ADAM = TrainConfig()
+MUON = TrainConfig(optimizer="muon")
 SGD = TrainConfig(optimizer="sgd", clip="adjustable", clip_value=1e-3, lr=0.1)
 
 
@@ -55,7 +56,7 @@ def path(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
+@pytest.mark.parametrize("config", [ADAM, MUON, SGD], ids=["adam", "muon", "sgd"])
 def test_continuing_from_disk_equals_going_on(tmp_path, config):
     network, optimizer = trained(config, 3)
     checkpoint(network, optimizer, config).save(tmp_path / "c.safetensors")

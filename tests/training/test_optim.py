@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from napari_vdsr.networks import VDSR
+from napari_vdsr.networks import EDSR, VDSR, Lite
+from napari_vdsr.training.branches import with_branches
 from napari_vdsr.training.config import TrainConfig
-from napari_vdsr.training.optim import AdjustableClipSGD, RunningMean, build_optimizer, set_lr
+from napari_vdsr.training.optim import (
+    AdjustableClipSGD,
+    Muon,
+    RunningMean,
+    build_optimizer,
+    inner_kernels,
+    orthogonal,
+    set_lr,
+)
 
 
 def parameter(*values):
@@ -261,3 +270,66 @@ class TestRunningMean:
         assert ours.state_dict().keys() == theirs.state_dict().keys()
         for name, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[name], value), name
+
+
+class TestMuon:
+    @pytest.mark.parametrize("shape", [(5, 32, 288), (1, 64, 32), (2, 7, 7), (1, 1, 9)])
+    def test_singular_values_become_nearly_one(self, shape):
+        generator = torch.Generator().manual_seed(1)
+        made = orthogonal(torch.randn(shape, generator=generator))
+        singular = torch.linalg.svdvals(made)
+        assert 0.3 < singular.min()  # of square matrices some are near zero before
+        assert singular.max() < 1.25
+
+    def test_directions_are_kept(self):
+        matrix = torch.randn(1, 8, 30, generator=torch.Generator().manual_seed(2))
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        inner = u.mT @ orthogonal(matrix) @ v.mT
+        torch.testing.assert_close(inner, torch.diag_embed(inner.diagonal(dim1=1, dim2=2)))
+
+    @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="an older torch")
+    def test_is_that_of_torch_within_the_rounding_of_bf16(self):
+        generator = torch.Generator().manual_seed(3)
+        kernels = [nn.Parameter(torch.randn(8, 4, 3, 3, generator=generator)) for _ in range(2)]
+        flat = [nn.Parameter(p.detach().flatten(1).clone()) for p in kernels]
+        begun = [p.detach().clone() for p in flat]
+        ours = Muon([{"params": kernels, "orthogonal": True}], lr=1e-2, weight_decay=0.1)
+        theirs = torch.optim.Muon(
+            flat, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+        )  # fmt: skip
+        for _ in range(4):
+            for p, f in zip(kernels, flat, strict=True):
+                p.grad = torch.randn(p.shape, generator=generator)
+                f.grad = p.grad.flatten(1)
+            ours.step()
+            theirs.step()
+        for p, f, before in zip(kernels, flat, begun, strict=True):
+            change = (f - before).detach()
+            assert (p.detach().flatten(1) - f.detach()).norm() < 0.02 * change.norm()
+
+    def test_all_else_is_adamws(self):
+        network = VDSR(depth=3, width=3)
+        other = VDSR(depth=3, width=3)
+        other.load_state_dict(network.state_dict())
+        pair = []
+        for each, name in ((network, "muon"), (other, "adamw")):
+            optimizer = build_optimizer(each, TrainConfig(optimizer=name))
+            each(torch.ones(1, 1, 9, 9)).square().sum().backward()
+            optimizer.step()
+            pair.append(dict(each.named_parameters()))
+        inner = {id(p) for p in inner_kernels(network)}
+        assert len(inner) == 1
+        for name, p in pair[0].items():
+            assert torch.equal(p, pair[1][name]) == (id(p) not in inner), name
+
+    def test_inner_kernels_are_those_between_maps(self):
+        assert len(inner_kernels(VDSR(depth=20, width=4))) == 18
+        lite = Lite(depth=12, width=4)
+        assert len(inner_kernels(lite)) == 10
+        assert {p.shape[:2] for p in inner_kernels(lite)} == {(4, 4)}
+        with_branches(lite)
+        kernels = [tuple(p.shape) for p in inner_kernels(lite)]
+        assert kernels == 10 * [(4, 4, 3, 3), (4, 8, 3, 3)]
+        # The first layer is left out, and all tails, which belong to one factor each.
+        edsr = EDSR(depth=2, width=4)
+        assert len(inner_kernels(edsr)) == 2 * 2 + 1

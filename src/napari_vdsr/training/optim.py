@@ -1,7 +1,8 @@
-"""Optimizers: the paper's SGD with adjustable gradient clipping, AdamW, and a running mean."""
+"""Optimizers: the paper's SGD with adjustable clipping, AdamW, Muon, and a running mean."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,6 +85,127 @@ class AdjustableClipSGD(torch.optim.SGD):
         torch._foreach_mul_([b for b in buffers if b is not None], previous / group["lr"])
 
 
+class Muon(torch.optim.AdamW):
+    """AdamW whose groups with ``orthogonal`` follow Muon [1]_, kernels taken as (O, I * 9).
+
+    The change of a kernel is its gradient's running mean, with all singular values made equal.
+    It is as large as AdamW's (a root mean square of 0.2 lr [2]_), so that both take the same
+    learning rate.
+
+    Parameters
+    ----------
+    params : iterable
+        Groups; those with ``orthogonal=True`` hold kernels of the same 2 or more dimensions.
+    momentum : float
+        Of the running mean of gradients, Nesterov's. AdamW's own numbers are its arguments'.
+    **kwargs
+        Of ``torch.optim.AdamW``: lr, betas, weight_decay, ...
+
+    Notes
+    -----
+    ``torch.optim.Muon`` takes matrices alone, rounds them to bf16, and is not in all versions of
+    torch that this package runs with.
+
+    References
+    ----------
+    .. [1] K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+       https://kellerjordan.github.io/posts/muon/
+    .. [2] J. Liu et al., "Muon is Scalable for LLM Training", 2025.
+       https://doi.org/10.48550/arXiv.2502.16982
+    """
+
+    def __init__(
+        self, params: Iterable[dict[str, Any]], momentum: float = 0.95, **kwargs: Any
+    ) -> None:
+        super().__init__(params, **kwargs)
+        self.momentum = momentum
+        for group in self.param_groups:
+            group.setdefault("orthogonal", False)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step: Muon's for the groups that ask for it, AdamW's for the others."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = self.param_groups
+        for group in groups:
+            if group["orthogonal"]:
+                self._step_orthogonal(group)
+        try:
+            self.param_groups = [group for group in groups if not group["orthogonal"]]
+            super().step()
+        finally:
+            self.param_groups = groups
+        return loss
+
+    def _step_orthogonal(self, group: dict[str, Any]) -> None:
+        alike: dict[tuple[int, int], list[Tensor]] = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                alike.setdefault((p.shape[0], p[0].numel()), []).append(p)
+        for shape, weights in alike.items():
+            changes = orthogonal(torch.stack([self._mean_gradient(p) for p in weights]))
+            rate = group["lr"] * 0.2 * math.sqrt(max(shape))
+            for p, change in zip(weights, changes, strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(change.view(p.shape), alpha=-rate)
+
+    def _mean_gradient(self, p: Tensor) -> Tensor:
+        """Take a weight's gradient into its running mean; where that leads, as a matrix."""
+        gradient = p.grad
+        assert gradient is not None
+        state = self.state[p]
+        if not state:  # what AdamW keeps of every weight, and checkpoints so hold
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+        state["step"] += 1
+        mean = state["exp_avg"].lerp_(gradient, 1 - self.momentum)
+        return gradient.lerp(mean, self.momentum).flatten(1)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Make all singular values of matrices nearly 1, (N, rows, columns) each, by Newton-Schulz.
+
+    Five rounds of the polynomial of [1]_, after which they lie between 0.7 and 1.2, in the
+    precision of the matrices.
+
+    References
+    ----------
+    .. [1] https://kellerjordan.github.io/posts/muon/
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def inner_kernels(network: nn.Module) -> list[Tensor]:
+    """Kernels between two layers of maps: not of the first, the last, or one factor's own."""
+    # Layers by factor, that is; PyTorch keeps what makes a kernel of its branches so, too.
+    own = tuple(
+        f"{name}."
+        for name, module in network.named_modules()
+        if isinstance(module, nn.ModuleDict) and not name.endswith("parametrizations")
+    )
+    layers: dict[str, list[Tensor]] = {}
+    for name, p in network.named_parameters():
+        if p.ndim == 4:  # a layer that is trained as a sum of branches has two of them
+            layer = name.partition(".parametrizations.")[0].removesuffix(".weight")
+            layers.setdefault(layer, []).append(p)
+    ends = [*layers][:: max(1, len(layers) - 1)]
+    return [
+        p
+        for name, kernels in layers.items()
+        if name not in ends and not name.startswith(own)
+        for p in kernels
+    ]
+
+
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Optimizer of a config; biases take no decay and, under SGD, a tenth of the lr."""
     parameters = list(network.parameters())
@@ -95,6 +217,17 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
             {"params": biases, "weight_decay": 0.0, "base_lr": config.lr},
         ]
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    if config.optimizer == "muon":
+        inner = inner_kernels(network)
+        chosen = {id(p) for p in inner}
+        decay = {"weight_decay": config.weight_decay, "base_lr": config.lr}
+        groups = [
+            {"params": inner, "orthogonal": True, **decay},
+            {"params": [p for p in weights if id(p) not in chosen], **decay},
+            {"params": biases, "weight_decay": 0.0, "base_lr": config.lr},
+        ]
+        groups = [group for group in groups if group["params"]]
+        return Muon(groups, lr=config.lr, betas=config.betas)
     groups = [
         {"params": weights, "weight_decay": config.weight_decay, "base_lr": config.lr},
         {"params": biases, "weight_decay": 0.0, "base_lr": 0.1 * config.lr},
