@@ -149,6 +149,9 @@ class TestTraits:
             "lite": ("source", 1, (2, 3, 4), 12),
             "lite-noisy": ("source", 1, (2, 3, 4), 12),
             "lite-plus": ("source", 1, (2, 3, 4), 20),
+            "srcnn-x2": ("enlarged", 1, (), 8),
+            "srcnn-x3": ("enlarged", 1, (), 8),
+            "srcnn-x4": ("enlarged", 1, (), 8),
             "vdsr": ("enlarged", 1, (), 20),
             "vdsr-fluo": ("enlarged", 1, (), 20),
         }
