@@ -58,7 +58,9 @@ class Variant:
         return usual, self.late_batch or usual
 
 
-def study(name: str, doc: str | None, variants: Mapping[str, Variant], title: str, about: str):
+def study(
+    name: str, doc: str | None, variants: Mapping[str, Variant], title: str, about: str
+) -> None:
     """Train all variants, and write the page ``name.md`` and its figure.
 
     Parameters
