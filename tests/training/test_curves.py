@@ -40,7 +40,7 @@ def test_figure(tmp_path, against):
         assert picture.width > 3 * 3.4 * 150
 
 
-def test_many_runs_are_told_apart_and_a_poor_begin_leaves_room(tmp_path, monkeypatch):
+def test_many_runs_are_told_apart_and_a_poor_start_leaves_room(tmp_path, monkeypatch):
     runs = [write(tmp_path / name, [-20.0, 1.0 + n / 10]) for n, name in enumerate("abcdefg")]
     figures = []
     monkeypatch.setattr(

@@ -124,20 +124,16 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step: Muon's for the groups that ask for it, AdamW's for the others."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Take one step: AdamW's, and Muon's for the groups that ask for it."""
         groups = self.param_groups
+        try:
+            self.param_groups = [group for group in groups if not group["orthogonal"]]
+            loss = super().step(closure)
+        finally:
+            self.param_groups = groups
         for group in groups:
             if group["orthogonal"]:
                 self._step_orthogonal(group)
-        try:
-            self.param_groups = [group for group in groups if not group["orthogonal"]]
-            super().step()
-        finally:
-            self.param_groups = groups
         return loss
 
     def _step_orthogonal(self, group: dict[str, Any]) -> None:
