@@ -312,6 +312,46 @@ def test_png(tmp_path, dtype, samples):
         assert opened.info["Software"].startswith("napari-vdsr")
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize(("axes", "colours"), [("TCZYX", ()), ("ZYXS", (3,))])
+def test_a_picture_has_axes_of_length_one(tmp_path, kind, axes, colours):
+    plane = np.full((20, 30, *colours), 77, np.uint8)
+    data = plane.reshape(*(1 for _ in axes[: axes.index("Y")]), *plane.shape)
+    write_image(Image(data=data, axes=axes), tmp_path / "a", format=kind)
+    back = read_image(tmp_path / "a")
+    np.testing.assert_array_equal(np.asarray(back.data).reshape(20, 30, -1)[..., :1], 77)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("bits", [None, 6])
+def test_a_picture_is_no_negative(tmp_path, kind, bits):
+    """Of an image whose 0 is white: pictures have no way to say so."""
+    data = np.repeat(np.array([[0, 20, 63]], np.uint8), 8, 0).repeat(8, 1)
+    image = Image(data=data, axes="YX", bits=bits, metadata={"photometric": "miniswhite"})
+    told = write_image(image, tmp_path / "a", format=kind)
+    assert not any("white" in clause for clause in told)
+    found = np.asarray(read_image(tmp_path / "a").data).reshape(8, 24, -1)[..., 0].astype(int)
+    assert abs(found - ((255 if bits is None else 63) - data.astype(int))).max() < 20
+    numbers = image.with_(labels=True)
+    if kind == "png":
+        write_image(numbers, tmp_path / "b", format=kind)
+        np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "b").data), data)
+
+
+def test_ome_zarr_has_no_way_to_say_that_0_is_white(tmp_path):
+    data = np.zeros((8, 9), np.uint8)
+    image = Image(data=data, axes="YX", metadata={"photometric": "miniswhite"})
+    (told,) = write_image(image, tmp_path / "a.ome.zarr")
+    assert "that 0 is white" in told
+    assert write_image(image, tmp_path / "a.ome.tif") == ()
+
+
+@pytest.mark.parametrize("kind", ["ome-tiff", "imagej", "tiff", "png"])
+def test_what_does_not_say_that_values_are_labels_is_told(tmp_path, kind):
+    image = Image(data=np.ones((8, 9), np.uint8), axes="YX", labels=True)
+    assert "numbers of objects" in write_image(image, tmp_path / "a", format=kind)[0]
+
+
 @pytest.mark.parametrize(
     ("data", "axes", "words"),
     [

@@ -230,6 +230,8 @@ def arranged(target: Path, image: Image, kind: str) -> Image:
     data: Any = image.data
     data = ordered(data, axes, order)
     _check_holds(target, image, kind, order)
+    if kind in PICTURES and image.metadata.get("photometric") == "miniswhite" and not image.labels:
+        data = int(full_opacity(image.dtype, image.bits)) - _lazy(data)
     if kind in PICTURES and image.has_alpha and image.alpha == "premultiplied":
         full = full_opacity(image.dtype, image.bits)
         data = _lazy(data).map_blocks(divided, full, dtype=image.dtype)

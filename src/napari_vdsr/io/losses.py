@@ -234,6 +234,10 @@ def _unfit_ome(image: Image) -> str:
     return "OME's wavelengths" if channels and len(channels) != image.size("C") else ""
 
 
+def _labels(image: Image) -> str:
+    return "that its values are numbers of objects" if image.labels else ""
+
+
 def _position(image: Image) -> str:
     return "the position" if image.origin else ""
 
@@ -244,6 +248,8 @@ def _colormap(image: Image) -> str:
 
 # In the order in which they are told.
 PARTS = (
+    Part(frozenset({"ome-zarr"}), _labels),
+    Part(TIFFS | PICTURES, _named("that 0 is white", "photometric")),
     Part(PLACED, _sizes),
     Part(ALL - {"imagej"}, extreme_sizes),
     Part(PLACED, _position),

@@ -268,4 +268,5 @@ def _write_picture(path: Path, bands: Bands, encode: Callable[[np.ndarray], byte
 
     bands.into(put)
     with open(path, "r+b") as file:
-        file.write(encode(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)))
+        plane = pixels.reshape(bands.plane_shape)  # other axes are of length 1
+        file.write(encode(plane.astype(plane.dtype.newbyteorder("="), copy=False)))
