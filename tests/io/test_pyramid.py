@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from napari_vdsr.cli.main import app
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io import read_image, write_image
+from napari_vdsr.io import list_series, read_image, write_image
 from napari_vdsr.io.pyramid import halve, level_shapes, shrinking
 from napari_vdsr.io.read import read_levels
 
@@ -114,6 +114,29 @@ def test_copies_state_their_own_resolution_and_are_marked(tmp_path):
     back = read_image(tmp_path / "a.ome.tif")
     assert back.pixel_size == {"Y": 0.5, "X": 0.25}
     assert [channel.name for channel in back.channels] == ["DAPI", "GFP"]
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_plain_tiff_with_copies_keeps_its_axes(tmp_path, compression):
+    """tifffile takes every page for an image of its own if one copy has no description."""
+    image = Image(
+        data=RNG.integers(0, 99, (2, 3, 2, 600, 530), np.uint8), axes="TZCYX", time_step=1.5,
+        pixel_size={"Z": 2.0, "Y": 0.5, "X": 0.5}, origin={"Y": 3.0, "X": 4.0},
+        channels=(Channel(name="A"), Channel(name="B")), metadata={"description": "two cells"},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.tif", format="tiff", compression=compression, pyramid=True)
+    back = read_image(tmp_path / "a.tif")
+    assert (back.axes, back.shape, back.time_step) == (image.axes, image.shape, 1.5)
+    assert (back.pixel_size, dict(back.origin)) == (image.pixel_size, image.origin)
+    assert [channel.name for channel in back.channels] == ["A", "B"]
+    assert back.metadata["description"] == "two cells"
+    np.testing.assert_array_equal(np.asarray(back.data), image.data)
+    levels = read_levels(tmp_path / "a.tif")
+    assert [level.shape for level in levels] == [image.shape, (2, 3, 2, 300, 265)]
+    np.testing.assert_array_equal(np.asarray(levels[1].data), expected(image)[1])
+    assert [found.shape for found in list_series(tmp_path / "a.tif")] == [image.shape]
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert (tif.series[0].axes, tif.series[0].shape) == ("TZCYX", image.shape)
 
 
 @pytest.mark.parametrize("kind", ["imagej", "png", "jpeg", "webp"])

@@ -40,6 +40,8 @@ class TiffForm:
         ``"zlib"``, ``"zstd"`` or None.
     contiguous : bool
         Whether all pixels must be one uncompressed block, as ImageJ wants.
+    shaped : str
+        Axes, if the description is tifffile's JSON; else none.
     shape : tuple of int or None
         Of the pixels as tifffile is to take it, if not as the bands have it.
     writer : dict
@@ -51,6 +53,7 @@ class TiffForm:
     tags: dict[str, Any] = field(default_factory=dict)
     compression: str | None = None
     contiguous: bool = False
+    shaped: str = ""
     shape: tuple[int, ...] | None = None
     writer: dict[str, Any] = field(default_factory=dict)
     halve: Callable[[np.ndarray, str], np.ndarray] | None = None
@@ -76,6 +79,7 @@ def tiff_form(
     return TiffForm(
         {**tags, "description": text, "metadata": None},
         compression=chosen.compression,
+        shaped="" if chosen.kind == "ome-tiff" else image.axes,
         writer={"shaped": False},
         halve=shrinking(image) if chosen.pyramid else None,
     )

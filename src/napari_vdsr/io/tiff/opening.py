@@ -33,7 +33,7 @@ from napari_vdsr.io.tiff.short import check_kind, short_imagej, short_shaped, sh
 from napari_vdsr.io.tiff.stack import file_of, letters_of, stack_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from napari_vdsr.io.tiff.ome_document import OmeDocument, OmeImage
 
@@ -401,16 +401,28 @@ def _series(tif: TiffFile) -> list[TiffPageSeries]:
     if tif.is_shaped and shaped_metadata(tif.pages.first) is None:
         tif.is_shaped = False  # another program's JSON is a description as any other
     try:
-        return list(tif.series)
+        return _with_copies(tif.series)
     except RuntimeError:
         # Pages that differ in the midst of equal ones: tifffile compares a few alone.
         tif.is_uniform = False
-        return list(tif.series)
+        return _with_copies(tif.series)
     except (TypeError, ValueError, KeyError, AttributeError):
         if not tif.is_shaped:
             raise
         tif.is_shaped = False  # so is that of a later page
-        return list(tif.series)
+        return _with_copies(tif.series)
+
+
+def _with_copies(series: Iterable[TiffPageSeries]) -> list[TiffPageSeries]:
+    """Smaller copies of a stack as its levels; tifffile wants fewer slices of them, too."""
+    found: list[TiffPageSeries] = []
+    for one in series:
+        page = one.keyframe
+        if found and one.kind == "shaped" and page.is_subifd and page.is_reduced:
+            found[-1].levels.append(one)
+        else:
+            found.append(one)
+    return found
 
 
 def _info(path: str, index: int, series: TiffPageSeries) -> SeriesInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import tempfile
 import threading
@@ -225,6 +226,9 @@ def _level_options(form: TiffForm, layout: Layout, number: int) -> dict[str, Any
     options = _storage(form, layout.dtype, tiled=layout.tiled)
     if number:
         tags = _smaller_tags(form.tags, layout.levels[0], layout.levels[number])
+        if form.shaped:  # else tifffile takes none of the pages for an image of more axes
+            shape = layout.level_shape(number)
+            tags["description"] = json.dumps({"shape": shape, "axes": form.shaped})
         return {**options, "subfiletype": REDUCED, **tags}
     smaller = {"subifds": len(layout.levels) - 1} if len(layout.levels) > 1 else {}
     return {**options, **smaller, **form.tags}
