@@ -11,7 +11,7 @@ import tifffile
 from napari_vdsr.batch import Settings, plan, planning, run, summarised
 from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
-from napari_vdsr.io import write_image
+from napari_vdsr.io import read_image, write_image
 from napari_vdsr.model.file import load_model
 
 MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100)
@@ -194,8 +194,6 @@ def test_only_images_have_suffixes_of_other_programs(tmp_path):
 
 
 def test_a_pattern_does_not_take_the_arrays_of_an_ome_zarr_folder(tmp_path):
-    from napari_vdsr.image import Image
-    from napari_vdsr.io import write_image
 
     picture(tmp_path / "in/x/a.tif")
     write_image(Image(data=np.zeros((8, 8), "u1"), axes="YX"), tmp_path / "in/b.ome.zarr")
@@ -270,6 +268,20 @@ def test_a_name_that_is_too_long_fails_before_work(tmp_path, name):
     (failed,) = [r for r in results if r.status == "failed"]
     assert "the file system allows 255. Rename the input" in failed.reason
     assert not failed.shape  # it was not even read
+
+
+def test_a_folder_within_an_ome_zarr_becomes_one(tmp_path):
+    """Labels are declared as such there alone."""
+    inner = tmp_path / "a.ome.zarr" / "labels" / "cells"
+    inner.parent.mkdir(parents=True)
+    image = Image(data=np.ones((8, 9), np.uint16), axes="YX", labels=True)
+    write_image(image, inner, format="ome-zarr")
+    (job,) = plan([str(inner)], tmp_path / "out")
+    assert job.target == tmp_path / "out" / "cells.ome.zarr"
+    (result,) = run([job], Settings(model=load_model("bicubic")))
+    assert result.status == "done"
+    assert not any("objects" in note for note in result.notes)
+    assert read_image(job.target).labels
 
 
 def test_a_batch_beside_its_inputs_goes_on(tmp_path):

@@ -11,6 +11,7 @@ from string import Formatter
 from napari_vdsr.errors import UsageError
 from napari_vdsr.goal import Goal
 from napari_vdsr.io.vendors.formats import VENDOR_SUFFIXES
+from napari_vdsr.io.zarr.folder import is_zarr_folder
 from napari_vdsr.options import DEFAULT_MODEL
 
 SUFFIX_OF = {
@@ -81,7 +82,7 @@ class Naming:
         """
         stem, suffix = split_suffix(source.name)
         kept = suffix if suffix.lower() in KEPT_SUFFIXES else ".tif"
-        if suffix.lower() == ".ozx":
+        if suffix.lower() == ".ozx" or (kept != suffix and is_zarr_folder(source)):
             kept = SUFFIX_OF["ome-zarr"]
         if suffix.lower() in MICROSCOPES:
             kept = SUFFIX_OF["ome-tiff"]
