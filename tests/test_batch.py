@@ -24,9 +24,11 @@ from napari_vdsr.batch.record import completion_record, own_parameters
 from napari_vdsr.cli.words import say
 from napari_vdsr.engine import products, upscale
 from napari_vdsr.errors import ImageFileError, ReportError, UsageError
+from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import read_image, read_provenance, write_image
 from napari_vdsr.model.file import load_model
 from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, SPREAD, Options
+from napari_vdsr.selection import parse_selection
 
 BICUBIC = load_model("bicubic")
 SETTINGS = Settings(model=BICUBIC)
@@ -154,6 +156,20 @@ def test_a_rerun_does_only_what_is_missing_or_changed(folder, tmp_path):
     overwrite = Settings(model=BICUBIC, scale=3, if_exists="overwrite")
     assert statuses(run(jobs, overwrite)) == ["done"] * 2
     assert read_image(tmp_path / "out/a.tif").shape == (36, 30)
+
+
+def test_other_channels_are_another_output(tmp_path):
+    """Also where names are such that selections look the same when they are written down."""
+    data = np.arange(3, dtype=np.uint16)[:, None, None] * np.ones((12, 10), np.uint16)
+    channels = tuple(Channel(name=name) for name in ("1", "A", "A+1"))
+    write_image(Image(data=data, axes="CYX", channels=channels), tmp_path / "a.ome.tif")
+    jobs = plan([str(tmp_path / "a.ome.tif")], tmp_path / "out")
+    for select, names in ((None, "1"), ("C=1", None), (None, "A,1"), (None, "A+1")):
+        chosen = parse_selection(select, channels=names)
+        settings = replace(SETTINGS, selection=chosen)
+        assert statuses(run(jobs, settings)) != ["already done"]
+        run(jobs, replace(settings, if_exists="overwrite"))
+        assert statuses(run(jobs, settings)) == ["already done"]
 
 
 def test_a_file_of_someone_else_is_never_overwritten(folder, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,7 @@ class Settings:
             shared_scale = str(self.scale)
         else:
             shared_scale = list(check_model_scale(self.scale, self.model))
+        chosen = self.selection
         return {
             "model": self.executor.identity or self.model.name,
             "scale": shared_scale,
@@ -146,7 +147,9 @@ class Settings:
             "axes": self.axes,
             "series": self.series,
             **({"partial": True} if self.partial else {}),
-            **({"selection": str(self.selection)} if self.selection else {}),
+            # Names of channels apart: one called "1" is not the second.
+            **({"selection": str(replace(chosen, channels=()))} if chosen.places else {}),
+            **({"channels": list(chosen.channels)} if chosen.channels else {}),
             "format": self.format,
             "compression": self.compression,
             **({} if self.zarr == DEFAULT else {"zarr": asdict(self.zarr)}),
