@@ -170,6 +170,17 @@ class Image:
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
 
+def same(one: Any, other: Any) -> bool:
+    """Say whether two images state the same of something; NaN is the same as NaN alone."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other or (one != one and other != other))
+
+
 def check_dtype(dtype: np.dtype[Any], name: str = "image") -> None:
     """Raise ``ImageDataError`` unless pixels of `dtype` are intensities."""
     if dtype.kind in "uif":

@@ -12,6 +12,7 @@ from napari_vdsr.io import write_image
 from napari_vdsr.plugin import commands, reader
 from napari_vdsr.plugin.layers import contradiction, layer_data, to_image
 from napari_vdsr.plugin.reader import get_reader, read_layers
+from napari_vdsr.plugin.stacking import stacked
 from napari_vdsr.plugin.writer import write_ome_tiff
 
 
@@ -109,6 +110,60 @@ def test_a_stack_of_different_pixel_sizes_has_none(tmp_path, said):
     ((_, meta, _),) = get_reader(paths[:1] * 2)(paths[:1] * 2)
     assert meta["scale"] == (1, 1, 1)
     assert str(meta["units"][1]) == "micrometer"
+
+
+def written(path, data=None, axes="YX", **facts):
+    data = picture(dtype=np.float32) if data is None else data
+    write_image(Image(data=data, axes=axes, **facts), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (({"spacing": {"Y": 2.0, "X": 2.0}}, {"spacing": {"Y": 9.0, "X": 9.0}}), "spacing"),
+        (({"nodata": 0.0}, {"nodata": np.nan}), "nodata"),
+        (({"nodata": np.nan}, {"nodata": 0.0}), "nodata"),
+        (({"metadata": {"description": "a"}}, {}), "other metadata"),
+    ],
+)
+def test_what_files_of_a_stack_differ_in_is_left_out(tmp_path, said, facts, words):
+    paths = [written(tmp_path / f"{n}.tif", **own) for n, own in enumerate(facts)]
+    ((_, meta, _),) = get_reader(paths)(paths)
+    assert meta["scale"] == (1, 1, 1)
+    assert "values" not in meta["metadata"]
+    assert "description" not in meta["metadata"]["image"]
+    assert f"{words} left out, in which the files differ" in said()[-1]
+
+
+def test_what_files_of_a_stack_agree_in_is_kept(tmp_path, said):
+    facts = {"nodata": np.nan, "metadata": {"description": "a"}}
+    paths = [written(tmp_path / f"{number}.tif", **facts) for number in range(2)]
+    ((_, meta, _),) = get_reader(paths)(paths)
+    assert np.isnan(meta["metadata"]["values"]["nodata"])
+    assert meta["metadata"]["image"]["description"] == "a"
+    assert not said()
+
+
+def test_a_place_is_left_out_with_the_unit_it_is_in():
+    places = [
+        [Image(data=picture(), axes="YX", pixel_size={"X": size}, origin={"X": 5.0})]
+        for size in (1.0, 2.0)
+    ]
+    assert not stacked(places)[0].origin
+
+
+def test_colours_of_a_stack_are_what_each_file_has(tmp_path):
+    rgba = picture(shape=(20, 30, 4), dtype=np.uint8)
+    paths = [
+        written(tmp_path / f"{alpha}.tif", rgba, "YXS", alpha=alpha)
+        for alpha in ("straight", "premultiplied", "none")
+    ]
+    ((data, _, _),) = get_reader(paths[:2])(paths[:2])
+    for one, path in zip(data, paths):
+        np.testing.assert_array_equal(one, read(path)[0].data)
+    with pytest.raises(ImageFileError, match="their alpha differ, straight and none"):
+        get_reader(paths[1:])(paths[1:])
 
 
 def test_a_plate_and_a_well_open_their_images(plate, monkeypatch):

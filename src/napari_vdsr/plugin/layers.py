@@ -238,7 +238,7 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     """
     from napari_vdsr.io.tiff.ome_extras import of_channel  # with it come tifffile and dask
 
-    levels = list(map(_straight, levels))
+    levels = list(map(straight, levels))
     image = levels[0]
     axes = image.axes
     if image.labels:
@@ -263,7 +263,7 @@ def layer_data(levels: Sequence[Image]) -> list[LayerData]:
     return layers
 
 
-def _straight(image: Image) -> Image:
+def straight(image: Image) -> Image:
     """Image whose colours are not multiplied by alpha: napari would do it once more."""
     if not image.has_alpha or image.alpha != "premultiplied":
         return image

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import dask.array as da
 
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.image import Image
+from napari_vdsr.image import Image, same
+from napari_vdsr.plugin.layers import straight
 from napari_vdsr.plugin.words import say
 
 LABEL = "file"  # of the new axis
@@ -23,19 +24,20 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
     Returns
     -------
     list of Image
-        At every size that all of them have. What only some of them say, or what they
-        contradict each other in, is left out.
+        At every size that all of them have, their colours not multiplied by alpha. What
+        only some of them say, or what they contradict each other in, is left out.
 
     Raises
     ------
     ImageFileError
-        If they differ in shape, dtype or axes.
+        If they differ in shape, dtype, axes, or in what the fourth sample of colours is.
     """
+    images = [list(map(straight, levels)) for levels in images]
     first = images[0][0]
     for levels in images[1:]:
-        for what in ("axes", "shape", "dtype", "labels"):
+        for what in ("axes", "shape", "dtype", "labels", "alpha"):
             one, other = getattr(first, what), getattr(levels[0], what)
-            if one != other:
+            if one != other and (what != "alpha" or first.size("S") == 4):
                 raise ImageFileError(
                     f"{first.name!r} and {levels[0].name!r} cannot be one stack: their {what} "
                     f"differ, {one} and {other}. Open the files one by one."
@@ -47,16 +49,18 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
     letter = next(letter for letter in LETTERS if letter not in first.axes)
     tops = [levels[0] for levels in images]
     notes = [f"{image.name}: {say(note)}" for image in tops for note in image.notes]
-    facts = {}
+    facts = {"metadata": {key: first.metadata[key] for key in _agreed(tops)}}
+    if any(image.metadata.keys() - facts["metadata"].keys() for image in tops):
+        notes.append("other metadata left out, in which the files differ")
     for name, unknown in (
-        ("pixel_size", {}), ("origin", {}), ("time_step", None), ("channels", ()),
-        ("nodata", None), ("bits", None),
+        ("pixel_size", {}), ("spacing", {}), ("origin", {}), ("time_step", None),
+        ("channels", ()), ("nodata", None), ("bits", None),
     ):  # fmt: skip
-        values = [getattr(image, name) for image in tops]
-        if all(value == values[0] or value != value for value in values):
-            continue
-        facts[name] = unknown
-        notes.append(f"{name.replace('_', ' ')} left out, in which the files differ")
+        if not all(same(getattr(image, name), getattr(first, name)) for image in tops):
+            facts[name] = unknown
+            notes.append(f"{name.replace('_', ' ')} left out, in which the files differ")
+    if "pixel_size" in facts or "spacing" in facts:
+        facts["origin"] = {}  # which is in their unit
     result = []
     for level in range(number):
         one = images[0][level]
@@ -67,3 +71,13 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
         name=f"{first.name} and {len(images) - 1} more", files=files, notes=tuple(notes), **facts
     )
     return result
+
+
+def _agreed(images: Sequence[Image]) -> list[str]:
+    """Keys of the metadata that all have, and in which all say the same."""
+    first, *others = [image.metadata for image in images]
+    return [
+        key
+        for key, value in first.items()
+        if all(key in other and same(value, other[key]) for other in others)
+    ]
