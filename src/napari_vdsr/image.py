@@ -11,7 +11,7 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import AxesError, ImageDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import dask.array as da
 
@@ -179,6 +179,16 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     return bool(one == other or (one != one and other != other))
+
+
+def agreed(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all of several mappings hold, and state the same of."""
+    first, *others = each
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and same(value, other[key]) for other in others)
+    }
 
 
 def check_dtype(dtype: np.dtype[Any], name: str = "image") -> None:

@@ -160,10 +160,9 @@ def named(axes="TZYX", dtype=np.uint16, **more):
     return ImageLayer(
         data,
         rgb=axes.endswith("S"),
-        scale=[scale[a] for a in letters],
         units=["second" if a == "T" else "micrometer" for a in letters],
         axis_labels=[a.lower() for a in letters],
-        **{"name": "cells", **more},
+        **{"name": "cells", "scale": [scale[a] for a in letters], **more},
     )
 
 
@@ -240,6 +239,44 @@ def test_several_layers_become_channels(tmp_path, suffix):
 def test_layers_that_do_not_go_together_are_refused(other, reason):
     with pytest.raises(ImageFileError, match=reason):
         joined(tuples(named("ZYX"), other))
+
+
+def of_values(**values):
+    return named("YX", metadata={"values": values})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        (of_values(nodata=0), of_values(), "nodata is 0 and None"),
+        (of_values(), of_values(nodata=0), "nodata is None and 0"),
+        (of_values(nodata=np.nan), of_values(nodata=0), "nodata is nan and 0"),
+        (named("TYX"), named("TYX", scale=(60, 0.4, 0.2)), "time step is 2.5 and 60.0"),
+    ],
+)
+def test_channels_of_one_file_share_time_step_and_nodata(one, other, reason):
+    with pytest.raises(ImageFileError, match=rf"cannot be channels.*their {reason}\. Save them"):
+        joined(tuples(one, other))
+    for layer in (one, other):
+        joined(tuples(layer, layer))
+
+
+def test_channels_of_one_file_have_bits_for_the_largest():
+    assert joined(tuples(of_values(bits=10), of_values(bits=12))).bits == 12
+    assert joined(tuples(of_values(bits=8), of_values())).bits is None
+
+
+def test_channels_of_one_file_have_the_metadata_that_all_have(tmp_path, said):
+    def layer(**facts):
+        return named("YX", metadata={"image": {"description": "cells", **facts}})
+
+    facts = joined(tuples(layer(acquired="2020-01-01"), layer(acquired="2021-01-01"))).metadata
+    assert facts["description"] == "cells"
+    assert "acquired" not in facts
+    write_ome_tiff(str(tmp_path / "a.ome.tif"), tuples(layer(), layer()))
+    assert not said()
+    write_ome_tiff(str(tmp_path / "a.ome.tif"), tuples(layer(), layer(software="x")))
+    assert "left out: metadata in which the channels differ" in said()[-1]
 
 
 def test_colours_are_no_channels():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dask.array as da
 
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.image import Image, same
+from napari_vdsr.image import Image, agreed, same
 from napari_vdsr.plugin.layers import straight
 from napari_vdsr.plugin.words import say
 
@@ -49,7 +49,7 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
     letter = next(letter for letter in LETTERS if letter not in first.axes)
     tops = [levels[0] for levels in images]
     notes = [f"{image.name}: {say(note)}" for image in tops for note in image.notes]
-    facts = {"metadata": {key: first.metadata[key] for key in _agreed(tops)}}
+    facts = {"metadata": agreed([image.metadata for image in tops])}
     if any(image.metadata.keys() - facts["metadata"].keys() for image in tops):
         notes.append("other metadata left out, in which the files differ")
     for name, unknown in (
@@ -71,13 +71,3 @@ def stacked(images: Sequence[list[Image]]) -> list[Image]:
         name=f"{first.name} and {len(images) - 1} more", files=files, notes=tuple(notes), **facts
     )
     return result
-
-
-def _agreed(images: Sequence[Image]) -> list[str]:
-    """Keys of the metadata that all have, and in which all say the same."""
-    first, *others = [image.metadata for image in images]
-    return [
-        key
-        for key, value in first.items()
-        if all(key in other and same(value, other[key]) for other in others)
-    ]

@@ -8,7 +8,7 @@ import numpy as np
 from napari.utils.notifications import show_info, show_warning
 
 from napari_vdsr.errors import ImageFileError
-from napari_vdsr.image import Image
+from napari_vdsr.image import Image, same
 from napari_vdsr.io import write_image
 from napari_vdsr.io.formats import Format
 from napari_vdsr.io.tiff.ome_extras import of_channels
@@ -77,16 +77,19 @@ def joined(layers: Sequence[LayerData]) -> Image:
     Raises
     ------
     ImageFileError
-        If layers differ in shape, dtype, pixel size or place, or are in colour.
+        If layers differ in shape, dtype, pixel size, place, time step or nodata, or are in
+        colour.
     """
     images = [to_image(data, meta) for data, meta, _ in layers]
     first = images[0]
     if len(images) == 1:
         return first
     for image in images[1:]:
-        for what in ("shape", "axes", "dtype", "pixel_size", "spacing", "origin"):
+        for what in (
+            "shape", "axes", "dtype", "pixel_size", "spacing", "origin", "time_step", "nodata"
+        ):  # fmt: skip
             one, other = getattr(first, what), getattr(image, what)
-            if one != other:
+            if not same(one, other):
                 raise ImageFileError(
                     f"layers {first.name!r} and {image.name!r} cannot be channels of one file: "
                     f"their {what.replace('_', ' ')} is {one} and {other}. Save them one by one."
@@ -97,6 +100,7 @@ def joined(layers: Sequence[LayerData]) -> Image:
             "channel of a file. Save the layers one by one."
         )
     data = [image.data for image in images]
+    bits = [image.bits for image in images]
     stack = np.stack if all(isinstance(d, np.ndarray) for d in data) else da.stack
     at = len(first.axes) - 2
     return first.with_(
@@ -104,6 +108,7 @@ def joined(layers: Sequence[LayerData]) -> Image:
         axes=first.axes[:at] + "C" + first.axes[at:],
         channels=tuple(channel_of(meta) for _, meta, _ in layers),
         metadata=of_channels([image.metadata for image in images]),
+        bits=None if None in bits else max(bits),
     )
 
 

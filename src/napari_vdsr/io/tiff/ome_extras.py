@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_vdsr.image import agreed
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE
 
 if TYPE_CHECKING:
@@ -120,8 +121,11 @@ def of_channel(metadata: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def of_channels(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the metadata of the image that several of one channel make up."""
-    found = dict(each[0])
+    """Return the metadata of the image that several of one channel make up: what all say."""
+    found = agreed(each)
+    if any(metadata.keys() - found.keys() - {"ome"} for metadata in each):
+        known = (words for metadata in each for words in metadata.get("left_out", ()))
+        found["left_out"] = (*dict.fromkeys(known), "metadata in which the channels differ")
     extras = [metadata.get("ome") or {} for metadata in each]
     channels = [own for one in extras for own in (one.get("channels") or [{}])[:1]]
     planes = {
@@ -129,6 +133,8 @@ def of_channels(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for index, one in enumerate(extras)
         for (t, _, z), own in one.get("planes", {}).items()
     }
-    merged = {**extras[0], "channels": channels if any(channels) else [], "planes": planes}
+    merged = {
+        **agreed(extras), "channels": channels if any(channels) else [], "planes": planes,
+    }  # fmt: skip
     found["ome"] = {key: value for key, value in merged.items() if value}
     return found
