@@ -66,3 +66,11 @@ def test_no_pixels(shape):
     with pytest.raises(ImageDataError, match=r"image 'cells' has no pixels: its shape is \("):
         Image(data=np.zeros(shape), axes="ZYX"[-len(shape) :], name="cells")
     assert issubclass(ImageDataError, VdsrError)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_masks_are_not_dropped(lazy):
+    data = np.ma.masked_array(np.zeros((2, 3)), mask=[[0, 1, 0], [0, 0, 0]])
+    data = da.from_array(data) if lazy else data
+    with pytest.raises(ImageDataError, match=r"'cells' is a masked array.*Fill.*nodata=value"):
+        Image(data=data, axes="YX", name="cells")

@@ -102,7 +102,8 @@ class Image:
     AxesError
         If the letters do not fit the array.
     ImageDataError
-        If an axis has no length or the dtype is complex, object or text.
+        If an axis has no length, the dtype is complex, object or text, or the array is
+        masked.
     """
 
     data: Array
@@ -129,6 +130,12 @@ class Image:
                 "Every axis must have a length of at least 1."
             )
         check_dtype(self.data.dtype, self.name)
+        # What a lazy array's blocks are is known by its empty one.
+        if isinstance(getattr(self.data, "_meta", self.data), np.ma.MaskedArray):
+            raise ImageDataError(
+                f"image {self.name!r} is a masked array, and masks are not followed. Fill it "
+                "with a value that no pixel has (data.filled(value)), and say so by nodata=value."
+            )
         if self.labels and self.dtype.kind == "f":
             raise ImageDataError(
                 f"image {self.name!r} has dtype {self.dtype}, but labels are whole numbers, one "
