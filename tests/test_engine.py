@@ -16,6 +16,7 @@ from napari_vdsr.image import Image
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Lite
+from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
 
 BICUBIC = load_model("bicubic")
@@ -235,7 +236,11 @@ def test_nan_is_an_error_or_filled(lazy):
     np.testing.assert_allclose(filled, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1, 5, 0.5, (1, 1), (2, 9), float("nan"), (2, 2, 2), -2])
+@pytest.mark.parametrize(
+    "scale",
+    [1, 5, 0.5, (1, 1), (2, 9), float("nan"), (2, 2, 2), -2, "22", None,
+     pytest.param(10**400, id="huge")],
+)  # fmt: skip
 def test_scales_that_cannot_be_done_are_refused(scale):
     with pytest.raises(ScaleError):
         upscale(Image(data=np.zeros((4, 4), np.uint8), axes="YX"), SHALLOW, scale)
@@ -324,6 +329,44 @@ def test_a_window_alone_equals_the_crop_of_the_whole(scale, corners, lengths):
     for axis, place in zip("YX", (rows, columns)):
         shift = place.start * whole.pixel_size[axis]
         assert part.origin[axis] == pytest.approx(whole.origin[axis] + shift)
+
+
+def test_windows_without_pixels_or_with_steps_are_refused():
+    image = Image(data=np.zeros((4, 6), np.uint8), axes="YX")
+    some = slice(0, 4)
+    for rows in (slice(5, 5), slice(90, 99), slice(0, 4, 2), slice(3, 0, -1), slice("a", None), 0):
+        with pytest.raises(UsageError, match=r"two slices without steps.*its 8 x 12 pixels"):
+            upscale(image, BICUBIC, 2, window=(rows, some))
+    for window in (some, (some,), (some, some, some)):
+        with pytest.raises(UsageError, match="two slices"):
+            upscale(image, BICUBIC, 2, window=window)
+    assert upscale(image, BICUBIC, 2, window=(slice(0, 4, 1), slice(-3, None))).shape == (4, 3)
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons():
+    data = np.random.default_rng(0).random((9, 8)).astype(np.float32)
+    data[2, 2], data[5, 5] = np.nan, 3
+    image = Image(data=data, axes="YX")
+    of_numpy = {"fill": np.float32(0.5), "nodata": np.uint16(3), "tile": np.array([32, 64])}
+    pythons = {"fill": 0.5, "nodata": 3, "tile": (32, 64)}
+    assert repr(Options(**of_numpy)) == repr(Options(**pythons))
+    for scale in (np.array([2, 3]), [np.float32(2), np.int64(3)]):
+        np.testing.assert_array_equal(
+            compute(image, BICUBIC, scale, **of_numpy), compute(image, BICUBIC, (2, 3), **pythons)
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("tile", "64"), ("tile", 2.5), ("tile", (1, 2, 3)), ("tile", 0),
+        ("fill", "x"), ("fill", np.inf), ("nodata", np.True_),
+        pytest.param("fill", 10**400, id="huge"),
+    ],
+)  # fmt: skip
+def test_options_of_another_kind_are_refused(option, value):
+    with pytest.raises(UsageError):
+        Options(**{option: value})
 
 
 def test_the_result_begins_at_the_edge_of_the_first_source_pixel():

@@ -74,3 +74,25 @@ def test_masks_are_not_dropped(lazy):
     data = da.from_array(data) if lazy else data
     with pytest.raises(ImageDataError, match=r"'cells' is a masked array.*Fill.*nodata=value"):
         Image(data=data, axes="YX", name="cells")
+
+
+def test_lengths_that_dask_does_not_know_are_refused():
+    lazy = da.from_array(np.arange(12).reshape(4, 3))
+    lazy = lazy[lazy[:, 0] > 4]
+    with pytest.raises(ImageDataError, match=r"does not know yet.*compute_chunk_sizes\(\)"):
+        Image(data=lazy, axes="YX")
+    assert Image(data=lazy.compute_chunk_sizes(), axes="YX").shape == (2, 3)
+
+
+@pytest.mark.parametrize("data", [[[1, 2], [3, 4]], None, "cells.tif"])
+def test_what_is_no_array_is_refused(data):
+    with pytest.raises(ImageDataError, match=r"of type .*; allowed are arrays.*numpy\.asarray"):
+        Image(data=data, axes="YX")
+
+
+def test_numbers_of_numpy_become_pythons():
+    numbers = {"time_step": np.float32(2), "nodata": np.uint16(3), "bits": np.int64(12)}
+    image = Image(data=np.zeros((2, 2)), axes="YX", pixel_size={"Y": np.float32(0.5)}, **numbers)
+    facts = (image.pixel_size["Y"], image.time_step, image.nodata, image.bits)
+    assert facts == (0.5, 2.0, 3, 12)
+    assert list(map(type, facts)) == [float, float, int, int]

@@ -21,6 +21,7 @@ from napari_vdsr.options import CONSISTENCY, PRODUCTS, RESIDUAL, RESULT, SPREAD,
 from napari_vdsr.product_image import product_image
 from napari_vdsr.regrid import Grid
 from napari_vdsr.scale import output_length, scale_pair
+from napari_vdsr.showing import got
 from napari_vdsr.tile_graph import Axis, Shared, tile_arrays
 from napari_vdsr.tile_task import Plan
 
@@ -95,7 +96,8 @@ def upscale(
     DeviceError
         If the device or precision cannot be used here.
     UsageError
-        If an option is wrong, such as NaN that is to be filled and to stay.
+        If an option is wrong, such as NaN that is to be filled and to stay, or a window
+        without pixels.
     """
     chosen = Options(**options)
     if chosen.products:
@@ -172,6 +174,7 @@ def run(
     `planes` is how many may belong to one task, by default as many as fill a tile.
     """
     scale_y, scale_x = check_model_scale(scale, model)
+    inside = _inside(output_shape(image, (scale_y, scale_x)), image.axes, window)
     reading = reading_of(model, (scale_y, scale_x))
     if executor is None:
         executor = executor_for(model, options)
@@ -203,9 +206,6 @@ def run(
         bits=image.bits,
         alpha=image.alpha,
     )
-    whole = dict(zip(image.axes, output_shape(image, plan.scale)))
-    rows, columns = window or (slice(None), slice(None))
-    inside = {"Y": range(whole["Y"])[rows], "X": range(whole["X"])[columns]}
     # Once: it holds a hash of all weights.
     provenance = {"software": f"napari-vdsr {__version__}", **plan.provenance()}
     if "selection" in image.metadata:
@@ -216,6 +216,25 @@ def run(
         for product, data in _lazy(image, plan, inside, (provenance, options.fill), planes).items()
         if 0 not in data.shape
     }
+
+
+def _inside(
+    shape: tuple[int, ...], axes: str, window: tuple[slice, slice] | None
+) -> dict[str, range]:
+    """Rows and columns of the result that a window asks for."""
+    lengths = {axis: shape[axes.index(axis)] for axis in "YX"}
+    try:
+        rows, columns = (slice(None), slice(None)) if window is None else window
+        found = {"Y": range(lengths["Y"])[rows], "X": range(lengths["X"])[columns]}
+        fits = all(len(part) and part.step == 1 for part in found.values())
+    except (TypeError, ValueError):  # no pair, no slices, or not of whole numbers
+        fits = False
+    if not fits:
+        raise UsageError(
+            f"window is {got(window)}; it must be two slices without steps, of rows and columns "
+            f"of the result, that hold some of its {lengths['Y']} x {lengths['X']} pixels."
+        )
+    return found
 
 
 def reading_of(model: Model, scale: tuple[float, float]) -> Reading:

@@ -102,8 +102,8 @@ class Image:
     AxesError
         If the letters do not fit the array.
     ImageDataError
-        If an axis has no length, the dtype is complex, object or text, or the array is
-        masked.
+        If `data` is no array, a masked one, or one of unknown shape; if an axis has no
+        length, or the dtype is complex, object or text.
     """
 
     data: Array
@@ -123,6 +123,9 @@ class Image:
     alpha: Alpha = "straight"
 
     def __post_init__(self) -> None:
+        for fact in ("pixel_size", "spacing", "origin", "time_step", "nodata", "bits"):
+            object.__setattr__(self, fact, _plain(getattr(self, fact)))
+        self._check_array()
         check_axes(self.axes, self.data.shape)
         if 0 in self.data.shape:
             raise ImageDataError(
@@ -130,16 +133,28 @@ class Image:
                 "Every axis must have a length of at least 1."
             )
         check_dtype(self.data.dtype, self.name)
+        if self.labels and self.dtype.kind == "f":
+            raise ImageDataError(
+                f"image {self.name!r} has dtype {self.dtype}, but labels are whole numbers, one "
+                "for each object. Convert it to integers, or do not call it labels."
+            )
+
+    def _check_array(self) -> None:
+        if not isinstance(getattr(self.data, "dtype", None), np.dtype):
+            raise ImageDataError(
+                f"image {self.name!r} has data of type {type(self.data).__name__}; allowed are "
+                "arrays of NumPy and dask. Convert it by numpy.asarray first."
+            )
         # What a lazy array's blocks are is known by its empty one.
         if isinstance(getattr(self.data, "_meta", self.data), np.ma.MaskedArray):
             raise ImageDataError(
                 f"image {self.name!r} is a masked array, and masks are not followed. Fill it "
                 "with a value that no pixel has (data.filled(value)), and say so by nodata=value."
             )
-        if self.labels and self.dtype.kind == "f":
+        if any(length != length for length in self.data.shape):
             raise ImageDataError(
-                f"image {self.name!r} has dtype {self.dtype}, but labels are whole numbers, one "
-                "for each object. Convert it to integers, or do not call it labels."
+                f"image {self.name!r} has a shape that dask does not know yet, "
+                f"{self.data.shape}. Call data.compute_chunk_sizes() first."
             )
 
     @property
@@ -175,6 +190,13 @@ class Image:
     def noted(self, *notes: str) -> Self:
         """Copy with more notes; those that are there already are not repeated."""
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
+
+
+def _plain(value: Any) -> Any:
+    """Value as files have it, where it is a number of NumPy's, or holds such."""
+    if isinstance(value, dict):
+        return {key: _plain(own) for key, own in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def same(one: Any, other: Any) -> bool:

@@ -15,11 +15,13 @@ References
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from napari_vdsr.errors import UsageError
+from napari_vdsr.showing import got
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +43,9 @@ def check_nodata(value: Nodata, fill: float | None = None) -> None:
     It cannot be NaN while NaN is to be filled.
     """
     known = value is None or value == "auto"
-    if not known and (isinstance(value, str | bool) or not isinstance(value, int | float)):
-        raise UsageError(f"nodata is {value!r}; it must be a number, nan, auto or none.")
-    if isinstance(value, float) and math.isnan(value) and fill is not None:
+    if not known and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise UsageError(f"nodata is {got(value)}; it must be a number, nan, auto or none.")
+    if isinstance(value, Real) and value != value and fill is not None:
         raise UsageError(
             "NaN cannot be filled and stand for nodata at once. Leave one of them out."
         )

@@ -5,11 +5,12 @@ Light to import: the command line and the widget know by it what there is to cho
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import ImageDataError, UsageError
+from napari_vdsr.showing import got
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,15 +76,20 @@ class Options:
     products: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         # What checks these imports SciPy and dask, which takes a while: only where it must.
         if isinstance(self.normalize, str | tuple) and self.normalize != "auto":
             from napari_vdsr.normalize import check_mode
 
             check_mode(self.normalize)
-        if self.tile is not None and min(_pair(self.tile)) < 1:
-            raise UsageError(f"tile is {self.tile}; it must be at least 1 pixel.")
-        if self.fill is not None and not math.isfinite(self.fill):
-            raise UsageError(f"NaN would be filled with {self.fill}; pass a number.")
+        if self.tile is not None and not _is_tile(self.tile):
+            raise UsageError(
+                f"tile is {got(self.tile)}; it must be a whole number of pixels, at least 1, or "
+                "two for rows and columns."
+            )
+        if self.fill is not None and not _is_finite(self.fill):
+            raise UsageError(f"NaN would be filled with {got(self.fill)}; pass a number.")
         if self.nodata != "auto":
             from napari_vdsr.nodata import check_nodata
 
@@ -142,8 +148,20 @@ def checked_products(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in PRODUCTS if name in names)
 
 
-def _pair(tile: int | tuple[int, int]) -> tuple[int, int]:
-    return (tile, tile) if isinstance(tile, int) else tile
+def _plain(value: Any) -> Any:
+    """Value as JSON could have it, where it is NumPy's; what holds several is a tuple."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_tile(value: object) -> bool:
+    sides = value if isinstance(value, tuple) else (value, value)
+    return len(sides) == 2 and all(isinstance(side, int) and side >= 1 for side in sides)
+
+
+def _is_finite(value: object) -> bool:
+    # Compared rather than asked, which overflows for huge integers.
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 DEFAULTS = Options()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 from napari_vdsr.errors import ScaleError
+from napari_vdsr.showing import got
 
 
 def output_length(length: int, scale: float) -> int:
@@ -30,19 +33,26 @@ def output_length(length: int, scale: float) -> int:
 
 def check_scale(scale: float) -> None:
     """Raise ``ScaleError`` unless `scale` is a positive finite number."""
-    if not (math.isfinite(scale) and scale > 0):
-        raise ScaleError(f"scale is {scale}; it must be a positive number, e.g. 2 or 1.5.")
+    try:
+        fits = isinstance(scale, Real) and 0 < float(scale) < math.inf
+    except OverflowError:  # an integer of hundreds of digits
+        fits = False
+    if not fits:
+        raise ScaleError(f"scale is {got(scale)}; it must be a positive number, e.g. 2 or 1.5.")
 
 
 def scale_pair(scale: float | Sequence[float]) -> tuple[float, float]:
-    """Scale as (Y, X) floats.
+    """Scale as (Y, X) floats; NumPy's numbers and arrays are as good as Python's.
 
     Raises
     ------
     ScaleError
         If it is not one positive number or two.
     """
-    values = tuple(scale) if isinstance(scale, Sequence) else (scale, scale)
+    scale = scale.tolist() if hasattr(scale, "tolist") else scale
+    values: tuple[Any, ...] = (scale, scale)
+    if isinstance(scale, Sequence) and not isinstance(scale, str):
+        values = tuple(scale)
     if len(values) != 2:
         raise ScaleError(f"scale has {len(values)} values; pass one number, or two for Y and X.")
     for value in values:
