@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_vdsr.engine import upscale
+from napari_vdsr.engine import filled, upscale
 from napari_vdsr.errors import ImageDataError, NonFiniteError, UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.model.card import ModelCard
@@ -187,9 +187,29 @@ def test_spellings_of_a_value_are_met(dtype, declared, held):
     assert not missing(np.array([7], dtype), declared).any()
 
 
-@pytest.mark.parametrize("declared", [-9999, float("nan"), 1.5, float("inf"), 256])
+@pytest.mark.parametrize(
+    "declared", [-9999, float("nan"), 1.5, float("inf"), 256, pytest.param(10**400, id="huge")]
+)
 def test_what_a_dtype_cannot_hold_is_met_nowhere(declared):
     assert not missing(np.arange(256, dtype=np.uint8), declared).any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_a_value_that_no_dtype_can_hold_is_refused(dtype):
+    image = Image(data=np.full((20, 20), 7, dtype), axes="YX")
+    for huge in (10**400, -(10**5000)):
+        with pytest.raises(UsageError, match=r"a number of \d+ digits, more than any pixel"):
+            compute(image, nodata=huge)
+    np.testing.assert_array_equal(compute(image.with_(nodata=10**400)), 7)
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [("float16", 1e6), ("float32", -1e39)])
+def test_a_fill_that_the_dtype_cannot_hold_is_refused(dtype, fill):
+    plane = np.full((20, 20), np.nan, dtype)
+    with pytest.raises(UsageError, match=rf"has dtype {dtype}, which holds up to"):
+        compute(Image(data=plane, axes="YX"), fill=fill)
+    held = float(np.sign(fill) * np.finfo(dtype).max)
+    np.testing.assert_allclose(filled(Image(data=plane, axes="YX"), held).data, held)
 
 
 # Labels

@@ -316,9 +316,21 @@ def with_nodata(image: Image, nodata: Nodata, fill: float | None = None) -> Imag
 
 
 def filled(image: Image, fill: float) -> Image:
-    """Image with NaN and infinity replaced by a value."""
+    """Image with NaN and infinity replaced by a value.
+
+    Raises
+    ------
+    UsageError
+        If its dtype cannot hold the value.
+    """
     if image.dtype.kind != "f":
         return image
+    most = float(np.finfo(image.dtype).max)
+    if abs(fill) > most:
+        raise UsageError(
+            f"NaN would be filled with {fill}, but image {image.name!r} has dtype {image.dtype}, "
+            f"which holds up to {most:g}. Pass a smaller number."
+        )
     data = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
     return image.with_(data=da.where(da.isfinite(data), data, image.dtype.type(fill)))
 

@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-import math
+import sys
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -45,6 +45,11 @@ def check_nodata(value: Nodata, fill: float | None = None) -> None:
     known = value is None or value == "auto"
     if not known and (isinstance(value, bool) or not isinstance(value, Real)):
         raise UsageError(f"nodata is {got(value)}; it must be a number, nan, auto or none.")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise UsageError(
+            f"nodata is {got(value)}, more than any pixel can hold. Pass a value that pixels "
+            "have, nan or none."
+        )
     if isinstance(value, Real) and value != value and fill is not None:
         raise UsageError(
             "NaN cannot be filled and stand for nodata at once. Leave one of them out."
@@ -61,8 +66,7 @@ def can_hold(dtype: np.dtype[Any], nodata: float) -> bool:
     if dtype.kind == "f":
         return True
     info = np.iinfo(dtype)
-    whole = math.isfinite(nodata) and int(nodata) == nodata
-    return whole and info.min <= int(nodata) <= info.max
+    return info.min <= nodata <= info.max and int(nodata) == nodata
 
 
 def missing(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
@@ -86,7 +90,7 @@ def missing(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
         if not can_hold(dtype, nodata):
             return np.zeros(pixels.shape, bool)
         return np.asarray(pixels == dtype.type(int(nodata)))
-    if math.isnan(nodata):
+    if nodata != nodata:
         return np.asarray(np.isnan(pixels))
     limit = NEARLY * float(np.finfo(dtype).max)
     if nodata > limit:
@@ -213,6 +217,6 @@ def _beside(dtype: np.dtype[Any], nodata: float) -> Any:
     if dtype.kind == "f":
         limit = NEARLY * float(np.finfo(dtype).max)
         if abs(nodata) > limit:
-            return dtype.type(math.copysign(0.99 * limit, nodata))
+            return dtype.type(0.99 * (limit if nodata > 0 else -limit))
         return np.nextafter(dtype.type(nodata), dtype.type(np.inf))
     return dtype.type(int(nodata) + (1 if int(nodata) < np.iinfo(dtype).max else -1))

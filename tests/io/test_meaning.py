@@ -64,6 +64,7 @@ def png(path, depth, color_type, rows, **chunks):
         ("inf", np.inf),
         ("-nan(ind)", np.nan),
         ("1.#IND00", np.nan),
+        pytest.param("-" + 400 * "9", -np.inf, id="huge"),
     ],
 )
 def test_gdals_tag_is_read_in_every_spelling(tmp_path, text, value):

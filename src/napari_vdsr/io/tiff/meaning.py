@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -217,9 +218,10 @@ def parsed(word: str) -> float:
     if "#inf" in word:
         return math.copysign(math.inf, -1 if word.startswith("-") else 1)
     try:
-        return int(word)
+        whole = int(word)
     except ValueError:
         return float(word)
+    return whole if abs(whole) <= sys.float_info.max else float(word)  # which is infinite
 
 
 def blank_value(page: TiffPage) -> float:
