@@ -103,6 +103,17 @@ def test_checksum_that_is_asked_for(file):
     add(file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 
+@pytest.mark.parametrize("damage", ["cut short", "changed"])
+def test_a_damaged_file_is_named_and_not_its_copy(file, own_models, damage):
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] if damage == "cut short" else content[:-9] + b"123456789")
+    with pytest.raises(ModelFileError) as error:
+        add(file, "mine")
+    assert str(error.value).startswith(f"{file}: ")
+    assert ".part" not in str(error.value)
+    assert list(own_models.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "name",
     ["../mine", "a/b", "a\\b", "/mine", ".mine", "mine ", "a\nb", "a" * 101, "x.safetensors"],

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from napari_vdsr.atomic import claimed, whole_file
-from napari_vdsr.errors import ImageFileError, ModelFileError, UsageError
+from napari_vdsr.errors import ImageFileError, ModelFileError, UsageError, VdsrError
 from napari_vdsr.model import card as cards
 from napari_vdsr.model.card import BICUBIC_CARD, NAMES, SUFFIX, ModelCard, read_card
 from napari_vdsr.showing import got
@@ -310,10 +310,22 @@ def _copy_checked(
                 f"{path}: has the checksum {digest[:12]}..., not {wanted[:12]}.... Download it "
                 "anew."
             )
-        check(copy)
+        with _told_of(copy, path):
+            check(copy)
         # First, so that a model whose checksum is not noted was put there by hand.
         with whole_file(_note(target), overwrite=True) as note:
             note.write_text(f"{digest}  {target.name}\n", "ascii", newline="\n")
+
+
+@contextlib.contextmanager
+def _told_of(copy: Path, path: Path) -> Iterator[None]:
+    """Let errors name the file that the user knows, not its copy, which is gone by then."""
+    try:
+        yield
+    except VdsrError as error:
+        told = error.told
+        statement = told.statement.replace(str(copy), str(path))
+        raise type(error)(statement, told.remedy, **told.values) from error
 
 
 def _copied(source: Path, copy: Path) -> str:
