@@ -70,6 +70,27 @@ class TestPlanes:
         with pytest.raises(TrainingError, match=r"a\.tif: contains NaN .*leave it out"):
             read_planes(tmp_path / "a.tif")
 
+    @pytest.mark.parametrize(
+        ("factor", "says"),
+        [
+            (1e60, "networks are trained in float32.*by a constant"),
+            (1e-50, "networks are trained in float32.*by a constant"),
+            (1.7e308, "too far apart.*by a constant"),
+        ],
+    )
+    def test_intensities_beyond_float32_name_the_file(self, tmp_path, factor, says):
+        pixels = texture(40, 50) / 127.5 - 1
+        tifffile.imwrite(tmp_path / "a.tif", pixels * factor)
+        with pytest.raises(TrainingError, match=rf"a\.tif: .*{says}"):
+            read_planes(tmp_path / "a.tif")
+
+    def test_one_pixel_beyond_float32_names_the_file(self, tmp_path):
+        pixels = texture(40, 50) / 255
+        pixels[3, 4] = 1e60
+        tifffile.imwrite(tmp_path / "a.tif", pixels)
+        with pytest.raises(TrainingError, match=r"a\.tif: has intensities so far.*leave it out"):
+            read_planes(tmp_path / "a.tif")
+
 
 class TestSets:
     def test_duplicates_are_taken_once(self, tmp_path):

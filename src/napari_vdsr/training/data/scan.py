@@ -8,8 +8,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_vdsr.advice import Remedy
-from napari_vdsr.errors import NonFiniteError, TrainingError
+from napari_vdsr.errors import ImageDataError, NonFiniteError, TrainingError
 from napari_vdsr.normalize import Range, measure, unmeasured
 from napari_vdsr.training.data.pairs import paired
 from napari_vdsr.training.data.planes import GIB, Field, FieldSet, is_constant, opened
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_vdsr.image import Image
@@ -110,13 +111,13 @@ def scan_pairs(
             found = paired(found, list(_fields(low, channel, series)), allow_shift=allow_shift)
         changing = 0
         for field in found:
-            pixels = field.read()
+            pixels = _read(field)
             if is_constant(pixels):
                 continue
             changing += 1
             digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
             if field.pair is not None:
-                digest.update(field.pair.field.read().tobytes())
+                digest.update(_read(field.pair.field).tobytes())
             held_out += digest.hexdigest() in without
             if digest.hexdigest() in seen or digest.hexdigest() in without:
                 continue
@@ -146,6 +147,20 @@ def scan_pairs(
         )
     total = hashlib.sha256("".join(seen).encode()).hexdigest()
     return FieldSet(fields, total, used, frozenset(seen))
+
+
+def _read(field: Field) -> NDArray[np.float32]:
+    """Pixels of a field, if float32 can hold them."""
+    with np.errstate(over="ignore"):
+        pixels = field.read()
+    if not np.isfinite(pixels).all():
+        raise TrainingError(
+            f"{field.path}: has intensities so far from most others, {field.low:g} to "
+            f"{field.low + field.width:g}, that float32 cannot hold them.",
+            Remedy.REPAIR,
+            name=field.path.name,
+        )
+    return pixels
 
 
 def _loaded(field: Field, pixels: NDArray[np.float32]) -> Field:
@@ -190,8 +205,19 @@ def _ranges(image: Image, path: Path) -> tuple[Range, ...]:
         raise TrainingError(
             f"{path}: contains NaN or infinity.", Remedy.REPAIR, name=path.name
         ) from error
+    except ImageDataError as error:
+        raise TrainingError(error.told.of(path)) from error
     # A constant channel has no width.
-    return tuple(r if r.width > 0 else Range(r.low, r.low + 1) for r in ranges)
+    ranges = tuple(r if r.width > 0 else Range(r.low, r.low + 1) for r in ranges)
+    least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    for r in ranges:
+        if max(abs(r.low), abs(r.high), r.width) > most or r.width < least:
+            raise TrainingError(
+                f"{path}: has intensities from {r.low:g} to {r.high:g}, and networks are trained "
+                f"in float32, whose numbers are {least:g} to {most:g}. Multiply them by a constant "
+                "first."
+            )
+    return ranges
 
 
 def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
