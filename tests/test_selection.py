@@ -181,6 +181,16 @@ def test_later_frames_were_acquired_later():
     assert part.metadata["ome"]["planes"] == {(0, 0, 0): {"DeltaT": "7"}}
 
 
+def test_the_first_plane_that_is_left_gives_the_position():
+    far = {(0, 0, 0): {"DeltaT": "1"}, (2, 0, 0): {"shift": {"X": 7.0}, "DeltaT": "3"}}
+    part = select(stack(metadata={"ome": {"planes": far}}), T=slice(2, 4), C=0, Z=0)
+    assert part.origin == {"X": 107.0}
+    assert part.metadata["ome"]["planes"] == {
+        (0, 0, 0): {"DeltaT": "3"},
+        (1, 0, 0): {"shift": {"X": -7.0}},
+    }
+
+
 def rectangle(left, top, **fields):
     region = ImagejRoi(
         roitype=ROI_TYPE.RECT, left=left, top=top, right=left + 3, bottom=top + 3, **fields

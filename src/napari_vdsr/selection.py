@@ -10,6 +10,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask.array as da
@@ -17,6 +18,7 @@ import numpy as np
 
 from napari_vdsr.errors import AxesError, UsageError
 from napari_vdsr.io.lazy import window
+from napari_vdsr.io.tiff.ome_extras import SHIFT, plane_extras
 from napari_vdsr.regrid import Grid, regridded
 
 if TYPE_CHECKING:
@@ -175,7 +177,7 @@ def select(image: Image, **places: Place) -> Image:
     metadata, notes = _metadata(image, spans)
     return image.with_(
         data=_data(image, spans),
-        origin=_origin(image, spans),
+        origin=_from_first(_origin(image, spans), metadata, image, spans),
         pixel_size=_stepped(image.pixel_size, spans),
         spacing=_stepped(image.spacing, spans),
         time_step=(
@@ -287,6 +289,25 @@ def _origin(image: Image, spans: Mapping[str, Any]) -> dict[str, float]:
         if axis in spans and spans[axis].start and step is not None:
             origin[axis] = origin.get(axis, 0.0) + spans[axis].start * step
     return origin
+
+
+def _from_first(
+    origin: dict[str, float], metadata: Mapping[str, Any], image: Image, spans: Mapping[str, Any]
+) -> dict[str, float]:
+    """Origin of the first plane that is left; the shifts of planes in `metadata` count from it."""
+    planes = plane_extras(metadata)
+    first = planes.get((0, 0, 0), {}).get(SHIFT, {})
+    lengths = (len(spans[a]) if a in spans else image.size(a) for a in "TCZ")
+    for t, c, z in product(*map(range, lengths)) if first else ():
+        own = dict(planes.pop((t, c, z), {}))
+        old = own.pop(SHIFT, {})
+        new = {axis: old.get(axis, 0.0) - first.get(axis, 0.0) for axis in {**old, **first}}
+        new = {axis: far for axis, far in new.items() if far}
+        if new:
+            own[SHIFT] = new
+        if own:
+            planes[t, c, z] = own
+    return origin | {axis: origin.get(axis, 0.0) + far for axis, far in first.items()}
 
 
 def _stepped(sizes: Mapping[str, float], spans: Mapping[str, Any]) -> dict[str, float]:

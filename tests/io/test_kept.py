@@ -1,6 +1,7 @@
 """What decides how pixels are shown and placed goes along, or its loss is told."""
 
 import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import PIL.Image
@@ -10,7 +11,7 @@ import pytest
 import tifffile
 from roifile import ROI_TYPE, ImagejRoi
 
-from napari_vdsr import load_model, upscale
+from napari_vdsr import load_model, select, upscale
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import read_image, write_image
 
@@ -214,6 +215,52 @@ SizeT="1"><Channel ID="Channel:0:0" Name="DAPI" EmissionWavelength="461.5" Fluor
         "plain TIFF has no place for OME's wavelengths, times, surroundings: left out",
         told,
     )
+
+
+def positions(path):
+    """Position of each plane along X and Z, by its number in T and Z."""
+    planes = [
+        e for e in ElementTree.fromstring(tifffile.tiffcomment(path)).iter() if "TheT" in e.attrib
+    ]
+    return {
+        (int(e.get("TheT")), int(e.get("TheZ"))): [float(e.get(f"Position{a}")) for a in "XZ"]
+        for e in planes
+    }
+
+
+def test_ome_keeps_where_each_plane_lies(tmp_path):
+    """Also of a stage that moves between frames, and downwards; units may differ."""
+    places = [(t, z) for t in range(3) for z in range(2)]
+    plane = {
+        "PositionX": [100 + 50 * t if t < 2 else 0.2 for t, _ in places],
+        "PositionXUnit": ["µm" if t < 2 else "mm" for t, _ in places],
+        "PositionZ": [20 - z for _, z in places],
+        "PositionZUnit": ["µm"] * 6,
+    }
+    sizes = {f"PhysicalSize{a}": size for a, size in {"X": 0.5, "Y": 0.5, "Z": 1.0}.items()}
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", np.zeros((3, 2, 9, 8), "u1"), photometric="minisblack",
+        metadata={"axes": "TZYX", "Plane": plane, **sizes},
+    )  # fmt: skip
+    assert enlarged(tmp_path / "a.ome.tif", tmp_path / "b.ome.tif") == ()
+    assert positions(tmp_path / "b.ome.tif") == {
+        (t, z): pytest.approx([100 + 50 * t - 0.125, 20 - z]) for t, z in places
+    }
+    part = select(read_image(tmp_path / "a.ome.tif"), T=slice(1, 3), Z=1)
+    write_image(part, tmp_path / "c.ome.tif")
+    assert positions(tmp_path / "c.ome.tif") == {(0, 0): [150, 19], (1, 0): [200, 19]}
+    assert enlarged(tmp_path / "a.ome.tif", tmp_path / "b.ome.zarr") == (
+        "OME-Zarr has no place for OME's positions of single planes: left out",
+    )
+
+
+def test_planes_that_lie_where_the_first_tells_say_no_more(tmp_path):
+    image = Image(
+        data=np.zeros((4, 9, 8), "u1"), axes="ZYX", origin={"Z": 0.1, "X": 7.0},
+        pixel_size={"Z": 0.1, "Y": 0.5, "X": 0.5},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.ome.tif")
+    assert "ome" not in read_image(tmp_path / "a.ome.tif").metadata
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.ome.zarr"])

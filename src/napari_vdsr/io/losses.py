@@ -10,6 +10,7 @@ import PIL.Image
 
 from napari_vdsr.io.tiff.form import DATETIME
 from napari_vdsr.io.tiff.imagej import extreme_sizes
+from napari_vdsr.io.tiff.ome_extras import SHIFT
 from napari_vdsr.io.tiff.ome_write import DATE
 from napari_vdsr.io.tiff.tags import TEXTS, fitting_profile
 
@@ -223,9 +224,15 @@ def _odd_datetime(image: Image) -> str:
 
 def _ome(image: Image) -> str:
     found = image.metadata.get("ome") or {}
-    names = {"channels": "wavelengths", "planes": "times", "surroundings": "surroundings"}
-    parts = [name for key, name in names.items() if key in found]
-    return f"OME's {', '.join(parts)}" if parts else ""
+    of_planes = {key for own in found.get("planes", {}).values() for key in own}
+    parts = {
+        "wavelengths": "channels" in found,
+        "times": of_planes - {SHIFT},
+        "positions of single planes": SHIFT in of_planes,
+        "surroundings": "surroundings" in found,
+    }
+    told = [name for name, there in parts.items() if there]
+    return f"OME's {', '.join(told)}" if told else ""
 
 
 def _unfit_ome(image: Image) -> str:

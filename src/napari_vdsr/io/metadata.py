@@ -49,13 +49,18 @@ class Facts:
 
     def take_origin(self, axis: str, value: Any, unit: str) -> None:
         """Keep where the first pixel lies, if its unit is that of the distance of pixels."""
-        place, number = offset_in_micrometres(value, unit), finite(value)
-        if axis in self.pixel_size and place:
+        place = self.coordinate(axis, value, unit)
+        if place:
             self.origin[axis] = place
-        elif axis in self.spacing and axis not in self.pixel_size and number and place is None:
-            self.origin[axis] = number
-        elif number:
+        elif place is None and finite(value):
             self.note("its position is stated in another unit than its pixel size, and left out")
+
+    def coordinate(self, axis: str, value: Any, unit: str) -> float | None:
+        """Return a coordinate in the unit of the distance of pixels; None if its is another."""
+        place = finite(offset_in_micrometres(value, unit))
+        if axis in self.pixel_size:
+            return place
+        return finite(value) if axis in self.spacing and place is None else None
 
     def note(self, text: str) -> None:
         """Add a note, once, if there is something to say."""

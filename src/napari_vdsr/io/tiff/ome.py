@@ -37,7 +37,7 @@ def ome_facts(root: Element, position: int) -> Facts:
             facts.metadata["description"] = child.text
         elif tag(child) == "AcquisitionDate" and child.text:
             facts.metadata["acquired"] = child.text.strip()
-    extras, left_out = read_extras(root, image)
+    extras, left_out = read_extras(root, image, facts)
     if extras:
         facts.metadata["ome"] = extras
     if left_out:

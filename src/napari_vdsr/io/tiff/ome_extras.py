@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.image import agreed
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE
+from napari_vdsr.io.units import UNITLESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from xml.etree.ElementTree import Element
+
+    from napari_vdsr.io.metadata import Facts
 
 # Attributes in the schema of 2016-06 that need no other element.
 OF_CHANNELS = (
@@ -18,6 +22,9 @@ OF_CHANNELS = (
     "PinholeSize", "PinholeSizeUnit", "PockelCellSetting",
 )  # fmt: skip
 OF_PLANES = ("DeltaT", "DeltaTUnit", "ExposureTime", "ExposureTimeUnit")
+# Among these, what a plane's position is beyond what the first one's and the distance of slices
+# tell: numbers by axis, in the unit of the distance of pixels.
+SHIFT = "shift"
 OF_SURROUNDINGS = (
     "Temperature", "TemperatureUnit", "AirPressure", "AirPressureUnit", "Humidity", "CO2Percent",
 )  # fmt: skip
@@ -45,13 +52,15 @@ def tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def read_extras(root: Element, image: Element) -> tuple[dict[str, Any], list[str]]:
+def read_extras(root: Element, image: Element, facts: Facts) -> tuple[dict[str, Any], list[str]]:
     """Return what is kept of an image's further metadata, and what is left out.
 
     Parameters
     ----------
     root, image : xml.etree.ElementTree.Element
         The document, and the image in it.
+    facts : Facts
+        The image's sizes and position.
 
     Returns
     -------
@@ -67,7 +76,7 @@ def read_extras(root: Element, image: Element) -> tuple[dict[str, Any], list[str
         lost += [_words(e) for channel in channels for e in channel]
         found["channels"] = [_attributes(channel, OF_CHANNELS) for channel in channels]
         found["planes"] = {
-            tuple(int(e.get(f"The{a}", 0)) for a in "TCZ"): _attributes(e, OF_PLANES)
+            _number(e): {**_attributes(e, OF_PLANES), **_shift(e, facts)}
             for e in pixels
             if tag(e) == "Plane"
         }
@@ -95,15 +104,35 @@ def _attributes(element: Element, names: tuple[str, ...]) -> dict[str, str]:
     return {name: element.get(name, "") for name in names if element.get(name)}
 
 
+def _number(plane: Element) -> tuple[int, int, int]:
+    """Number of a plane in T, C and Z."""
+    t, c, z = (int(plane.get(f"The{a}", 0)) for a in "TCZ")
+    return t, c, z
+
+
+def _shift(plane: Element, facts: Facts) -> dict[str, dict[str, float]]:
+    """How far a plane lies from where it is expected; empty if it lies there."""
+    found = {}
+    for axis in "XYZ":
+        unit = plane.get(f"Position{axis}Unit", UNITLESS)
+        at = facts.coordinate(axis, plane.get(f"Position{axis}"), unit)
+        slices = _number(plane)[2] * (facts.step("Z") or 0.0) if axis == "Z" else 0.0
+        expected = facts.origin.get(axis, 0.0) + slices
+        # What rounding makes of 0.1 + 0.2 is no difference.
+        if at is not None and not math.isclose(at, expected, rel_tol=1e-9, abs_tol=1e-12):
+            found[axis] = at - expected
+    return {SHIFT: found} if found else {}
+
+
 def channel_extras(metadata: Mapping[str, Any], number: int) -> list[dict[str, str]]:
     """Return the attributes of each of an image's channels; empty where they do not fit."""
     found = (metadata.get("ome") or {}).get("channels", [])
     return found if len(found) == number else [{}] * number
 
 
-def plane_extras(metadata: Mapping[str, Any]) -> dict[tuple[int, int, int], dict[str, str]]:
-    """Return the attributes of planes by their number in T, C and Z."""
-    found: dict[tuple[int, int, int], dict[str, str]] = (metadata.get("ome") or {}).get(
+def plane_extras(metadata: Mapping[str, Any]) -> dict[tuple[int, int, int], dict[str, Any]]:
+    """Return the attributes of planes, and their `SHIFT`, by their number in T, C and Z."""
+    found: dict[tuple[int, int, int], dict[str, Any]] = (metadata.get("ome") or {}).get(
         "planes", {}
     )
     return found

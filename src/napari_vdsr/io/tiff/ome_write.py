@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from napari_vdsr.io.provenance import CONTRAST_NAMESPACE, NAMESPACE, encode_value
-from napari_vdsr.io.tiff.ome_extras import channel_extras, plane_extras
+from napari_vdsr.io.tiff.ome_extras import SHIFT, channel_extras, plane_extras
 from napari_vdsr.io.units import UNITLESS
 
 if TYPE_CHECKING:
@@ -120,19 +120,29 @@ def _unit(image: Image, axis: str) -> str:
 
 def _add_planes(pixels: Element, image: Image) -> None:
     """Say where and when each plane was taken; of a very long stack, where the first was."""
-    place = {axis: image.origin[axis] for axis in "XYZ" if axis in image.origin}
     extras = plane_extras(image.metadata)
     lengths = [image.size(axis) for axis in "TCZ"]
     every = math.prod(lengths) <= MOST_PLANES
     for t, c, z in itertools.product(*(range(n if every else 1) for n in lengths)):
-        own = extras.get((t, c, z), {})
+        own = dict(extras.get((t, c, z), {}))
+        shift = own.pop(SHIFT, {})
+        place = _place(image, z, shift)
         if not place and not own:
             continue
         node = _child(pixels, "Plane", TheZ=z, TheC=c, TheT=t, **own)
-        for axis, start in place.items():
-            shift = z * (image.step("Z") or 0.0) if axis == "Z" else 0.0
-            node.set(f"Position{axis}", repr(float(start + shift)))
+        for axis, at in place.items():
+            node.set(f"Position{axis}", repr(float(at)))
             node.set(f"Position{axis}Unit", _unit(image, axis))
+
+
+def _place(image: Image, z: int, shift: Mapping[str, float]) -> dict[str, float]:
+    """Return where the first pixel of a plane lies."""
+    slices = {"Z": z * (image.step("Z") or 0.0)}
+    return {
+        axis: image.origin.get(axis, 0.0) + slices.get(axis, 0.0) + shift.get(axis, 0.0)
+        for axis in "XYZ"
+        if axis in image.origin or axis in shift
+    }
 
 
 def _add_channel(

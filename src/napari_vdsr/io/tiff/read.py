@@ -31,6 +31,7 @@ from napari_vdsr.io.tiff.meaning import (
 )
 from napari_vdsr.io.tiff.ome import ome_facts, ome_provenance
 from napari_vdsr.io.tiff.ome_document import is_ome
+from napari_vdsr.io.tiff.ome_extras import SHIFT, plane_extras
 from napari_vdsr.io.tiff.opening import opened
 from napari_vdsr.io.tiff.peek import description
 from napari_vdsr.io.tiff.resolution import measured_pixel_size
@@ -262,6 +263,9 @@ def _assemble(
             turned = {swapped.get(a, a): s for a, s in sizes.items()}
             sizes.clear()
             sizes.update(turned)
+        for own in plane_extras(facts.metadata).values():
+            if SHIFT in own:
+                own[SHIFT] = {swapped.get(a, a): far for a, far in own[SHIFT].items()}
     if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and table is None:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
