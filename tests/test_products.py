@@ -255,7 +255,12 @@ def test_products_have_the_images_axes_and_place(axes):
         pixel_size={"Y": 0.4, "X": 0.2},
         origin={"Y": 5.0},
         channels=(Channel(name="a", contrast=(0, 1)), Channel(name="b", color=255)) * ("C" in axes),
-        metadata={"photometric": "miniswhite", "description": "kept", "dpi": (100, 200)},
+        metadata={
+            "photometric": "miniswhite",
+            "description": "kept",
+            "dpi": (100, 200),
+            "ome": {"displays": [{"inverted": True}], "surroundings": {"Temperature": "37"}},
+        },
         bits=None,
     )
     found = napari_vdsr.products(image, MODELS[0], (2, 3), device="cpu", tile=7)
@@ -268,6 +273,7 @@ def test_products_have_the_images_axes_and_place(axes):
         assert pixels[kind].shape == one.shape
         assert one.metadata["provenance"]["product"] == kind
         assert "photometric" not in one.metadata
+        assert one.metadata["ome"].keys() == {"surroundings"}
         assert one.metadata["description"] == "kept"
         assert [c.name for c in one.channels] == [c.name for c in image.channels]
         assert not any(c.contrast for c in one.channels)

@@ -77,8 +77,8 @@ class Image:
         format of ``napari_vdsr.io.write``), ``"icc_profile"`` (bytes), ``"dpi"`` (dots per
         inch along X and Y), ``"geotiff"`` and ``"tags"`` (values by the number of the TIFF
         tag), ``"png"`` (bytes by the name of the chunk), ``"exif"`` (bytes), ``"texts"``
-        (str by keyword), ``"ome"`` (what else OME-XML says that stays true),
-        ``"left_out"`` (tuple of str: what no output will have), ``"grey"`` (bool:
+        (str by keyword), ``"ome"`` (what else OME-XML says that stays true, or omero of
+        channels), ``"left_out"`` (tuple of str: what no output will have), ``"grey"`` (bool:
         red, green and blue are copies of one grey), ``"labels"`` (mapping, what OME-Zarr says
         of labels), ``"selection"`` (str: which part of the source it is).
     notes : tuple of str

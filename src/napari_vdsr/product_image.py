@@ -22,7 +22,7 @@ KEPT = (
     "series_count", "software", "tags",
 )  # fmt: skip
 SAME = Grid((1.0, 1.0))
-DISPLAY = ("LUTs", "Ranges", "min", "max", "mode")
+DISPLAY = ("LUTs", "Ranges", "min", "max", "mode", "displays")
 
 
 def product_image(
@@ -67,8 +67,9 @@ def product_image(
 
 def _of_differences(image: Image, data: Array) -> Image:
     metadata = {key: image.metadata[key] for key in KEPT if key in image.metadata}
-    if isinstance(metadata.get("imagej"), dict):
-        metadata["imagej"] = {k: v for k, v in metadata["imagej"].items() if k not in DISPLAY}
+    for key in ("imagej", "ome"):
+        if isinstance(metadata.get(key), dict):
+            metadata[key] = {k: v for k, v in metadata[key].items() if k not in DISPLAY}
     return image.with_(
         data=data,
         axes=image.axes.removesuffix("S"),

@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_vdsr.errors import AxesError, UsageError
 from napari_vdsr.io.lazy import window
-from napari_vdsr.io.tiff.ome_extras import SHIFT, plane_extras
+from napari_vdsr.io.tiff.ome_extras import OF_EACH_CHANNEL, SHIFT, plane_extras
 from napari_vdsr.regrid import Grid, regridded
 
 if TYPE_CHECKING:
@@ -350,7 +350,8 @@ def _later(metadata: dict[str, Any], seconds: float) -> None:
 
 def _ome(extras: Mapping[str, Any], image: Image, spans: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(extras)
-    found["channels"] = _taken(extras.get("channels", []), image, spans)
+    for key in OF_EACH_CHANNEL:
+        found[key] = _taken(extras.get(key, []), image, spans)
     new = {a: {old: at for at, old in enumerate(spans[a])} for a in "TCZ" if a in spans}
     planes = {}
     for place, own in extras.get("planes", {}).items():

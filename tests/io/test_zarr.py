@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from napari_vdsr import load_model, upscale
+from napari_vdsr import load_model, select, upscale
 from napari_vdsr.errors import (
     AxesError,
     ImageDataError,
@@ -152,6 +152,33 @@ def test_a_scale_without_a_unit_stays_through_an_upscale(tmp_path):
         {"type": "scale", "scale": [2, 0.125, 0.125]},
         {"type": "translation", "translation": [0, -0.0625, -0.0625]},
     ]
+
+
+def test_what_lies_beside_an_image_is_told_and_how_channels_are_shown_is_kept(tmp_path):
+    window = {"start": 100, "end": 5000}
+    channels = [
+        {"active": False, "inverted": True, "window": {"min": 0, "max": 9000, **window}},
+        {"active": True, "label": "B", "family": "linear", "window": {"min": 0, "max": 65535}},
+    ]
+    axes = [{"name": "c", "type": "channel"}, *YX]
+    attributes = {**multiscales(axes), "omero": {"channels": channels}, "my-lab": {"sample": 1}}
+    write_group(tmp_path / "a.zarr", attributes, {"0": np.zeros((2, 8, 9), "u2")})
+    write_group(tmp_path / "a.zarr/labels", {"labels": ["cells"]}, {})
+    told = "left out: labels cells, the attributes 'my-lab'"
+    result = upscale(read_image(tmp_path / "a.zarr"), load_model("bicubic"), 2)
+    assert write_image(result, tmp_path / "b.ome.zarr") == (told,)
+    first, second = zarr.open_group(tmp_path / "b.ome.zarr").attrs["ome"]["omero"]["channels"]
+    assert (first["active"], first["inverted"], first["window"]) == (
+        False, True, {"min": 0, "max": 9000, **window},
+    )  # fmt: skip
+    assert (second["active"], second["label"]) == (True, "B")
+    one = select(result, C=0)
+    assert write_image(one, tmp_path / "b.ome.tif") == (
+        "OME-TIFF has no place for omero's active, inverted, window of channels: left out",
+        told,
+    )
+    write_image(one, tmp_path / "c.ome.zarr")
+    assert read_image(tmp_path / "c.ome.zarr").metadata["ome"] == one.metadata["ome"]
 
 
 def test_a_scale_that_is_no_distance_is_told(tmp_path):

@@ -10,7 +10,7 @@ import PIL.Image
 
 from napari_vdsr.io.tiff.form import DATETIME
 from napari_vdsr.io.tiff.imagej import extreme_sizes
-from napari_vdsr.io.tiff.ome_extras import SHIFT
+from napari_vdsr.io.tiff.ome_extras import SHIFT, channel_extras
 from napari_vdsr.io.tiff.ome_write import DATE
 from napari_vdsr.io.tiff.tags import TEXTS, fitting_profile
 
@@ -235,6 +235,13 @@ def _ome(image: Image) -> str:
     return f"OME's {', '.join(told)}" if told else ""
 
 
+def _displays(image: Image) -> str:
+    whole = (0, np.iinfo(image.dtype).max) if image.dtype.kind == "u" else None
+    found = channel_extras(image.metadata, image.size("C"), "displays")
+    keys = [key for own in found for key, value in own.items() if value != whole]
+    return f"omero's {', '.join(dict.fromkeys(keys))} of channels" if keys else ""
+
+
 def _unfit_ome(image: Image) -> str:
     """What OME says of channels that the image does not have."""
     channels = (image.metadata.get("ome") or {}).get("channels")
@@ -283,6 +290,7 @@ PARTS = (
     Part(ALL - TIFFS, _odd_datetime),
     Part(frozenset({"ome-tiff"}), _ome),
     Part(ALL - {"ome-tiff"}, _unfit_ome),
+    Part(frozenset({"ome-zarr"}), _displays),
     Part(PICTURES, _exif),
     Part(ALL - {"jpeg"}, _long_exif),
     Part(ALL - {"jpeg"}, _long_description),

@@ -22,6 +22,8 @@ OF_CHANNELS = (
     "PinholeSize", "PinholeSizeUnit", "PockelCellSetting",
 )  # fmt: skip
 OF_PLANES = ("DeltaT", "DeltaTUnit", "ExposureTime", "ExposureTimeUnit")
+# Lists of what is said of each channel: by OME-XML, and by omero of OME-Zarr.
+OF_EACH_CHANNEL = ("channels", "displays")
 # Among these, what a plane's position is beyond what the first one's and the distance of slices
 # tell: numbers by axis, in the unit of the distance of pixels.
 SHIFT = "shift"
@@ -124,9 +126,21 @@ def _shift(plane: Element, facts: Facts) -> dict[str, dict[str, float]]:
     return {SHIFT: found} if found else {}
 
 
-def channel_extras(metadata: Mapping[str, Any], number: int) -> list[dict[str, str]]:
-    """Return the attributes of each of an image's channels; empty where they do not fit."""
-    found = (metadata.get("ome") or {}).get("channels", [])
+def channel_extras(
+    metadata: Mapping[str, Any], number: int, key: str = "channels"
+) -> list[dict[str, Any]]:
+    """Return what is kept of each of an image's channels; empty where it does not fit.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Of the image.
+    number : int
+        Of channels.
+    key : str, optional
+        One of `OF_EACH_CHANNEL`.
+    """
+    found: list[dict[str, Any]] = (metadata.get("ome") or {}).get(key, [])
     return found if len(found) == number else [{}] * number
 
 
@@ -143,7 +157,8 @@ def of_channel(metadata: Mapping[str, Any], index: int) -> dict[str, Any]:
     extras = dict(metadata.get("ome") or {})
     if not extras:
         return dict(metadata)
-    extras["channels"] = extras.get("channels", [])[index : index + 1]
+    for key in OF_EACH_CHANNEL:
+        extras[key] = extras.get(key, [])[index : index + 1]
     planes = extras.get("planes", {})
     extras["planes"] = {(t, 0, z): own for (t, c, z), own in planes.items() if c == index}
     return {**metadata, "ome": {key: value for key, value in extras.items() if value}}
@@ -156,14 +171,16 @@ def of_channels(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known = (words for metadata in each for words in metadata.get("left_out", ()))
         found["left_out"] = (*dict.fromkeys(known), "metadata in which the channels differ")
     extras = [metadata.get("ome") or {} for metadata in each]
-    channels = [own for one in extras for own in (one.get("channels") or [{}])[:1]]
+    channels = {
+        key: [own for one in extras for own in (one.get(key) or [{}])[:1]]
+        for key in OF_EACH_CHANNEL
+    }
     planes = {
         (t, index, z): own
         for index, one in enumerate(extras)
         for (t, _, z), own in one.get("planes", {}).items()
     }
-    merged = {
-        **agreed(extras), "channels": channels if any(channels) else [], "planes": planes,
-    }  # fmt: skip
+    told = {key: each if any(each) else [] for key, each in channels.items()}
+    merged = {**agreed(extras), **told, "planes": planes}
     found["ome"] = {key: value for key, value in merged.items() if value}
     return found

@@ -11,6 +11,7 @@ from napari_vdsr.io.metadata import Facts, display_range
 from napari_vdsr.io.provenance import KEY
 from napari_vdsr.io.tiff.meaning import parsed
 from napari_vdsr.io.units import to_seconds
+from napari_vdsr.showing import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,26 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Alpha
 
 BEFORE_AXES = "TCZYX"  # what versions 0.1 and 0.2 always have
+# Attributes of a group that say what is read here, or nothing of the image.
+KNOWN = {
+    KEY, "ome", "multiscales", "omero", "image-label", "labels", "plate", "well", "series",
+    "bioformats2raw.layout", "version", "_ARRAY_DIMENSIONS", "_creator",
+}  # fmt: skip
+# How omero shows a channel, besides its name, colour and display range; and what is usual.
+USUAL = {"active": True, "inverted": False, "coefficient": 1, "family": "linear", "lut": ""}
+MOST_TOLD = 5
+
+
+def beside(attributes: dict[str, Any], labels: list[str]) -> list[str]:
+    """Return what no output will have of a group, in words: its labels, and others' attributes."""
+    others = [repr(key) for key in attributes if key not in KNOWN]
+    return [*_told("labels", labels), *_told("the attributes", others)]
+
+
+def _told(words: str, names: list[str]) -> list[str]:
+    some = ", ".join(shortened(name, 40) for name in names[:MOST_TOLD])
+    more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+    return [f"{words} {some}{more}"] if names else []
 
 
 def texts_of(attributes: dict[str, Any]) -> dict[str, str]:
@@ -128,17 +149,42 @@ def _transform(multiscales: dict[str, Any]) -> tuple[list[float], list[float]] |
 
 def channels_of(attributes: dict[str, Any], number: int) -> tuple[Channel, ...]:
     """Names, colours and display ranges of `number` channels; none if it tells of others."""
-    omero = attributes.get("omero")
-    described = omero.get("channels") if isinstance(omero, dict) else None
-    if not isinstance(described, list) or len(described) != number:
-        return ()
-    channels = tuple(_channel(c if isinstance(c, dict) else {}) for c in described)
+    channels = tuple(map(_channel, _described(attributes, number)))
     return channels if any(channel != Channel() for channel in channels) else ()
 
 
-def _channel(described: dict[str, Any]) -> Channel:
+def displays_of(attributes: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """How else than usual `number` channels are shown; none if all are as usual."""
+    displays = [_display(channel) for channel in _described(attributes, number)]
+    return displays if any(displays) else []
+
+
+def _described(attributes: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    omero = attributes.get("omero")
+    described = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(described, list) or len(described) != number:
+        return []
+    return [channel if isinstance(channel, dict) else {} for channel in described]
+
+
+def _display(described: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: described[key]
+        for key, usual in USUAL.items()
+        if isinstance(described.get(key), str | int | float) and described[key] != usual
+    }
+    limits = _limits(described, "min", "max")
+    if limits is not None and limits != _limits(described, "start", "end"):
+        found["window"] = limits
+    return found
+
+
+def _limits(described: dict[str, Any], low: str, high: str) -> tuple[float, float] | None:
     window = described.get("window")
-    limits = [window.get("start"), window.get("end")] if isinstance(window, dict) else None
+    return display_range([window.get(low), window.get(high)]) if isinstance(window, dict) else None
+
+
+def _channel(described: dict[str, Any]) -> Channel:
     color = str(described.get("color", ""))
     label = described.get("label")
     try:
@@ -148,5 +194,5 @@ def _channel(described: dict[str, Any]) -> Channel:
     return Channel(
         name=None if label is None else str(label),
         color=None if rgb is None else rgb & 0xFFFFFF,
-        contrast=display_range(limits),
+        contrast=_limits(described, "start", "end"),
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from napari_vdsr.errors import ImageFileError
 from napari_vdsr.image import Image
 from napari_vdsr.io.axes import ordered, override_axes, plane_last
 from napari_vdsr.io.choice import SeriesInfo, beside_by_name, chosen, note, with_main
@@ -34,9 +35,11 @@ from napari_vdsr.io.zarr.checks import (
 from napari_vdsr.io.zarr.metadata import (
     alpha_of,
     axes_of,
+    beside,
     bits_of,
     channels_of,
     declared_nodata,
+    displays_of,
     texts_of,
 )
 from napari_vdsr.io.zarr.plate import plate_images
@@ -145,6 +148,7 @@ def read_zarr_levels(
         multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = axes_of(path, multiscales, axes)
         facts.metadata |= texts_of(attributes)
+        facts.leave_out(beside(attributes, _labels(path, group)))
         names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
         declared = attributes.get("image-label")
         as_labels = labels if labels is not None else isinstance(declared, dict)
@@ -181,8 +185,29 @@ def read_zarr_levels(
             bits=bits_of(attributes, arrays[0].dtype),
             alpha=alpha_of(attributes),
         )
-        image = image.with_(channels=() if rgb else channels_of(attributes, image.size("C")))
+        if not rgb:
+            image = _with_channels(image, attributes)
     return [image, *(Image(data=data, axes=letters, name=name) for data in levels[1:])]
+
+
+def _with_channels(image: Image, attributes: dict[str, Any]) -> Image:
+    """Add names, colours and display of channels."""
+    number = image.size("C")
+    displays = displays_of(attributes, number)
+    return image.with_(
+        channels=channels_of(attributes, number),
+        metadata={**image.metadata, **({"ome": {"displays": displays}} if displays else {})},
+    )
+
+
+def _labels(path: str, group: Any) -> list[str]:
+    """Names of the label images of an image."""
+    # By a store of its own: who adds labels while the image is read changes nothing of it.
+    inner = f"{group.path}/labels".lstrip("/")
+    with suppress(KeyError, ValueError, TypeError, OSError, ImageFileError):
+        names = _ome(zarr.open_group(store_of(path), mode="r", path=inner)).get("labels")
+        return [str(name) for name in names] if isinstance(names, list) else []
+    return []
 
 
 def _numbers(level: da.Array) -> da.Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import zarr
 from napari_vdsr.io.bands import regroup
 from napari_vdsr.io.provenance import KEY, plain_values
 from napari_vdsr.io.pyramid import fill, level_shapes, shrinking
+from napari_vdsr.io.tiff.ome_extras import channel_extras
 from napari_vdsr.io.zarr.form import CHUNK, DEFAULT, ZarrForm
 from napari_vdsr.io.zarr.level import Level, stored_axes
 from napari_vdsr.nodata import can_hold
@@ -278,21 +280,30 @@ def _omero(image: Image) -> list[dict[str, Any]]:
         samples = RGBA[: image.size("S")]
         return [_omero_channel(image, i, name, color) for i, (name, color) in enumerate(samples)]
     number = image.size("C")
-    if len(image.channels) != number:
+    displays = channel_extras(image.metadata, number, "displays")
+    if len(image.channels) != number and not any(displays):
         return []
-    return [_omero_channel(image, i, None, None) for i in range(number)]
+    return [_omero_channel(image, i, None, None, own) for i, own in enumerate(displays)]
 
 
-def _omero_channel(image: Image, index: int, name: str | None, color: int | None) -> dict[str, Any]:
+def _omero_channel(
+    image: Image,
+    index: int,
+    name: str | None,
+    color: int | None,
+    display: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     channel: Channel | None = image.channels[index] if len(image.channels) > index else None
     if channel is not None:
         name, color = channel.name, channel.color
-    described: dict[str, Any] = {"active": True}
+    described: dict[str, Any] = {"active": True, **display}
+    limits = described.pop("window", (math.inf, -math.inf))
     if name is not None:
         described["label"] = name
     described["color"] = f"{0xFFFFFF if color is None else color:06X}"
     if channel is not None and channel.contrast is not None:
         low, high = map(float, channel.contrast)
         if math.isfinite(high - low):
-            described["window"] = {"min": low, "max": high, "start": low, "end": high}
+            lowest, highest = min(low, limits[0]), max(high, limits[1])
+            described["window"] = {"min": lowest, "max": highest, "start": low, "end": high}
     return described
