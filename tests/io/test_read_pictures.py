@@ -102,10 +102,12 @@ def test_exif_orientation_is_applied(tmp_path, orientation, form):
     exif = PIL.Image.Exif()
     exif[274] = orientation
     path = tmp_path / f"a.{form}"
-    PIL.Image.fromarray(GREY).save(path, exif=exif)
+    PIL.Image.fromarray(GREY).save(path, exif=exif, dpi=(204, 98))
     with PIL.Image.open(path) as picture:
         expected = np.asarray(PIL.ImageOps.exif_transpose(picture))
-    assert_reads(path, expected, "YX")
+    image = assert_reads(path, expected, "YX")
+    dpi = (98, 204) if orientation > 4 else (204, 98)
+    assert image.metadata["dpi"] == pytest.approx(dpi, abs=0.1)
 
 
 def test_an_animated_gif_has_frames(tmp_path):

@@ -182,6 +182,11 @@ def test_orientation_is_applied(tmp_path, orientation):
     image = assert_reads(tmp_path / "a.tif", expected, "YX")
     turned = orientation > 4
     assert image.pixel_size == {"X": 1.0 if turned else 0.5, "Y": 0.5 if turned else 1.0}
+    tifffile.imwrite(
+        tmp_path / "b.tif", data, extratags=[(274, "H", 1, orientation, True)],
+        resolution=(300, 150), resolutionunit="inch", metadata=None,
+    )  # fmt: skip
+    assert read_image(tmp_path / "b.tif").metadata["dpi"] == ((150, 300) if turned else (300, 150))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])

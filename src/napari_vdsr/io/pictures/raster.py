@@ -202,6 +202,8 @@ def read_picture(path: str, *, axes: str | None, name: str, labels: bool = False
         with opened(stamp) as picture:
             source = _describe(path, stamp, picture, labels=labels)
             metadata = picture_facts(stamp, picture)
+            if source.orientation in TURNED and "dpi" in metadata:
+                metadata["dpi"] = metadata["dpi"][::-1]
             notes: list[str] = []
             if source.mode == "P":
                 notes.append("the entries of its palette are read as labels, without colours")

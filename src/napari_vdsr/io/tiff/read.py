@@ -258,14 +258,7 @@ def _assemble(
     orientation = orientation_of(page)
     data = upright(data, letters, orientation)
     if orientation in TURNED:
-        swapped = {"X": "Y", "Y": "X"}
-        for sizes in (facts.pixel_size, facts.spacing, facts.origin):
-            turned = {swapped.get(a, a): s for a, s in sizes.items()}
-            sizes.clear()
-            sizes.update(turned)
-        for own in plane_extras(facts.metadata).values():
-            if SHIFT in own:
-                own[SHIFT] = {swapped.get(a, a): far for a, far in own[SHIFT].items()}
+        _turn(facts)
     if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and table is None:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -291,6 +284,18 @@ def _assemble(
     if known and len(facts.channels) == image.size("C") and not image.is_rgb:
         image = image.with_(channels=facts.channels)
     return image
+
+
+def _turn(facts: Facts) -> None:
+    """Have what is said of X said of Y, and of Y of X, as pixels are swapped."""
+    swapped = {"X": "Y", "Y": "X"}
+    shifts = [own[SHIFT] for own in plane_extras(facts.metadata).values() if SHIFT in own]
+    for values in (facts.pixel_size, facts.spacing, facts.origin, *shifts):
+        turned = {swapped.get(axis, axis): value for axis, value in values.items()}
+        values.clear()
+        values.update(turned)
+    if "dpi" in facts.metadata:
+        facts.metadata["dpi"] = facts.metadata["dpi"][::-1]
 
 
 def _apply_palette(
