@@ -217,6 +217,21 @@ SizeT="1"><Channel ID="Channel:0:0" Name="DAPI" EmissionWavelength="461.5" Fluor
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("a.ome.tif", False), ("imagej.tif", False), ("a.tif", True), ("a.ome.zarr", True)],
+)
+def test_the_distance_of_frames_without_a_unit_is_kept_or_told(tmp_path, name, kept):
+    image = Image(
+        data=np.zeros((3, 9, 8), "u1"), axes="TYX", spacing={"T": 5.0},
+        metadata={"imagej": {}} if name == "imagej.tif" else {},
+    )  # fmt: skip
+    told = write_image(image, tmp_path / name)
+    assert any("the distance of frames in an unknown unit: left out" in one for one in told) != kept
+    found = read_image(tmp_path / name)
+    assert (found.spacing.get("T"), found.time_step) == (5.0 if kept else None, None)
+
+
 def positions(path):
     """Position of each plane along X and Z, by its number in T and Z."""
     planes = [

@@ -269,7 +269,7 @@ PARTS = (
     Part(PLACED, _position),
     Part(ALL - {"imagej"}, _place_without_size),
     Part(PLACED, _frames),
-    Part(ALL - {"imagej"}, _frames_without_unit),
+    Part(ALL - {"imagej", "ome-tiff"}, _frames_without_unit),
     Part(PLACED, _channel_names),
     Part(ALL - {"imagej"}, _channel_name_alone),
     Part(ALL - {"imagej"}, _some_channel_names),
