@@ -209,6 +209,35 @@ def test_regions_go_along_with_their_planes():
     assert region.z_position == 1
 
 
+def test_planes_of_regions_count_through_all_axes_as_imagej_does():
+    """Channels first, then slices, then frames; 0 is on all of them, and less no plane."""
+    numbers = [0, 2, 5, 8, 14, 17, 25, -2]  # of T4 Z2 C3
+    overlays = [rectangle(0, 0, position=number) for number in numbers]
+    image = stack(metadata={"imagej": {"Overlays": overlays}})
+
+    def positions(**places):
+        found = select(image, **places).metadata["imagej"]["Overlays"]
+        return [ImagejRoi.frombytes(one).position for one in found]
+
+    assert positions(T=1, Z=0) == [0, 2, -2]
+    assert positions(T=slice(1, 3), C=(1, 0)) == [0, 1, 5, 7, -2]
+    assert positions(X=slice(1, 9)) == numbers
+
+
+def test_points_of_other_planes_are_left_out():
+    region = ImagejRoi.frompoints(np.array([[1, 2], [3, 4], [5, 6]], np.float32))
+    region.roitype = ROI_TYPE.POINT
+    region.counters = np.array([1, 2, 3], np.uint8)
+    region.counter_positions = np.array([8, 2, 0], np.uint32)
+    image = stack(metadata={"imagej": {"ROI": region.tobytes()}})
+    part = ImagejRoi.frombytes(select(image, T=1, Z=0).metadata["imagej"]["ROI"])
+    assert part.coordinates().tolist() == [[1, 2], [5, 6]]
+    assert (part.counters.tolist(), part.counter_positions.tolist()) == ([1, 3], [2, 0])
+    region.counter_positions[:] = 2
+    image = stack(metadata={"imagej": {"ROI": region.tobytes()}})
+    assert "ROI" not in select(image, T=1, Z=0).metadata["imagej"]
+
+
 def test_a_batch_takes_the_part_and_tells(tmp_path):
     image = stack()
     (tmp_path / "in").mkdir()

@@ -6,6 +6,7 @@ pixels that are left.
 
 from __future__ import annotations
 
+import math
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from napari_vdsr.regrid import Grid, regridded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from roifile import ImagejRoi
 
     from napari_vdsr.image import Image
 
@@ -403,12 +406,13 @@ def _region(content: bytes, image: Image, spans: Mapping[str, Any]) -> bytes | N
     outside = region.bottom <= 0 or region.right <= 0 or region.top > size[0]
     if outside or region.left > size[1]:
         return None
-    stacked = [a for a in IMAGEJ_ORDER if image.size(a) > 1]
-    if region.position and len(stacked) == 1 and stacked[0] in spans:
-        moved = _moved(region.position, spans[stacked[0]])
+    if region.position > 0:  # others are no plane's number
+        moved = _plane(region.position, image, spans)
         if moved is None:
             return None
         region.position = moved
+    if not _keep_points(region, image, spans):
+        return None
     for axis in "CZT":
         name = f"{axis.lower()}_position"
         position = getattr(region, name, 0)
@@ -418,6 +422,36 @@ def _region(content: bytes, image: Image, spans: Mapping[str, Any]) -> bytes | N
                 return None
             setattr(region, name, moved)
     return bytes(region.tobytes())
+
+
+def _keep_points(region: ImagejRoi, image: Image, spans: Mapping[str, Any]) -> bool:
+    """Keep the points that are on a plane that is left; say whether there are any."""
+    if region.counter_positions is None or not region.counter_positions.size:
+        return True
+    moved = [p and _plane(int(p), image, spans) for p in region.counter_positions]  # 0: on all
+    kept = [i for i, p in enumerate(moved) if p is not None]
+    region.counter_positions = np.array([moved[i] for i in kept], np.uint32)
+    region.n_coordinates = len(kept)
+    for name in ("counters", "integer_coordinates", "subpixel_coordinates"):
+        values = getattr(region, name)
+        if values is not None:
+            setattr(region, name, values[kept])
+    return bool(kept)
+
+
+def _plane(position: int, image: Image, spans: Mapping[str, Any]) -> int | None:
+    """Where a plane of the stack goes, both counted through all axes; None if it is left out."""
+    sizes = [image.size(a) for a in IMAGEJ_ORDER]
+    if not spans.keys() & set(IMAGEJ_ORDER):
+        return position
+    if position > math.prod(sizes):
+        return None
+    taken = [spans.get(a, range(n)) for a, n in zip(IMAGEJ_ORDER, sizes, strict=True)]
+    old = [int(i) for i in np.unravel_index(position - 1, sizes)]
+    if any(i not in span for i, span in zip(old, taken, strict=True)):
+        return None
+    new = [span.index(i) for i, span in zip(old, taken, strict=True)]
+    return int(np.ravel_multi_index(new, [len(span) for span in taken])) + 1
 
 
 def _moved(position: int, span: Span) -> int | None:
