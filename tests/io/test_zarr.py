@@ -188,6 +188,21 @@ def test_a_scale_that_is_no_distance_is_told(tmp_path):
     assert "along Y is -2, which is none" in image.notes[0]
 
 
+def test_a_position_that_goes_with_a_scale_that_is_no_distance_is_told(tmp_path):
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    entry = multiscales(axes, scale=[0.0, -2.0, 3.0])
+    shift = {"type": "translation", "translation": [0.0, 5.0, 7.0]}
+    entry["multiscales"][0]["datasets"][0]["coordinateTransformations"].append(shift)
+    write_group(tmp_path / "a.zarr", entry, {"0": np.zeros((2, 4, 4))})
+    image = read_image(tmp_path / "a.zarr")
+    assert (image.pixel_size, image.origin) == ({"X": 3.0}, {"X": 7.0})
+    assert image.notes == (
+        "its distance of pixels along Z is 0, which is none, and left out",
+        "its distance of pixels along Y is -2, which is none, and left out",
+        "its position along Y was left out, since no pixel size is known there",
+    )
+
+
 def test_axes_of_one_name_are_refused_but_can_be_overridden(tmp_path):
     axes = [{"name": name, "type": "space"} for name in "yyx"]
     write_group(tmp_path / "a.zarr", multiscales(axes), {"0": np.zeros((2, 4, 4))})

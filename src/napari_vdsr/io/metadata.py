@@ -43,15 +43,22 @@ class Facts:
             self.spacing[axis] = number
             if not is_unitless(unit):
                 self.note(f"its unit of length {unit!r} is not known, so its scale has none")
-        elif value is not None and number != 0:
-            got = str(value)[:40] if number is None else f"{number:g}"
-            self.note(f"its distance of pixels along {axis} is {got}, which is none, and left out")
+        elif value is not None and number != 0:  # by which many programs mean: not known
+            self.note_no_distance(axis, value)
+
+    def note_no_distance(self, axis: str, value: Any) -> None:
+        """Tell that what the source states as the distance of pixels is none."""
+        number = finite(value)
+        got = str(value)[:40] if number is None else f"{number:g}"
+        self.note(f"its distance of pixels along {axis} is {got}, which is none, and left out")
 
     def take_origin(self, axis: str, value: Any, unit: str) -> None:
         """Keep where the first pixel lies, if its unit is that of the distance of pixels."""
         place = self.coordinate(axis, value, unit)
         if place:
             self.origin[axis] = place
+        elif finite(value) and self.step(axis) is None:
+            self.note(f"its position along {axis} was left out, since no pixel size is known there")
         elif place is None and finite(value):
             self.note("its position is stated in another unit than its pixel size, and left out")
 

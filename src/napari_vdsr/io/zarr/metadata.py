@@ -120,6 +120,8 @@ def _placed(letters: str, axes: list[dict[str, Any]], multiscales: dict[str, Any
                 facts.spacing["T"] = factor
         elif letter in "ZYX":
             facts.take_size(letter, factor, unit)
+            if factor == 0:  # here a size that is not known is not stated
+                facts.note_no_distance(letter, factor)
             facts.take_origin(letter, offset, unit)
             continue
         if offset:
