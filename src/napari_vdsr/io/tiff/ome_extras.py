@@ -180,7 +180,7 @@ def of_channels(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for index, one in enumerate(extras)
         for (t, _, z), own in one.get("planes", {}).items()
     }
-    told = {key: each if any(each) else [] for key, each in channels.items()}
+    told = {key: listed if any(listed) else [] for key, listed in channels.items()}
     merged = {**agreed(extras), **told, "planes": planes}
     found["ome"] = {key: value for key, value in merged.items() if value}
     return found
