@@ -18,6 +18,7 @@ from napari_vdsr.io import read_image, write_image
 from napari_vdsr.io.bands import Bands
 from napari_vdsr.io.formats import FORMATS, SUFFIXES, value_losses
 from napari_vdsr.io.losses import NAMES, PLACED
+from napari_vdsr.io.tiff import ome_write
 from napari_vdsr.io.tiff import write as tiff_write
 
 RANDOM = np.random.default_rng(0)
@@ -135,6 +136,20 @@ def test_ome_says_where_every_plane_lies(tmp_path):
     assert {(p.position_x, p.position_x_unit.value, p.position_y) for p in planes} == {
         (-1.0, "µm", None)
     }
+
+
+def test_very_long_stacks_say_what_is_known_of_their_planes(tmp_path, monkeypatch):
+    monkeypatch.setattr(ome_write, "MOST_PLANES", 5)
+    planes = {(t, 0, 0): {"DeltaT": str(t * t)} for t in (1, 4)}
+    image = Image(
+        data=pixels((6, 4, 5)), axes="TYX", origin={"X": -1.0}, pixel_size={"Y": 0.5, "X": 0.5},
+        metadata={"ome": {"planes": planes}},
+    )  # fmt: skip
+    write_image(image, tmp_path / "a.ome.tif")
+    back = read_image(tmp_path / "a.ome.tif")
+    kept = back.metadata["ome"]["planes"]
+    assert {at: own for at, own in kept.items() if own} == planes
+    assert back.origin == {"X": -1.0}
 
 
 LARGE = [("YX", (700, 900)), ("CYX", (2, 600, 1000)), ("YXS", (500, 900, 3))]

@@ -13,7 +13,7 @@ from napari_vdsr.io.tiff.ome_extras import SHIFT, channel_extras, plane_extras
 from napari_vdsr.io.units import UNITLESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from xml.etree.ElementTree import Element
 
     from napari_vdsr.image import Channel, Image
@@ -119,11 +119,13 @@ def _unit(image: Image, axis: str) -> str:
 
 
 def _add_planes(pixels: Element, image: Image) -> None:
-    """Say where and when each plane was taken; of a very long stack, where the first was."""
+    """Say where and when each plane was taken; of a very long stack, what is not plain."""
     extras = plane_extras(image.metadata)
     lengths = [image.size(axis) for axis in "TCZ"]
-    every = math.prod(lengths) <= MOST_PLANES
-    for t, c, z in itertools.product(*(range(n if every else 1) for n in lengths)):
+    numbers: Iterable[tuple[int, ...]] = itertools.product(*map(range, lengths))
+    if math.prod(lengths) > MOST_PLANES:
+        numbers = sorted({(0, 0, 0), *extras})
+    for t, c, z in numbers:
         own = dict(extras.get((t, c, z), {}))
         shift = own.pop(SHIFT, {})
         place = _place(image, z, shift)
