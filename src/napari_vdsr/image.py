@@ -154,7 +154,7 @@ class Image:
         if any(length != length for length in self.data.shape):
             raise ImageDataError(
                 f"image {self.name!r} has a shape that dask does not know yet, "
-                f"{self.data.shape}. Call data.compute_chunk_sizes() first."
+                f"{self.data.shape}. Have dask find out first (compute_chunk_sizes)."
             )
 
     @property
