@@ -124,7 +124,8 @@ def _add_planes(pixels: Element, image: Image) -> None:
     lengths = [image.size(axis) for axis in "TCZ"]
     numbers: Iterable[tuple[int, ...]] = itertools.product(*map(range, lengths))
     if math.prod(lengths) > MOST_PLANES:
-        numbers = sorted({(0, 0, 0), *extras})
+        there = (own for own in extras if all(0 <= i < n for i, n in zip(own, lengths)))
+        numbers = sorted({(0, 0, 0), *there})
     for t, c, z in numbers:
         own = dict(extras.get((t, c, z), {}))
         shift = own.pop(SHIFT, {})
