@@ -14,6 +14,7 @@ from roifile import ROI_TYPE, ImagejRoi
 from napari_vdsr import load_model, select, upscale
 from napari_vdsr.image import Channel, Image
 from napari_vdsr.io import read_image, write_image
+from napari_vdsr.io.tiff.ome_extras import of_channel, of_channels
 
 PROFILE = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 COLOURS = np.random.default_rng(0).integers(0, 255, (9, 8, 3), "u1")
@@ -329,3 +330,13 @@ def test_dates_that_a_format_cannot_state_are_told(tmp_path):
     assert "yesterday" in told
     iso = {"acquired": "2020-12-31T10:00:00", "datetime": "2020:12:31 10:00:00"}
     assert write_image(image.with_(metadata=iso), tmp_path / "b.ome.tif") == ()
+
+
+def test_what_is_said_of_each_channel_survives_splitting_and_joining():
+    ome = {
+        "channels": [{"PinholeSize": "1"}, {"PinholeSize": "2"}],
+        "displays": [{"active": False}, {"inverted": True}],
+        "planes": {(0, 0, 0): {"DeltaT": "0"}, (0, 1, 0): {"DeltaT": "5"}},
+    }
+    whole = {"description": "cells", "ome": ome}
+    assert of_channels([of_channel(whole, 0), of_channel(whole, 1)]) == whole

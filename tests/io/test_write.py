@@ -143,7 +143,7 @@ def test_very_long_stacks_say_what_is_known_of_their_planes(tmp_path, monkeypatc
     planes = {(t, 0, 0): {"DeltaT": str(t * t)} for t in (1, 4)}
     image = Image(
         data=pixels((6, 4, 5)), axes="TYX", origin={"X": -1.0}, pixel_size={"Y": 0.5, "X": 0.5},
-        metadata={"ome": {"planes": planes}},
+        metadata={"ome": {"planes": planes | {(9, 0, 0): {"DeltaT": "3"}}}},
     )  # fmt: skip
     write_image(image, tmp_path / "a.ome.tif")
     back = read_image(tmp_path / "a.ome.tif")
@@ -347,6 +347,9 @@ def test_a_picture_is_no_negative(tmp_path, kind, bits):
     assert not any("white" in clause for clause in told)
     found = np.asarray(read_image(tmp_path / "a").data).reshape(8, 24, -1)[..., 0].astype(int)
     assert abs(found - ((255 if bits is None else 63) - data.astype(int))).max() < 20
+    if bits and kind == "png":  # nor is what is beyond its bits
+        write_image(image.with_(data=data + 4), tmp_path / "c", format=kind)
+        assert np.asarray(read_image(tmp_path / "c").data)[0, -1] == 0
     numbers = image.with_(labels=True)
     if kind == "png":
         write_image(numbers, tmp_path / "b", format=kind)

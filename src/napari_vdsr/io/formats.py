@@ -231,7 +231,8 @@ def arranged(target: Path, image: Image, kind: str) -> Image:
     data = ordered(data, axes, order)
     _check_holds(target, image, kind, order)
     if kind in PICTURES and image.metadata.get("photometric") == "miniswhite" and not image.labels:
-        data = int(full_opacity(image.dtype, image.bits)) - _lazy(data)
+        white = int(full_opacity(image.dtype, image.bits))
+        data = white - da.minimum(_lazy(data), white)  # a source may go beyond its bits
     if kind in PICTURES and image.has_alpha and image.alpha == "premultiplied":
         full = full_opacity(image.dtype, image.bits)
         data = _lazy(data).map_blocks(divided, full, dtype=image.dtype)
