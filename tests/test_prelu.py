@@ -29,6 +29,29 @@ def test_result_and_gradients(layout, slopes, dtype):
     assert "_PReLU" in type(PReLU(slopes).to(dtype)(own).grad_fn).__name__
 
 
+@pytest.mark.parametrize("slopes", [1, 5])
+def test_under_autocast(slopes):
+    """Maps are bfloat16 there, and the slopes and their gradient float32."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 4, 7, dtype=torch.bfloat16)
+    given = torch.randn(3, 5, 4, 7, dtype=torch.bfloat16)
+    layer, exact = PReLU(slopes), nn.PReLU(slopes)
+    for each in (layer, exact):
+        each.weight.data.copy_(torch.linspace(-0.2, 1.1, slopes))
+    own, theirs = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = layer(own)
+    result.backward(given)
+    expected = exact(theirs)
+    expected.backward(given.float())
+    assert result.dtype == own.grad.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32
+    rounding = {"atol": 1e-3, "rtol": 2**-7}
+    torch.testing.assert_close(result.float(), expected, **rounding)
+    torch.testing.assert_close(own.grad.float(), theirs.grad, **rounding)
+    torch.testing.assert_close(layer.weight.grad, exact.weight.grad, atol=0.05, rtol=0.02)
+
+
 @pytest.mark.parametrize("slopes", [1, 4])
 def test_gradients_are_those_of_differences(slopes):
     torch.manual_seed(0)
