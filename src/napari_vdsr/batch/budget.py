@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_vdsr import engine, kept
+from napari_vdsr import engine, heap, kept
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
 from napari_vdsr.io.lazy import CHUNK_BYTES, PIECES_KEPT
@@ -34,10 +32,6 @@ PICTURE_COPIES = 3
 PACKING_BYTES = 3 * 2**22
 # A file of an OME-Zarr on its way to the disk: its pixels, its chunks, and the file.
 ZARR_COPIES = 3
-# Of glibc: blocks from this size on go back to the system as soon as they are free, and threads
-# share few heaps. Else what is free lies between what is in use, half as much again.
-MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
-BLOCK_BYTES, ARENAS = 2**18, 2
 
 
 def kept_share(allowed: int) -> int:
@@ -59,20 +53,9 @@ def held(allowed: int | None) -> Iterator[None]:
     if allowed is None:
         yield
         return
-    _give_back_at_once()
+    heap.give_back_at_once()
     with kept.at_most(kept_share(allowed)):
         yield
-
-
-def _give_back_at_once() -> None:
-    if sys.platform != "linux":
-        return
-    with suppress(OSError, AttributeError):  # of another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in (
-            (MMAP_THRESHOLD, BLOCK_BYTES), (TRIM_THRESHOLD, BLOCK_BYTES), (ARENA_MAX, ARENAS)
-        ):  # fmt: skip
-            mallopt(option, value)
 
 
 def options_within(image: Image, form: Chosen, settings: Settings) -> Options:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_vdsr import showing
+from napari_vdsr import heap, showing
 from napari_vdsr.cli import options
 from napari_vdsr.cli.train_view import shown
 from napari_vdsr.errors import MissingExtraError, UsageError
@@ -288,6 +288,7 @@ def command(
         name=name,
     )
     folder = _checked(plan)
+    heap.keep_for_reuse()
     with shown(quiet=quiet) as callbacks:
         model = run(
             plan.config,
