@@ -166,6 +166,12 @@ def test_byte_order_mark(tmp_path):
     ("settings", "message"),
     [
         ({"scales": (2, 2)}, "pass each of them once"),
+        ({"scale_shares": (2, 1)}, "pass a number above 0 for each of scales"),
+        ({"scale_shares": (2, 1, 0)}, "pass a number above 0 for each"),
+        (
+            {"mode": "jpeg", "jpeg_quality": (5, 95), "scale_shares": (1.0, 2.0, 3.0)},
+            "scale_shares is set, but mode",
+        ),
         ({"mode": "denoise", "noise_read": (1.0, 2.0), "scales": (2,)}, "scales is set, but mode"),
         ({"mode": "jpeg", "jpeg_quality": (5, 95), "scales": (3,)}, "scales is set, but mode"),
         ({"allow_shift": True}, "allow_shift is set, but mode"),

@@ -132,9 +132,13 @@ def test_every_position_is_equally_likely():
     assert abs(count - expected) < 5 * expected**0.5
 
 
-def test_scales_are_mixed_in_a_batch():
+@pytest.mark.parametrize(
+    ("shares", "expected"), [((), (200, 200, 200)), ((3, 1.5, 0.5), (360, 180, 60))]
+)
+def test_scales_are_mixed_in_a_batch(shares, expected):
     image = texture(60, 60) / 255
-    patches = Patches([image], config(scales=(2, 3, 4), batch_size=600), CPU)
+    settings = config(scales=(2, 3, 4), scale_shares=shares, batch_size=600)
+    patches = Patches([image], settings, CPU)
     ilr, _ = as_arrays(patches.batch(0))
     counts = []
     for scale in (2, 3, 4):
@@ -142,7 +146,16 @@ def test_scales_are_mixed_in_a_batch():
         at = np.searchsorted(whole, ilr[:, 4, 4] - 3e-7)
         counts.append((np.abs(whole[np.minimum(at, whole.size - 1)] - ilr[:, 4, 4]) < 3e-7).sum())
     assert 600 <= sum(counts) < 610  # a few values occur at two scales by chance
-    assert all(150 < count < 250 for count in counts)
+    assert counts == pytest.approx(expected, abs=50)
+
+
+def test_one_scale_in_a_batch_is_drawn_by_its_share():
+    settings = config(scales=(2, 4), scale_shares=(4, 1), batch_size=2)
+    field = field_of(texture(60, 60) / 255)
+    patches = module.Patches([field], settings, tasks_of(settings), CPU, source=True)
+    factors = [patches.batch(step).factor for step in range(200)]
+    assert factors.count(2) == pytest.approx(160, abs=25)
+    assert factors == [patches.batch(step, 1, 2).factor for step in range(200)]
 
 
 def test_flat_patches_are_drawn_again():

@@ -54,13 +54,13 @@ GIVEN = ("factors", "channels")
 LARGEST_SETTING = 4096
 # What each mode leaves aside; it would stand in the model's card as if it had been done.
 BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noise_from")
-PAIRS = ("allow_shift",)
+PAIRS, SHARES = ("allow_shift",), ("scale_shares",)
 UNUSED = {
     "sr": PAIRS,
-    "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality"),
-    "denoise": ("downsampling", "scales", *PAIRS),
-    "jpeg": (*BLUR, *NOISE, "downsampling", "scales", *PAIRS),
-    "mixed": PAIRS,
+    "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality", *SHARES),
+    "denoise": ("downsampling", "scales", *PAIRS, *SHARES),
+    "jpeg": (*BLUR, *NOISE, "downsampling", "scales", *PAIRS, *SHARES),
+    "mixed": (*PAIRS, *SHARES),
 }
 
 # What a setting can be. Where the largest is beyond all use, it stands for "no limit", and
@@ -96,6 +96,7 @@ class TrainConfig:
     start_from: str = ""
     mode: Literal["sr", "paired", "denoise", "jpeg", "mixed"] = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
+    scale_shares: tuple[Amount, ...] = ()
     downsampling: str = "bicubic"
     blur: tuple[Sigma, Sigma] = (0.0, 0.0)
     psf: str = ""
@@ -165,6 +166,13 @@ class TrainConfig:
             raise UsageError(f"scales are {got(self.scales)}; the largest is {LARGEST_SCALE}.")
         if len(set(self.scales)) < len(self.scales):
             raise UsageError(f"scales are {list(self.scales)}; pass each of them once.")
+        if self.scale_shares and (
+            len(self.scale_shares) != len(self.scales) or min(self.scale_shares) <= 0
+        ):
+            raise UsageError(
+                f"scale_shares are {got(self.scale_shares)}; pass a number above 0 for each of "
+                f"scales, {list(self.scales)}, or leave them out: all alike."
+            )
         self._check_degradations()
         for name in UNUSED.get(self.mode, ()):
             if getattr(self, name) != getattr(TrainConfig, name):

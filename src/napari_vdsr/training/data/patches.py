@@ -242,9 +242,9 @@ class Patches:
         stage = self._stages[self.config.stage_at(step)]
         count = max(1, self.config.batch_at(step) // ranks)
         rng = np.random.default_rng([self.config.seed, step, rank])
-        chosen = rng.integers(len(self.tasks), size=count)
+        chosen = self._chosen(rng, count)
         if self.source:  # all processes at the same factor, or some would wait
-            chosen[:] = np.random.default_rng([self.config.seed, step]).integers(len(self.tasks))
+            chosen[:] = self._chosen(np.random.default_rng([self.config.seed, step]), 1)
         draws = rng.random((count, 1 + self.config.redraws))
         turns = torch.from_numpy(rng.integers(8, size=count)).to(self.device)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
@@ -262,6 +262,13 @@ class Patches:
             read, bicubic, target = (gain * pixels + shift for pixels in (read, bicubic, target))
         factor = self.tasks[chosen[0]].scale if self.source else 1
         return Batch(read if self.source else bicubic, bicubic, target, factor)
+
+    def _chosen(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Draw tasks, by their shares."""
+        shares = np.array(self.config.scale_shares)
+        if not len(shares):
+            return rng.integers(len(self.tasks), size=count)
+        return rng.choice(len(self.tasks), size=count, p=shares / shares.sum())
 
     def _windows(
         self,
