@@ -25,7 +25,7 @@ def keep_for_reuse() -> None:
     """Keep free memory for what asks next.
 
     A step of training takes and frees the same blocks as the one before. New ones from the
-    system would have to be zeroed and mapped page by page, which costs a tenth of a step.
+    system would have to be zeroed and mapped page by page, which costs up to a tenth of a step.
     """
     _say((MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, ALL))
 

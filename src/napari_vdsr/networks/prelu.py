@@ -11,7 +11,7 @@ class PReLU(nn.PReLU):
     """PReLU [1]_ that is trained faster on a CPU: steps of `Lite` and FSRCNN take a tenth less.
 
     PyTorch's own gradient is made in a loop that is not vectorised, and in bfloat16 its result
-    is, too: there steps take a third less.
+    is, too: there steps take a quarter less.
 
     References
     ----------
