@@ -14,6 +14,7 @@ from napari_vdsr.errors import AxesError, ImageFileError, UsageError
 from napari_vdsr.image import Channel
 from napari_vdsr.io import lazy as lazy_module
 from napari_vdsr.io import read_image, read_provenance
+from napari_vdsr.io.axes import upright
 from napari_vdsr.io.tiff import pages as pages_module
 from napari_vdsr.normalize import measure
 
@@ -187,6 +188,25 @@ def test_orientation_is_applied(tmp_path, orientation):
         resolution=(300, 150), resolutionunit="inch", metadata=None,
     )  # fmt: skip
     assert read_image(tmp_path / "b.tif").metadata["dpi"] == ((150, 300) if turned else (300, 150))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_positions_of_what_is_stored_mirrored_are_left_out(tmp_path, orientation):
+    """That of a column that is the last one then is not that of the image."""
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels((20, 30), "u1"), imagej=True, resolution=(2, 1),
+        metadata={"unit": "um", "xorigin": -10, "yorigin": -4},
+        extratags=[(274, "H", 1, orientation, True)],
+    )  # fmt: skip
+    image = read_image(tmp_path / "a.tif")
+    stored = {"X": 5.0, "Y": 4.0} if orientation < 5 else {"Y": 5.0, "X": 4.0}
+    # Where the first pixel of the upright image lies in the stored one.
+    first = upright(np.arange(600).reshape(20, 30), "YX", orientation)[0, 0]
+    kept = {1: "YX", 5: "YX", 2: "Y", 8: "X", 4: "X", 6: "Y", 3: "", 7: ""}[orientation]
+    assert image.origin == {axis: stored[axis] for axis in kept}
+    assert (first == 0) == (len(kept) == 2)
+    told = image.metadata.get("left_out", ())
+    assert all(axis in kept or f"its position in {axis}, since" in str(told) for axis in "YX")
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])

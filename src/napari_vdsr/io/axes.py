@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 UNKNOWN = "QI_"
 SPARE = "QIRPVAHEBDFGJKLMNOUW"
 TURNED = (5, 6, 7, 8)
+MIRRORED = {"Y": (3, 4, 7, 8), "X": (2, 3, 6, 7)}  # once they are turned
 MEANING = {"T": "frames", "Z": "depth", "C": "channels"}
 
 
@@ -143,8 +144,7 @@ def upright(data: Any, letters: str, orientation: int) -> Any:
     if orientation in TURNED:
         data = data.swapaxes(y, x)
     index = [slice(None)] * data.ndim
-    if orientation in (3, 4, 7, 8):
-        index[y] = slice(None, None, -1)
-    if orientation in (2, 3, 6, 7):
-        index[x] = slice(None, None, -1)
+    for axis, values in MIRRORED.items():
+        if orientation in values:
+            index[letters.index(axis)] = slice(None, None, -1)
     return data[tuple(index)] if orientation in range(2, 9) else data

@@ -9,7 +9,15 @@ import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile
 
 from napari_vdsr.image import Channel, Image
-from napari_vdsr.io.axes import TURNED, name_axes, ordered, override_axes, plane_last, upright
+from napari_vdsr.io.axes import (
+    MIRRORED,
+    TURNED,
+    name_axes,
+    ordered,
+    override_axes,
+    plane_last,
+    upright,
+)
 from napari_vdsr.io.failure import failure, reading
 from napari_vdsr.io.lazy import as_dask, chunk_shape
 from napari_vdsr.io.metadata import Facts
@@ -259,6 +267,7 @@ def _assemble(
     data = upright(data, letters, orientation)
     if orientation in TURNED:
         _turn(facts)
+    _mirror(facts, orientation)
     if page.photometric == PHOTOMETRIC.MINISWHITE and 262 in page.tags and table is None:
         facts.metadata["photometric"] = "miniswhite"
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -286,11 +295,23 @@ def _assemble(
     return image
 
 
+def _mirror(facts: Facts, orientation: int) -> None:
+    """Leave out positions of pixels that lie first no more: those that do are not told of."""
+    for axis in [axis for axis, values in MIRRORED.items() if orientation in values]:
+        known = [places.pop(axis, None) for places in (facts.origin, *_shifts(facts))]
+        if any(place is not None for place in known):
+            facts.leave_out([f"its position in {axis}, since it is stored mirrored"])
+
+
+def _shifts(facts: Facts) -> list[dict[str, float]]:
+    """Positions of single planes, besides that of the first."""
+    return [own[SHIFT] for own in plane_extras(facts.metadata).values() if SHIFT in own]
+
+
 def _turn(facts: Facts) -> None:
     """Have what is said of X said of Y, and of Y of X, as pixels are swapped."""
     swapped = {"X": "Y", "Y": "X"}
-    shifts = [own[SHIFT] for own in plane_extras(facts.metadata).values() if SHIFT in own]
-    for values in (facts.pixel_size, facts.spacing, facts.origin, *shifts):
+    for values in (facts.pixel_size, facts.spacing, facts.origin, *_shifts(facts)):
         turned = {swapped.get(axis, axis): value for axis, value in values.items()}
         values.clear()
         values.update(turned)
