@@ -164,7 +164,8 @@ def test_what_lies_beside_an_image_is_told_and_how_channels_are_shown_is_kept(tm
     attributes = {**multiscales(axes), "omero": {"channels": channels}, "my-lab": {"sample": 1}}
     write_group(tmp_path / "a.zarr", attributes, {"0": np.zeros((2, 8, 9), "u2")})
     write_group(tmp_path / "a.zarr/labels", {"labels": ["cells"]}, {})
-    told = "left out: labels cells, the attributes 'my-lab'"
+    write_group(tmp_path / "a.zarr/tables", {"tables": ["nuclei"]}, {"areas": np.zeros(3)})
+    told = "left out: labels cells, what else lies in its folder: tables, the attributes 'my-lab'"
     result = upscale(read_image(tmp_path / "a.zarr"), load_model("bicubic"), 2)
     assert write_image(result, tmp_path / "b.ome.zarr") == (told,)
     first, second = zarr.open_group(tmp_path / "b.ome.zarr").attrs["ome"]["omero"]["channels"]

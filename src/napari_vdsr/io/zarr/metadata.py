@@ -29,10 +29,14 @@ USUAL = {"active": True, "inverted": False, "coefficient": 1, "family": "linear"
 MOST_TOLD = 5
 
 
-def beside(attributes: dict[str, Any], labels: list[str]) -> list[str]:
-    """Return what no output will have of a group, in words: its labels, and others' attributes."""
+def beside(attributes: dict[str, Any], labels: list[str], groups: list[str]) -> list[str]:
+    """Return what no output will have of a group, in words: its labels, groups, attributes."""
     others = [repr(key) for key in attributes if key not in KNOWN]
-    return [*_told("labels", labels), *_told("the attributes", others)]
+    return [
+        *_told("labels", labels),
+        *_told("what else lies in its folder:", groups),
+        *_told("the attributes", others),
+    ]
 
 
 def _told(words: str, names: list[str]) -> list[str]:

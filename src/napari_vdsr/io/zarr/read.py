@@ -148,8 +148,8 @@ def read_zarr_levels(
         multiscales, notes = checked_multiscales(path, multiscales)
         stored, facts = axes_of(path, multiscales, axes)
         facts.metadata |= texts_of(attributes)
-        facts.leave_out(beside(attributes, _labels(path, group)))
         names = [str(dataset["path"]) for dataset in multiscales["datasets"]]
+        facts.leave_out(beside(attributes, _labels(path, group), _others(path, group, names)))
         declared = attributes.get("image-label")
         as_labels = labels if labels is not None else isinstance(declared, dict)
         arrays = [_array(path, group, name, labels=as_labels) for name in names]
@@ -207,6 +207,16 @@ def _labels(path: str, group: Any) -> list[str]:
     with suppress(KeyError, ValueError, TypeError, OSError, ImageFileError):
         names = _ome(zarr.open_group(store_of(path), mode="r", path=inner)).get("labels")
         return [str(name) for name in names] if isinstance(names, list) else []
+    return []
+
+
+def _others(path: str, group: Any, levels: list[str]) -> list[str]:
+    """Names of groups and arrays that are neither levels of an image nor labels, as tables are."""
+    known = {"labels", "OME", *(name.strip("/").partition("/")[0] for name in levels)}
+    # Servers do not list.
+    with suppress(KeyError, ValueError, TypeError, OSError, NotImplementedError, ImageFileError):
+        inner = zarr.open_group(store_of(path), mode="r", path=group.path)
+        return sorted({*inner.keys()} - known)
     return []
 
 
