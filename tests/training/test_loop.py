@@ -911,9 +911,19 @@ class TestValidation:
         assert a == b
 
     def test_too_small_to_measure(self, tmp_path):
-        save_png(tmp_path / "a.png", texture(11, 50))
-        with pytest.raises(TrainingError, match=r"a\.png: is 11 x 50 pixels, too small"):
+        save_png(tmp_path / "a.png", texture(17, 50))
+        with pytest.raises(
+            TrainingError,
+            match=r"a\.png: is 17 x 50 pixels; to be measured at scale 3 it must be at least 18 x",
+        ):
             validation_of(tmp_path, (2, 3))
+
+    @pytest.mark.parametrize("scale", [2, 3, 4])
+    def test_the_smallest_that_can_be_measured_has_all_figures(self, tmp_path, scale):
+        least = -(-(11 + 2 * scale) // scale) * scale
+        save_png(tmp_path / "a.png", texture(least, 50))
+        (case,) = validation_of(tmp_path, (scale,)).cases
+        assert np.isfinite([case.before.psnr, case.before.ssim]).all()
 
     def test_nothing_to_measure(self, tmp_path):
         with pytest.raises(TrainingError, match="no images are held out"):

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from napari_vdsr.enhance import plane_change
 from napari_vdsr.errors import TrainingError
+from napari_vdsr.evaluation.metrics import SSIM_WINDOW
 from napari_vdsr.evaluation.protocol import Score, interpolated, score, shrunken, to_uint8
 from napari_vdsr.execute import Executor
 from napari_vdsr.training.degrade.physics import Draw
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 # A part of each field, and not too many of them, or a run would mostly be measured.
 LONGEST = 512
 MOST_FIELDS = 24
-# What is left when the borders are shaved must hold a few windows of the figure.
-LEAST_PER_SCALE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +175,12 @@ def case_of(task: Task, field: Field, device: torch.device, *, whole: bool = Fal
     hr, worse = field.read(), field.read_input()
     inner = _measured_part(hr, task.scale, whole=whole)
     hr, worse = hr[inner], None if worse is None else worse[inner]
-    least = LEAST_PER_SCALE * task.scale
-    if min(hr.shape) < max(least, 2 * _shave(task) + 1):
+    # What is left when the borders are shaved must hold a window of SSIM, or that is no number.
+    least = -(-(SSIM_WINDOW + 2 * _shave(task)) // task.scale) * task.scale
+    if min(hr.shape) < least:
         raise TrainingError(
-            f"{field.path}: is {field.shape[0]} x {field.shape[1]} pixels, too small to be "
-            f"measured at scale {task.scale}. Hold out larger images."
+            f"{field.path}: is {field.shape[0]} x {field.shape[1]} pixels; to be measured at scale "
+            f"{task.scale} it must be at least {least} x {least}. Hold out larger images."
         )
     truth = np.multiply(hr, 255, dtype=np.float32) if field.by_percentiles else to_uint8(hr)
     small: NDArray[np.floating[Any]] | None = None

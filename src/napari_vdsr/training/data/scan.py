@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from napari_vdsr.image import Image
 
 logger = logging.getLogger(__name__)
-# Planes longer than this are read in pieces; divides by every common scale.
-LONGEST = 4080
+# Planes longer than this are read in pieces; divides by every common scale. A rest that is
+# shorter than this belongs to the last piece: by itself it could not be measured.
+LONGEST, LEAST = 4080, 512
 
 
 def scan(
@@ -254,4 +255,5 @@ def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
 
 
 def _pieces(length: int) -> list[slice]:
-    return [slice(start, min(start + LONGEST, length)) for start in range(0, length, LONGEST)]
+    starts = range(0, max(1, length - LEAST + 1), LONGEST)
+    return [slice(start, stop) for start, stop in itertools.pairwise([*starts, length])]
