@@ -557,7 +557,7 @@ class TestRefusals:
             run(config(), images, tmp_path, name="mine")
         assert model.read_bytes() == b"someone's"
 
-    @pytest.mark.parametrize("name", ["curve.png", "log.csv", "report.md"])
+    @pytest.mark.parametrize("name", ["curve.png", "log.csv", "report.md", "vdsr-last.safetensors"])
     def test_folder_of_other_things(self, images, tmp_path, name):
         (tmp_path / name).write_bytes(b"someone's")
         with pytest.raises(TrainingError, match=f"{name}: a run would replace it"):
@@ -570,9 +570,10 @@ class TestRefusals:
             run(config(), images, images)
         assert sorted(images.iterdir()) == before
 
-    def test_name_of_the_checkpoint(self, images, tmp_path):
-        with pytest.raises(UsageError, match="'checkpoint' cannot be the model's name"):
-            run(config(), images, tmp_path, name="checkpoint")
+    @pytest.mark.parametrize("name", ["checkpoint", "Checkpoint"])
+    def test_name_of_the_checkpoint(self, images, tmp_path, name):
+        with pytest.raises(UsageError, match=f"'{name}' cannot be the model's name"):
+            run(config(), images, tmp_path, name=name)
 
     @pytest.mark.parametrize(
         "name", ["", "..", ".x", "a/b", "a:b", "a\n", "x.safetensors", "a" * 101, " a", "a "]

@@ -63,6 +63,11 @@ def is_drawn(path: Path) -> bool:
     return path.name in DRAWN and (path.parent / NAME).exists()
 
 
+def last_of(model: Path) -> Path:
+    """File of the last weights, where the model is the best ones."""
+    return model.with_stem(f"{model.stem}-last")
+
+
 def check_name(name: str) -> None:
     """Raise ``UsageError`` if a model's name cannot be that of its file everywhere."""
     if not NAMES.fullmatch(name) or name.endswith(MODEL_SUFFIX) or len(name.encode()) > LONGEST:
@@ -72,7 +77,8 @@ def check_name(name: str) -> None:
             longest=LONGEST,
             suffix=MODEL_SUFFIX,
         )
-    if name in (Path(NAME).stem, Path(STABLE_NAME).stem):
+    # As systems do that take letters of either case for the same.
+    if name.casefold() in (Path(NAME).stem, Path(STABLE_NAME).stem):
         raise UsageError(
             f"{name!r} cannot be the model's name: {name}{MODEL_SUFFIX} is where the run itself is "
             "kept.",
@@ -102,7 +108,8 @@ def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
         raise TrainingError(f"{model}: exists already.", Remedy.GO_ON_RENAMED)
     if (folder / NAME).exists():
         raise TrainingError(f"{folder}: holds a run already.", Remedy.GO_ON)
-    found = next((name for name in WRITTEN if (folder / name).exists()), None)
+    written = (last_of(model).name, *WRITTEN)
+    found = next((name for name in written if (folder / name).exists()), None)
     if found:
         raise TrainingError(
             f"{folder / found}: a run would replace it. Name another folder, or delete it."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_vdsr.training.folder import CURVE_NAME, SAMPLES_NAME
+from napari_vdsr.training.folder import CURVE_NAME, SAMPLES_NAME, last_of
 from napari_vdsr.training.monitor import Log, Progress, draw_curve
 from napari_vdsr.training.report import draw_samples
 
@@ -107,7 +107,7 @@ def finish(run: Run, model: Path) -> None:
     if not best_is_kept:
         run.save_model(model)
     elif run.best_step != run.step:
-        run.save_model(model.with_stem(f"{model.stem}-last"))
+        run.save_model(last_of(model))
 
 
 def report(
