@@ -112,6 +112,11 @@ class TestRead:
         assert plan.sources.images == (tmp_path / "a",)
         assert (plan.config.steps, plan.output, plan.sources.exclude) == (6, Path("c"), ("y",))
 
+    def test_a_file_of_a_run_beside_images(self, tmp_path, images):
+        path = written(tmp_path / "run.toml", 'images = ["a"]')
+        with pytest.raises(UsageError, match=r"run\.toml: is the file of a whole run"):
+            plan_of(None, [images, path], {})
+
 
 class TestCommand:
     @staticmethod

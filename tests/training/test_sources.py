@@ -1,5 +1,6 @@
 """Which files are trained on."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,33 @@ class TestList:
         save_png(tmp_path / "A.PNG", texture(20, 30))
         save_png(tmp_path / "folder" / "inner.png", texture(20, 30))
         assert names(list_files([tmp_path])) == ["A.PNG"]
+
+    def test_a_file_that_is_named_is_meant(self, tmp_path):
+        """Whatever its suffix is, as in a batch: reading it tells."""
+        tifffile.imwrite(tmp_path / "cells.dat", texture(20, 30))
+        save_png(tmp_path / "a.png", texture(20, 30))
+        assert names(list_files([tmp_path])) == ["a.png"]
+        assert names(list_files([tmp_path, tmp_path / "cells.dat"])) == ["a.png", "cells.dat"]
+
+    @pytest.mark.parametrize("source", ["empty", "*.tif", "empt*"])
+    def test_each_source_has_images(self, tmp_path, source):
+        (tmp_path / "empty").mkdir()
+        save_png(tmp_path / "a.png", texture(20, 30))
+        with pytest.raises(TrainingError, match="no images there"):
+            list_files([tmp_path, tmp_path / source])
+
+    def test_folders_that_a_pattern_matches(self, tmp_path):
+        for name in ("p1/a.png", "p2/b.png", "p2/deep/c.png"):
+            save_png(tmp_path / name, texture(20, 30))
+        assert names(list_files([tmp_path / "p*"])) == ["a.png", "b.png"]
+
+    def test_folders_and_pipes_are_no_images_in_a_folder(self, tmp_path):
+        save_png(tmp_path / "a.png", texture(20, 30))
+        (tmp_path / "stack.tif").mkdir()
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(tmp_path / "pipe.tif")
+        assert names(list_files([tmp_path])) == ["a.png"]
+        assert names(list_files([tmp_path / "*"])) == ["a.png"]
 
     def test_pictures_of_earlier_runs_are_skipped(self, tmp_path):
         for name in ("a.png", "run/curve.png", "run/worst.png", "other/curve.png", "run/b.png"):

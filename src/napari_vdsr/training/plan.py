@@ -141,7 +141,13 @@ def plan_of(
     UsageError
         If a file or a setting cannot be used.
     """
-    if len(images) == 1 and images[0].suffix.lower() == ".toml":
+    plans = [path for path in images if path.suffix.lower() == ".toml"]
+    if plans and len(images) > 1:
+        raise UsageError(
+            f"{plans[0]}: is the file of a whole run, with its images, and others are given "
+            "beside it. Name them in the file, too, or leave one of them out."
+        )
+    if plans:
         plan, images = read_plan(images[0], preset=preset, **changes), ()
     else:
         plan = Plan(load_config(preset or FAST, **changes))

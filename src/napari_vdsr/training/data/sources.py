@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import TrainingError
-from napari_vdsr.io import is_image_file, is_zarr_folder
-from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.io import is_zarr_folder
+from napari_vdsr.io.listing import hidden_reason, no_image_reason
 from napari_vdsr.io.tiff.sets import SetFinder
 from napari_vdsr.training.folder import is_drawn
 
@@ -28,7 +28,7 @@ def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pat
     Parameters
     ----------
     sources : sequence of pathlib.Path
-        Folders (not recursive), files, OME-Zarr folders, and globs such as
+        Folders (not recursive), files of any suffix, OME-Zarr folders, and globs such as
         ``plate*/*.tif`` (``**`` goes into subfolders).
     exclude : sequence of str
         File names or patterns to leave out, such as ``"302003.png"``.
@@ -36,11 +36,12 @@ def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pat
     Raises
     ------
     TrainingError
-        If a source does not exist or nothing is left, or a pattern matches no file.
+        If a source does not exist or holds no image, nothing is left, or a pattern of what
+        is to be left out matches no file.
     """
     paths: list[Path] = []
     for source in sources:
-        paths += [path for path in _inside(source) if path not in paths]
+        paths += [path for path in _named(source) if path not in paths]
     left_out = _matching(paths, exclude)
     kept = [path for path in paths if path not in left_out]
     if not kept:
@@ -91,20 +92,31 @@ def _matching(paths: Sequence[Path], patterns: Sequence[str]) -> set[Path]:
     return found
 
 
-def _inside(source: Path) -> list[Path]:
-    if source.is_dir() and not is_zarr_folder(source):
-        found = sorted(path for path in source.iterdir() if hidden_reason(path.name) is None)
-    elif source.exists():
-        found = [source]
+def _named(source: Path) -> list[Path]:
+    """Images that a folder, a file or a pattern stands for, at least one."""
+    if is_zarr_folder(source) or (source.exists() and not source.is_dir()):
+        found = [source]  # whatever its suffix is: reading it tells
+    elif source.is_dir():
+        found = _inside(source)
     elif glob.has_magic(str(source)):
-        found = sorted(type(source)(name) for name in glob.glob(str(source), recursive=True))
+        matches = sorted(type(source)(name) for name in glob.glob(str(source), recursive=True))
+        found = [path for path in matches if no_image_reason(path) is None]
+        if "**" not in str(source):  # else what is in folders matches, too
+            found += [path for folder in matches if folder.is_dir() for path in _inside(folder)]
     else:
         raise TrainingError(f"{source}: no such file or folder.")
-    return [
-        path
-        for path in found
-        if (is_image_file(path) and not is_drawn(path)) or is_zarr_folder(path)
-    ]
+    found = [path for path in found if not is_drawn(path)]
+    if not found:
+        raise TrainingError(f"{source}: no images there.")
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Images in a folder; one that is an OME-Zarr is an image, and has none."""
+    if is_zarr_folder(folder):
+        return []
+    entries = sorted(path for path in folder.iterdir() if hidden_reason(path.name) is None)
+    return [path for path in entries if no_image_reason(path) is None]
 
 
 def hold_out(files: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
