@@ -93,6 +93,7 @@ class Remedy(Enum):
     EXCLUDE = "leave it out"
     LARGER_IMAGES = "add larger images, or set a smaller patch_size"
     REPAIR = "repair it, or leave it out"
+    MEASURE_WITHOUT = "repair it, or take it out of the images to measure on"
     CHECK_EXCLUDED = "check the names of what is to be left out"
     NO_CHANNEL = "save the channel by itself, or choose none"
     LEAVE_OUT = "leave the file out, or choose no channel"

@@ -8,6 +8,7 @@ import tifffile
 import torch
 from made_up import save_png, texture
 
+from napari_vdsr.cli.words import say
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.resize import resize
 from napari_vdsr.training.config import TrainConfig
@@ -211,6 +212,16 @@ class TestDataset:
         with pytest.raises(TrainingError, match="every image to train on has the same pixels"):
             load_dataset(config(), Sources((folder,), validation=folder))
 
+    @pytest.mark.parametrize("value", [7.0, np.nan])
+    def test_what_cannot_be_measured_on_is_not_to_be_excluded(self, tmp_path, value):
+        """What is left out of training is not left out there."""
+        (tmp_path / "held-out").mkdir()
+        tifffile.imwrite(tmp_path / "held-out" / "bad.tif", np.full((60, 70), value, np.float32))
+        sources = Sources((self.folder(tmp_path / "train"),), validation=tmp_path / "held-out")
+        with pytest.raises(TrainingError, match=r"bad\.tif") as caught:
+            load_dataset(config(), sources)
+        assert say(caught.value).endswith("take it out of what --validation names.")
+
     def test_pairs_are_split_together(self, tmp_path):
         high = self.folder(tmp_path / "high", 4, (96, 96))
         (tmp_path / "low").mkdir()
@@ -272,7 +283,7 @@ class TestDataset:
         ("settings", "sources", "message"),
         [
             ({"mode": "paired"}, {}, "needs the measured low-resolution"),
-            ({"mode": "paired"}, {"inputs": 1, "validation": 1}, "a share of the pairs"),
+            ({"mode": "paired"}, {"inputs": 1, "validation": 1}, "Leave these out"),
             ({}, {"inputs": 1}, 'for mode = "paired" alone'),
         ],
     )

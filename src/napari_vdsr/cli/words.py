@@ -64,6 +64,7 @@ WORDS = {
     Remedy.EXCLUDE: "leave it out: --exclude {name}",
     Remedy.LARGER_IMAGES: "add larger images, or set a smaller patch_size in the recipe",
     Remedy.REPAIR: "repair it, or leave it out: --exclude {name}",
+    Remedy.MEASURE_WITHOUT: "repair it, or take it out of what --validation names",
     Remedy.CHECK_EXCLUDED: "check --exclude",
     Remedy.NO_CHANNEL: "save the channel by itself, or leave --channel out",
     Remedy.LEAVE_OUT: "leave the file out, or --channel",

@@ -69,6 +69,7 @@ WORDS = {
     Remedy.EXCLUDE: "take it out of the folder, or leave its layer out",
     Remedy.LARGER_IMAGES: "add larger images",
     Remedy.REPAIR: "repair it, or take it out of the folder, or leave its layer out",
+    Remedy.MEASURE_WITHOUT: "repair it, or take it out of the images to measure on",
     Remedy.CHECK_EXCLUDED: "check the names of what is to be left out",
     Remedy.NO_CHANNEL: "save the channel by itself",
     Remedy.LEAVE_OUT: "take the file out of the folder",

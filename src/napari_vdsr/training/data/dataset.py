@@ -126,9 +126,14 @@ def load_dataset(
     """
     partner: dict[Path, Path] = {}
     if config.mode == "paired":
-        if not sources.inputs or sources.validation is not None:
+        if not sources.inputs:
             raise UsageError(
                 'mode = "paired" needs the measured low-resolution images.', Remedy.LOW_RESOLUTION
+            )
+        if sources.validation is not None:
+            raise UsageError(
+                'mode = "paired" is measured on a share of the pairs (hold_out), and images to '
+                "measure on (validation) are named. Leave these out."
             )
         found = list_pairs(sources.inputs, sources.images, sources.exclude)
         partner = {high: low for low, high in found}
@@ -161,7 +166,13 @@ def load_dataset(
             on_file=on_file,
         )
 
-    held_out = read(measured) if measured else FieldSet([], "", 0)
+    try:
+        held_out = read(measured) if measured else FieldSet([], "", 0)
+    except TrainingError as error:
+        # What is left out is left out of training.
+        if sources.validation is None or error.told.remedy not in (Remedy.EXCLUDE, Remedy.REPAIR):
+            raise
+        raise TrainingError(error.told.statement, Remedy.MEASURE_WITHOUT) from error
     # A copy of a held-out image that is trained on would flatter every figure.
     train = read(files, held_out.digests)
     if not train.fields:
