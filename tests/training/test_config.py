@@ -8,7 +8,13 @@ import re
 import pytest
 
 from napari_vdsr.errors import UsageError
-from napari_vdsr.training.config import PRESETS, TrainConfig, config_from, load_config
+from napari_vdsr.training.config import (
+    PRESETS,
+    TrainConfig,
+    config_from,
+    load_config,
+    settings_in,
+)
 from napari_vdsr.training.network import build_network
 
 
@@ -203,6 +209,27 @@ def test_a_network_has_a_table_of_its_own(tmp_path):
     # Its own sizes, not those of the recipe for another one.
     other = load_config("fast", network={"architecture": "lite"})
     assert build_network(other, [2]).hyperparameters["depth"] == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'architecture = "fsrcnn"\ndepth = 3',
+        'depth = 3\n[network]\narchitecture = "fsrcnn"',
+        'last_init = 1.0\n[network]\narchitecture = "vdsr"\ndepth = 3',
+    ],
+)
+def test_sizes_that_are_not_the_networks_own(tmp_path, text):
+    """They would not be heeded, and stand in the model's card."""
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    said = r"training setting (depth|last_init) is not that of the network '(fsrcnn|vdsr)'"
+    with pytest.raises(UsageError, match=said):
+        load_config(path)
+    with pytest.raises(UsageError, match=said):
+        load_config("fast", **settings_in(path))
+    # Of a recipe for another network they are that one's.
+    assert load_config("fast", architecture="fsrcnn").network is None
 
 
 @pytest.mark.parametrize(

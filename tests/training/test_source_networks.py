@@ -28,9 +28,10 @@ from napari_vdsr.training.loop import train
 from napari_vdsr.training.perceptual import load_features
 
 SETTINGS = {
-    "depth": 4, "width": 6, "batch_size": 4, "patch_size": 8, "warmup": 4, "ema": 0.9,
+    "batch_size": 4, "patch_size": 8, "warmup": 4, "ema": 0.9,
     "steps": 30, "validate_every": 30, "precision": "float32", "loss": "l1", "hold_out": 0.0,
 }  # fmt: skip
+LITE = {"architecture": "lite", "depth": 4, "width": 6}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -65,7 +66,7 @@ def run(folders, output, **options):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"architecture": "lite", "branches": True},
+        {**LITE, "branches": True},
         {"architecture": "fsrcnn", "loss": "charbonnier"},
         {"architecture": "espcn", "loss": "l2", "mode": "sr", "scales": (2, 3)},
         {"network": {"architecture": "srcnn", "kernels": [5, 1, 3], "widths": [6, 4]}},
@@ -116,14 +117,14 @@ def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
     with pytest.raises(TrainingError, match="lite enlarges images"):
         run(
             folders, tmp_path,
-            settings={"architecture": "lite", "mode": "jpeg", "jpeg_quality": (10, 90)},
+            settings={**LITE, "mode": "jpeg", "jpeg_quality": (10, 90)},
         )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeypatch):
     """Weights of enlargements that were not drawn yet have no state of the optimizer."""
-    settings = {"architecture": "lite", "steps": 12, "validate_every": 12}
+    settings = {**LITE, "steps": 12, "validate_every": 12}
     whole = run(folders, tmp_path / "whole", settings=settings)
     stops = iter([True])
     with pytest.raises(KeyboardInterrupt):

@@ -30,6 +30,8 @@ PRESETS = Path(__file__).parent / "presets"
 # bundled. Those of other networks are files in a folder of the recipe's name.
 FINE_TUNE, FINE_TUNED = "fine-tune", "lite"
 SIZES = ("depth", "width")
+# Networks whose size is in settings beside the network's own table, if they have none, and these.
+SIZED, BESIDE = ("vdsr", "lite"), (*SIZES, "last_init")
 # The objective of a network that is trained against another one, and what belongs to it alone.
 GAN = "gan"
 OF_GAN = ("pretrain", "adversarial", "perceptual")
@@ -364,7 +366,8 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
     Raises
     ------
     UsageError
-        If there is no such preset or file, it is not TOML, or names an unknown setting.
+        If there is no such preset or file, it is not TOML, or names an unknown setting or
+        one that would not be heeded.
     """
     tuned = preset_or_path == FINE_TUNE
     path = PRESETS / f"{preset_or_path}.toml"
@@ -376,10 +379,29 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
     values = found_beside(settings_in(path), path.parent)
+    check_beside(values, values)
     changes = named_once(values, overrides)
     if tuned:
         values |= sized(values, changes)
-    return config_from(values | in_the_table(values, changes))
+    changes = in_the_table(values, changes)
+    check_beside(changes, values | changes)
+    return config_from(values | changes)
+
+
+def check_beside(given: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` if a size is given where the recipe's network has it in its table."""
+    table, kind = recipe.get("network"), recipe.get("architecture", TrainConfig.architecture)
+    if isinstance(table, dict):
+        kind = table.get("architecture", kind)
+    if table is None and (kind in SIZED or kind not in NETWORKS):
+        return
+    for name in BESIDE:
+        if name in given:
+            raise UsageError(
+                f"training setting {name} is not that of the network {got(kind)}, whose settings "
+                f"stand in a table of its own: [network], with architecture. Set {name} there, if "
+                "it has one, or leave it out."
+            )
 
 
 def named_once(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -398,7 +420,7 @@ def in_the_table(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         return rest
     if rest.get("architecture", table.get("architecture")) != table.get("architecture"):
         return {**rest, "network": None}
-    sizes = {name: rest.pop(name) for name in (*SIZES, "last_init") if name in rest}
+    sizes = {name: rest.pop(name) for name in BESIDE if name in rest}
     return {**rest, "network": {**table, **sizes}}
 
 

@@ -9,15 +9,12 @@ from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.showing import got, shortened
 from napari_vdsr.training.branches import with_branches, with_zero_sums
-from napari_vdsr.training.config import MOST_WEIGHTS
+from napari_vdsr.training.config import MOST_WEIGHTS, SIZED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_vdsr.training.config import TrainConfig
-
-# Networks whose size is in settings beside the network's own table.
-SIZED = ("vdsr", "lite")
 
 
 def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
