@@ -1,5 +1,7 @@
 """Charts of tables: what stands where."""
 
+import math
+
 import pytest
 from matplotlib.text import Text
 from PIL import Image
@@ -84,6 +86,13 @@ def test_every_network_is_named_inside_the_figure_and_no_name_on_another(tmp_pat
 
 def test_bicubic_alone_has_no_chart(tmp_path):
     assert draw_charts([row("bicubic", 33.66)], tmp_path) == []
+
+
+@pytest.mark.parametrize("networks", [(math.inf,), (math.inf, 37.0)])
+def test_infinite_figures_are_left_out(tmp_path, networks):
+    """Of an image of one grey level."""
+    rows = [row("bicubic", math.inf), *(row(f"n{psnr}", psnr) for psnr in networks)]
+    assert len(draw_charts(rows, tmp_path)) == 2 * (37.0 in networks)
 
 
 def test_speed_without_time(tmp_path):

@@ -3,6 +3,7 @@
 import itertools
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,15 @@ class TestSavedImages:
         measure([], [tmp_path / "in"], save_images=tmp_path / "out")
         saved = sorted(path.name for path in (tmp_path / "out" / "in" / "x2" / "bicubic").iterdir())
         assert saved == ["a.bmp.png", "a.png"]
+
+    @pytest.mark.parametrize("name", ["../../x", "a/b", "low-resolution", ".hidden", "a" * 255])
+    def test_a_model_of_any_name_has_a_folder_of_its_own(self, pictures, tmp_path, name):
+        model = vdsr()
+        model = replace(model, card=replace(model.card, name=name))
+        measure([model], [pictures / "grey-0.png"], save_images=tmp_path / "out")
+        found = [path.parent for path in tmp_path.glob("**/grey-0.png")]
+        assert {path.parent for path in found} == {tmp_path / "out" / "grey-0" / "x2"}
+        assert len(found) == 3
 
     def test_folder_that_cannot_be_made(self, pictures, tmp_path):
         (tmp_path / "file").write_bytes(b"")

@@ -40,7 +40,8 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
     Returns
     -------
     list of pathlib.Path
-        ``SET-speed.png`` and ``SET-size.png``; none of a set that only bicubic was measured on.
+        ``SET-speed.png`` and ``SET-size.png``; none of a set that only bicubic was measured on,
+        or on which PSNR is infinite.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
     made = []
     by_set: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_set[row.dataset].append(row)
+        if math.isfinite(row.psnr):  # of an image that is restored without error it is not
+            by_set[row.dataset].append(row)
     make_folder(folder)
     for dataset, own in by_set.items():
         if not any(map(_is_network, own)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from napari_vdsr.evaluation.testset import Truth, list_images, read_truth
 from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
-from napari_vdsr.model.card import BICUBIC_CARD
+from napari_vdsr.model.card import BICUBIC_CARD, NAMES
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
 from napari_vdsr.options import DEFAULTS, Options
@@ -54,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate(
     models: Sequence[Model],
+LONGEST_NAME = 100
     folders: Sequence[str | Path],
     scales: Sequence[int],
     options: Options = DEFAULTS,
@@ -272,7 +274,16 @@ def _measure(truth: Truth, scale: int, trials: Sequence[_Trial], target: Path | 
         ilr, change = trial.change(low)
         trial.scores[truth.path.name] = score(truth.luma, to_uint8(ilr + change), scale)
         if target is not None:
-            _save(picture(bicubic, change), target / trial.name / name)
+            _save(picture(bicubic, change), target / _folder_name(trial) / name)
+
+
+def _folder_name(trial: _Trial) -> str:
+    """Name of a model as that of a folder: a card may hold any, such as ``../x``."""
+    name = trial.name
+    if NAMES.fullmatch(name) and name.casefold() != LOW_RESOLUTION:
+        return name
+    told = re.sub(r"[^\w +()-]", "_", name)[:LONGEST_NAME]
+    return f"{told}-{trial.model.identity[:6]}"
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:
