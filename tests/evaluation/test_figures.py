@@ -1,6 +1,7 @@
 """Figures: what they show, where, and that a file appears whole or not at all."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,12 @@ class TestFile:
         small = save_png(tmp_path / "small.png", texture(14, 60))
         with pytest.raises(ImageDataError, match="at least 16 x 16"):
             compare(small, [], 2, tmp_path / "f.png")
+
+    def test_models_that_keep_the_size(self, pictures, tmp_path):
+        card = replace(vdsr().card, scales=(1.0,))
+        model = replace(vdsr(), card=card)
+        with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
+            compare(pictures / "grey-0.png", [model], 2, tmp_path / "a.png", CPU)
 
     def test_without_matplotlib(self, pictures, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -120,7 +120,7 @@ def _draw(
 
 def _all(scales: tuple[int, ...]) -> list[Model]:
     """Load all models that have a name and enlarge."""
-    from napari_vdsr.evaluation.measure import unable
+    from napari_vdsr.evaluation.testset import unable
     from napari_vdsr.model.catalog import entries
     from napari_vdsr.model.file import load_model
 

@@ -32,7 +32,7 @@ from napari_vdsr.evaluation.protocol import (
     shrunken,
     to_uint8,
 )
-from napari_vdsr.evaluation.testset import Truth, read_truth
+from napari_vdsr.evaluation.testset import Truth, read_truth, unable
 from napari_vdsr.model.card import BICUBIC_CARD
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.options import DEFAULTS, Options
@@ -116,7 +116,9 @@ def compare(
         If matplotlib is not installed.
     UsageError
         If `crop` does not lie in the image, the figure's suffix is unknown, or its file
-        is the image's, or another option is set.
+        is the image's, a model keeps the size, or another option is set.
+    ScaleError
+        If `scale` is no whole number from 2, or more than a model enlarges by.
 
     Notes
     -----
@@ -129,6 +131,9 @@ def compare(
         raise UsageError(f"{output}: is the image itself; give the figure another name.")
     check_scales([scale])
     options.check_measuring()
+    for model in models:
+        if reason := unable(model, [scale]):
+            raise reason
     truth = read_truth(image_path).cropped(scale)
     if crop is not None:
         _check_crop(crop, truth)

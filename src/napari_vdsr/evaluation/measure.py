@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_vdsr.engine import executor_for
 from napari_vdsr.enhance import plane_change
-from napari_vdsr.errors import ImageFileError, ScaleError, UsageError, VdsrError
+from napari_vdsr.errors import ImageFileError, UsageError
 from napari_vdsr.evaluation.memory import Peak
 from napari_vdsr.evaluation.protocol import (
     Score,
@@ -28,7 +28,13 @@ from napari_vdsr.evaluation.protocol import (
 )
 from napari_vdsr.evaluation.published import Published, figure, is_confirmed, paper_of, usual_set
 from napari_vdsr.evaluation.tables import Row, format_rows
-from napari_vdsr.evaluation.testset import Truth, list_images, read_truth
+from napari_vdsr.evaluation.testset import (
+    Truth,
+    largest_factor,
+    list_images,
+    read_truth,
+    unable,
+)
 from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
@@ -49,13 +55,13 @@ __all__ = ["Row", "evaluate", "format_rows"]
 # Where the shrunken images are saved, beside one folder for each model.
 LOW_RESOLUTION = "low-resolution"
 FIGURES = ("psnr", "ssim", "mae", "mse")
+LONGEST_NAME = 100
 WARM = 16  # rows and columns of an image that is not measured
 logger = logging.getLogger(__name__)
 
 
 def evaluate(
     models: Sequence[Model],
-LONGEST_NAME = 100
     folders: Sequence[str | Path],
     scales: Sequence[int],
     options: Options = DEFAULTS,
@@ -198,27 +204,6 @@ def is_measured(model: Model, scale: int, trained_only: bool = False) -> bool:
     """Say whether a model enlarges by a scale, and was trained for it if that is asked."""
     untold = not trained_only or not model.card.scales
     return scale <= largest_factor(model) and (untold or scale in model.card.scales)
-
-
-def largest_factor(model: Model) -> float:
-    """Largest scale that a model's network reaches, whatever it was trained for."""
-    network = model.network
-    return np.inf if network.reads == "enlarged" else max(network.factors)
-
-
-def unable(model: Model, scales: Sequence[int]) -> VdsrError | None:
-    """Return why a model can be measured at none of the scales; None if it can."""
-    if model.card.scales and max(model.card.scales) == 1:
-        return UsageError(
-            f"model {model.card.name!r} keeps the size of images, and this measures "
-            "enlargement. How well it does its own task is in the report.md of its training."
-        )
-    if min(scales) > largest_factor(model):
-        return ScaleError(
-            f"model {model.card.name!r} enlarges by {largest_factor(model)} at most, and is to "
-            f"be measured at {min(scales)} and above. Pass smaller scales, or leave it out."
-        )
-    return None
 
 
 def _shapes(paths: Sequence[Path], scales: Sequence[int]) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Images whose high resolution is known: what models are measured on."""
+"""Images whose high resolution is known: what models are measured on, and which can be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_vdsr.color import luma_uint8
-from napari_vdsr.errors import ImageDataError, ImageFileError
+from napari_vdsr.errors import ImageDataError, ImageFileError, ScaleError, UsageError
 from napari_vdsr.evaluation.metrics import SSIM_WINDOW
 from napari_vdsr.evaluation.protocol import modcrop
 from napari_vdsr.io import is_image_file, read_image
@@ -17,7 +17,12 @@ from napari_vdsr.io.listing import hidden_reason
 from napari_vdsr.normalize import unmeasured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from napari_vdsr.errors import VdsrError
+    from napari_vdsr.model.file import Model
 
 
 @dataclass(frozen=True)
@@ -121,3 +126,24 @@ def read_truth(path: str | Path) -> Truth:
         return Truth(path, pixels)
     rgb = np.ascontiguousarray(pixels[..., :3])
     return Truth(path, luma_uint8(rgb), rgb)
+
+
+def largest_factor(model: Model) -> float:
+    """Largest scale that a model's network reaches, whatever it was trained for."""
+    network = model.network
+    return np.inf if network.reads == "enlarged" else max(network.factors)
+
+
+def unable(model: Model, scales: Sequence[int]) -> VdsrError | None:
+    """Return why a model can be measured at none of the scales; None if it can."""
+    if model.card.scales and max(model.card.scales) == 1:
+        return UsageError(
+            f"model {model.card.name!r} keeps the size of images, and this measures "
+            "enlargement. How well it does its own task is in the report.md of its training."
+        )
+    if min(scales) > largest_factor(model):
+        return ScaleError(
+            f"model {model.card.name!r} enlarges by {largest_factor(model)} at most, and is to "
+            f"be measured at {min(scales)} and above. Pass smaller scales, or leave it out."
+        )
+    return None
