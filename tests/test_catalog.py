@@ -46,6 +46,11 @@ def add(path, name=None, sha256=None):
     return add_model(path, name, sha256, load_model)
 
 
+def test_bicubic_is_no_file():
+    with pytest.raises(ModelFileError, match="'bicubic' is interpolation: it has no weights"):
+        find_model("bicubic")
+
+
 def test_folder_of_the_variable_and_of_the_system(monkeypatch, own_models):
     assert models_folder() == own_models
     monkeypatch.delenv("VDSR_MODELS")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_up import save_png, texture
 
-from napari_vdsr.errors import ModelFileError, TrainingError
+from napari_vdsr.errors import ModelFileError, TrainingError, UsageError
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import VDSR, Lite
@@ -55,6 +55,18 @@ def test_a_model_with_biases_is_gone_on_with(tmp_path):
         network = build_network(config, (2, 3, 4))
         assert not network.equivariant
         take_weights(network, str(path))
+
+
+def test_models_of_a_later_version(tmp_path):
+    path = tmp_path / "later.safetensors"
+    network = Lite(depth=2, width=3)
+    save_model(path, network, ModelCard(name="later", architecture="swin"))
+    with pytest.raises(ModelFileError, match="architecture 'swin' is unknown to this version"):
+        load_config("fine-tune", start_from=str(path))
+    network.hyperparameters["heads"] = 3
+    save_model(path, network, ModelCard(name="later", architecture="lite"))
+    with pytest.raises(UsageError, match="network setting 'heads' is none of lite"):
+        load_config("fine-tune", start_from=str(path))
 
 
 def test_what_keeps_the_size_goes_on_from_vdsr():

@@ -112,6 +112,11 @@ def find_model(name_or_path: str | Path) -> Path:
             return own
     if os.path.isfile(text):
         return Path(text)
+    if text == BICUBIC_CARD.name:
+        raise ModelFileError(
+            f"model {got(text)} is interpolation: it has no weights, and no file. Pass another "
+            "model's name or file."
+        )
     names = ", ".join(entry.name for entry in entries() if not entry.problem)
     raise ModelFileError(
         f"model {got(text)} is neither a model's name ({names}) nor a file. "

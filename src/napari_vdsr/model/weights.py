@@ -49,11 +49,7 @@ def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
     ModelFileError
         If the file is damaged, or its card claims another network than it holds.
     """
-    if card.architecture not in NETWORKS:
-        raise ModelFileError(
-            f"{path}: architecture {got(card.architecture)} is unknown to this version; "
-            f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
-        )
+    check_known(card, path)
     try:
         with open_tensors(path, "pt") as file:
             network = _claimed(card, file, path)
@@ -67,6 +63,15 @@ def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
         raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
     network.load_state_dict(tensors, assign=True)
     return network.eval(), _checked_traits(card, network, path)
+
+
+def check_known(card: ModelCard, path: Path) -> None:
+    """Raise ``ModelFileError`` if the network of a model file is none of this version."""
+    if card.architecture not in NETWORKS:
+        raise ModelFileError(
+            f"{path}: architecture {got(card.architecture)} is unknown to this version; "
+            f"known are {', '.join(NETWORKS)}. Update napari-vdsr."
+        )
 
 
 def traits(network: Network) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from napari_vdsr.advice import Remedy
 from napari_vdsr.errors import UsageError
 from napari_vdsr.model.card import LARGEST_SCALE, read_card
 from napari_vdsr.model.catalog import find_model
+from napari_vdsr.model.weights import check_known
 from napari_vdsr.networks import NETWORKS
 from napari_vdsr.schema import Damaged, checked, read_toml
 from napari_vdsr.showing import got
@@ -24,6 +25,8 @@ from napari_vdsr.training.objective import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from napari_vdsr.model.card import ModelCard
 
 PRESETS = Path(__file__).parent / "presets"
 # The recipe that goes on from a model: by itself from that of this network, whose weights are
@@ -438,9 +441,23 @@ def tuned_network(overrides: Mapping[str, Any]) -> str:
     if named:
         return str(named)
     if overrides.get("start_from"):
-        return read_card(find_model(overrides["start_from"])).architecture
+        return start_card(overrides["start_from"]).architecture
     # What keeps the size of an image is done by a network that reads the enlarged one.
     return "vdsr" if overrides.get("mode") in (*NOISY, *COMPRESSED) else FINE_TUNED
+
+
+def start_card(name_or_path: str) -> ModelCard:
+    """Card of a model to start from.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such model, or its network is none of this version.
+    """
+    path = find_model(name_or_path)
+    card = read_card(path)
+    check_known(card, path)
+    return card
 
 
 def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -455,7 +472,7 @@ def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     """
     if not overrides.get("start_from") or {"network", "architecture", *SIZES} & overrides.keys():
         return {}
-    card = read_card(find_model(overrides["start_from"]))
+    card = start_card(overrides["start_from"])
     own = {
         name: value
         for name, value in card.hyperparameters.items()
@@ -467,7 +484,7 @@ def sized(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     # What a card does not tell, since it is older than the setting, is as by default.
     own = {n: usual[n].default for n in table if n in usual and n not in GIVEN} | own
     if recipe["architecture"] == card.architecture and all(
-        recipe.get(name, usual[name].default) == value for name, value in own.items()
+        n in usual and recipe.get(n, usual[n].default) == value for n, value in own.items()
     ):
         return {}
     return {"network": {"architecture": card.architecture, **own}}
