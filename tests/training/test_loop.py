@@ -223,6 +223,34 @@ class TestContinuation:
         run(config(), images, tmp_path, resume=True)
         self.check(uninterrupted, tmp_path)
 
+    @pytest.mark.parametrize("during", ["load_dataset", "finish", "write_report"])
+    def test_interrupted_between_the_steps(
+        self, images, uninterrupted, tmp_path, monkeypatch, during
+    ):
+        """What is learnt is kept then, too, and the run says so."""
+        if during == "load_dataset":
+            with pytest.raises(KeyboardInterrupt):
+                run(config(), images, tmp_path, on_progress=stop_at(5))
+
+        def interrupted(*arguments, **options):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, during, interrupted)
+            with pytest.raises(KeyboardInterrupt, match="what was learnt is kept"):
+                run(config(), images, tmp_path, resume=during == "load_dataset")
+        run(config(), images, tmp_path, resume=True)
+        self.check(uninterrupted, tmp_path)
+
+    def test_interrupted_before_anything_is_learnt(self, images, tmp_path, monkeypatch):
+        def interrupted(*arguments, **options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(loop, "load_dataset", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            run(config(), images, tmp_path)
+        assert not caught.value.args
+
     def test_who_looks_on_is_shown_samples_at_once(self, images, held_out, tmp_path):
         """Not first when the run is measured again."""
         settings, shown = config(steps=100, validate_every=100), []

@@ -58,7 +58,7 @@ from napari_vdsr.training.run import Run
 from napari_vdsr.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.data.patches import Batch
@@ -176,7 +176,8 @@ def train(
     if name is not None:
         check_name(name)
     # Only the first process writes; it alone has a log.
-    with claimed(output) if fabric.is_global_zero else contextlib.nullcontext():
+    claim = claimed(output) if fabric.is_global_zero else contextlib.nullcontext()
+    with claim, told_resumable(output):
         saved, config = prepare(output, config, sources, name, resume=resume)
         model = model_file(output, saved, name)
         whole = _run(
@@ -299,6 +300,17 @@ def _run(
     if log is not None:
         write_report(run, fields, model, log.rows)
     return True
+
+
+@contextlib.contextmanager
+def told_resumable(output: Path) -> Iterator[None]:
+    """Let an interrupt between the steps say, too, that what is learnt is kept, if it is."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if error.args or not (output / NAME).exists():
+            raise
+        raise KeyboardInterrupt(RESUMABLE) from error
 
 
 def check_launched(fabric: Fabric, nodes: int) -> None:
