@@ -745,6 +745,19 @@ class TestKeeping:
         assert "vdsr.safetensors is gone" in caplog.text
         assert load_model(path).card.training["step"] == 20
 
+    def test_the_best_after_the_last(self, images, held_out, tmp_path, monkeypatch):
+        """The last weights, which are there, do not count as the best."""
+        gains = iter([3.0, 1.0, 2.0, 1.5])
+        monkeypatch.setattr(
+            Validation, "psnr", lambda self, network: {"x2": next(gains) + self.bicubic["x2"]}
+        )
+        settings = config(scales=(2,), validate_every=10, keep="last", schedule="step")
+        path = run(settings, images, tmp_path, validation=held_out)
+        assert load_model(path).card.training["step"] == 20
+        longer = replace(settings, keep="best", steps=40)
+        run(longer, images, tmp_path, validation=held_out, resume=True)
+        assert load_model(path).card.training["step"] == 30
+
     def test_patience(self, images, held_out, tmp_path, monkeypatch, caplog):
         gains = iter([1.0, 3.0, 2.0, 2.5])
         monkeypatch.setattr(

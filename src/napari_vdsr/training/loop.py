@@ -15,7 +15,8 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from napari_vdsr.advice import Advised, Remedy
-from napari_vdsr.errors import TrainingError, UsageError
+from napari_vdsr.errors import ModelFileError, TrainingError, UsageError
+from napari_vdsr.model.card import read_card
 from napari_vdsr.training.checkpoint import (
     NAME,
     STABLE_NAME,
@@ -356,10 +357,22 @@ def prepare(
     config = as_counted_out(config, begun)
     saved = checkpoint_to_resume(output, config)
     model = model_file(output, saved, name)
-    if saved.best is not None and config.keep == "best" and not model.exists():
-        logger.warning("%s is gone; the best from now on takes its place.", model)
+    if saved.best is not None and config.keep == "best" and not holds_best(model, begun):
+        logger.warning(
+            "%s is gone, or not the best so far; the best from now on takes its place.", model
+        )
         saved = replace(saved, best=None, best_step=0)
     return saved, config
+
+
+def holds_best(model: Path, begun: Checkpoint) -> bool:
+    """Whether a run's model is the best so far; one that kept the last weights has others."""
+    if begun.config["keep"] == "best":
+        return model.exists()
+    try:
+        return bool(read_card(model).training.get("step") == begun.best_step)
+    except ModelFileError:
+        return False
 
 
 def model_file(output: Path, saved: Checkpoint | None, name: str | None) -> Path:
