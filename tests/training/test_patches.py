@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_up import texture
+from made_up import save_png, texture
 
 from napari_vdsr.errors import TrainingError, UsageError
 from napari_vdsr.resize import resize
 from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.data import patches as module
 from napari_vdsr.training.data.planes import Pair, field_of
+from napari_vdsr.training.data.scan import scan
 from napari_vdsr.training.degrade.physics import Draw
 from napari_vdsr.training.degrade.tasks import Task, tasks_of
 
@@ -304,6 +305,19 @@ class TestGrowth:
     def test_images_that_are_too_small_for_all_but_the_first(self):
         with pytest.raises(TrainingError, match="at least 40 pixels"):
             Patches(numbered_images(), config(grow=(40,), grow_every=5, scales=(2,)), CPU)
+
+    def test_what_is_read_for_a_round_holds_its_largest_patches(self, tmp_path, monkeypatch):
+        """Of a data set larger than memory a part is read, and it could be of small images."""
+        monkeypatch.setattr(module, "ROUND", 4)
+        paths = [
+            save_png(tmp_path / f"{n}.png", texture(*((40, 41) if n == 2 else (12, 13)), n))
+            for n in range(5)
+        ]
+        settings = config(grow=(20,), grow_every=6, memory=1e-6, scales=(2,))
+        fields = scan(paths, memory=1e-6).fields
+        patches = Pairs(fields, settings, tasks_of(settings), CPU)
+        sides = [patches.batch(step)[1].shape[-1] for step in range(16)]
+        assert sides == [SIZE] * 6 + [20] * 10
 
     def test_another_number_from_a_step_on(self):
         settings = config(late_batch=90, late_from=3, grow=(12,), grow_every=5)

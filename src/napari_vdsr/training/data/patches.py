@@ -355,11 +355,14 @@ class Patches:
         """Read the fields of a round: all, or a random half memory full of them."""
         fields = self.fields
         if self._rounds:
-            order = np.random.default_rng([self.config.seed, number]).permutation(len(fields))
+            # Of those as large as the round's largest patches, or none of them might be.
+            stage = self._stages[self.config.stage_at((number + 1) * ROUND - 1)]
+            large = [field for field in fields if _holds(field, stage)]
+            order = np.random.default_rng([self.config.seed, number]).permutation(len(large))
             free = self.config.memory * GIB / 2
             fields = []
             for at in order:
-                field = self.fields[at]
+                field = large[at]
                 free -= field.nbytes
                 if free < 0 and fields:
                     break
