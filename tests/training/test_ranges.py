@@ -156,6 +156,28 @@ def test_of_a_pair_the_low_resolution_decides(tmp_path, low_dtype, high_dtype):
     assert found.width * own.width == pytest.approx(used.width, rel=0.01)
 
 
+def test_planes_of_a_pair_have_one_range(tmp_path):
+    """That of their low-resolution file, however bright each of them is."""
+    high = np.stack([spots(128, 128, seed) // (1 + 9 * seed) for seed in range(3)])
+    low = high.reshape(3, 64, 2, 64, 2).mean((2, 4)).astype(np.uint16)
+    for name, pixels in (("low", low), ("high", high)):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(
+            tmp_path / name / "a.ome.tif",
+            pixels,
+            metadata={"axes": "ZYX"},
+            photometric="minisblack",
+        )
+    config = TrainConfig(mode="paired", hold_out=0.0, patch_size=21, batch_size=8, allow_shift=True)
+    sources = Sources((tmp_path / "high",), inputs=(tmp_path / "low",))
+    data = load_dataset(config, sources)
+    (used,) = measure(read_image(tmp_path / "low" / "a.ome.tif")).ranges
+    for field in data.train.fields:
+        own, found = field.pair.field, field.input_range(data.tasks[0].name)
+        assert found.low * own.width + own.low == pytest.approx(used.low, abs=0.05 * used.width)
+        assert found.width * own.width == pytest.approx(used.width, rel=0.05)
+
+
 @pytest.mark.parametrize(("dtype", "rounded"), [("uint16", False), ("uint8", True)])
 def test_only_images_of_8_bits_are_measured_rounded(tmp_path, dtype, rounded):
     pixels = spots(128, 128)

@@ -48,8 +48,9 @@ def with_input_ranges(fields: Sequence[Field], tasks: Sequence[Task]) -> list[Fi
 
 
 def _file(field: Field) -> tuple[Any, ...]:
-    """What is normalised together: a channel of a file."""
-    return field.path, field.series, field.low, field.width
+    """What is normalised together when it is upscaled: a channel of a file."""
+    read = _read(field)  # of pairs each high-resolution plane is matched by itself
+    return read.path, read.series, read.low, read.width
 
 
 def _read(field: Field) -> Field:
