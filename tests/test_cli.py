@@ -25,6 +25,7 @@ from napari_vdsr.errors import UsageError
 from napari_vdsr.image import Image
 from napari_vdsr.io import read_image, write_image
 from napari_vdsr.model.card import ModelCard
+from napari_vdsr.model.catalog import models_folder
 from napari_vdsr.model.file import save_model
 from napari_vdsr.networks import ESPCN, VDSR
 from napari_vdsr.training.monitor import Progress
@@ -287,6 +288,14 @@ def test_models_and_doctor(vdsr):
     checked = vdsr("doctor")
     assert checked.exit_code == 0, checked.output
     assert "used" in checked.stdout
+
+
+def test_doctor_tells_of_models_that_cannot_be_picked(vdsr):
+    models_folder().mkdir(parents=True, exist_ok=True)
+    (models_folder() / "broken.safetensors").write_bytes(b"no model")
+    checked = vdsr("doctor")
+    assert checked.exit_code == 3
+    assert "problem: model broken cannot be picked: " in checked.stdout
 
 
 def test_help_loads_nothing_heavy():

@@ -81,10 +81,14 @@ def _device_lines(problems: list[str]) -> Iterator[str]:
 
 def _model_lines(problems: list[str]) -> Iterator[str]:
     from napari_vdsr.errors import ModelFileError
-    from napari_vdsr.model.catalog import list_models
+    from napari_vdsr.model.catalog import entries
     from napari_vdsr.model.file import load_model
 
-    for card in list_models():
+    for entry in entries():
+        card = entry.card
+        if card is None or entry.problem:
+            problems.append(f"model {entry.name} cannot be picked: {entry.problem}")
+            continue
         try:
             load_model(card.name)
         except ModelFileError as error:
