@@ -67,10 +67,17 @@ def test_added_model_is_found_by_its_name(file, own_models):
     assert [card.name for card in list_models()] == ["bicubic", *BUNDLED, "mine"]
 
 
-def test_it_may_have_another_name(file):
-    add(file, "EDSR 2.0")
-    assert load_model("EDSR 2.0").name == "EDSR 2.0"
-    assert list_models()[-1].name == "EDSR 2.0"
+@pytest.mark.parametrize("name", ["EDSR 2.0", "µ-netz größer"])
+def test_it_may_have_another_name(file, name):
+    add(file, name)
+    assert load_model(name).name == name
+    assert list_models()[-1].name == name
+
+
+def test_a_layer_is_of_filters_that_are_drawn(file):
+    done = vdsr("show", file, "--layer", 2)
+    assert done.exit_code == 2
+    assert "Pass --filters" in done.output
 
 
 def test_checksum_is_noted_as_sha256sum_does(file, own_models):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from napari_vdsr.errors import UsageError
 from napari_vdsr.showing import shown
 
 
@@ -81,6 +82,8 @@ def show_command(
     from napari_vdsr.model.card import BICUBIC_CARD, read_card
     from napari_vdsr.model.catalog import find_model
 
+    if layer is not None and filters is None:
+        raise UsageError("--layer says whose filters are drawn. Pass --filters FILE.png, too.")
     card = BICUBIC_CARD if model == BICUBIC_CARD.name else read_card(find_model(model))
     text = json.dumps(asdict(card), indent=2)
     if as_json:

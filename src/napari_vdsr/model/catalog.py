@@ -319,7 +319,7 @@ def _copy_checked(
             check(copy)
         # First, so that a model whose checksum is not noted was put there by hand.
         with whole_file(_note(target), overwrite=True) as note:
-            note.write_text(f"{digest}  {target.name}\n", "ascii", newline="\n")
+            note.write_text(f"{digest}  {target.name}\n", "utf-8", newline="\n")
 
 
 @contextlib.contextmanager
