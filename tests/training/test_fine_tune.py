@@ -9,7 +9,7 @@ from made_up import save_png, texture
 from napari_vdsr.errors import ModelFileError, TrainingError, UsageError
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import load_model, save_model
-from napari_vdsr.networks import VDSR, Lite
+from napari_vdsr.networks import EDSR, VDSR, Lite
 from napari_vdsr.training.branches import plain, with_branches
 from napari_vdsr.training.config import load_config
 from napari_vdsr.training.data.dataset import Sources
@@ -55,6 +55,17 @@ def test_a_model_with_biases_is_gone_on_with(tmp_path):
         network = build_network(config, (2, 3, 4))
         assert not network.equivariant
         take_weights(network, str(path))
+
+
+def test_weights_that_make_something_else_are_told(tmp_path, caplog):
+    """Of EDSR's `strength` and the like there is nothing in the weights."""
+    path = tmp_path / "full.safetensors"
+    sizes = {"factors": [2], "depth": 1, "width": 3}
+    save_model(path, EDSR(**sizes, strength=0.1), ModelCard(name="full", architecture="edsr"))
+    take_weights(EDSR(**sizes, strength=0.1), str(path))
+    assert not caplog.text
+    take_weights(EDSR(**sizes), str(path))
+    assert "has strength 0.1, and the settings ask for 1.0" in caplog.text
 
 
 def test_models_of_a_later_version(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from napari_vdsr.errors import ModelFileError, TrainingError
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.catalog import file_sha256
-from napari_vdsr.model.file import load_model, save_model
+from napari_vdsr.model.file import Model, load_model, save_model
 from napari_vdsr.networks.grow import grow
 from napari_vdsr.schema import Damaged
 from napari_vdsr.training.adversary import Adversary
@@ -312,4 +312,17 @@ def take_weights(network: Network, name_or_path: str) -> str:
             ) from error
     else:
         network.load_state_dict(theirs)
+        tell_others(network, model, name_or_path)
     return model.card.sha256
+
+
+def tell_others(network: Network, model: Model, name_or_path: str) -> None:
+    """Warn of settings by which the same weights make something else than their model does."""
+    own, given = network.hyperparameters, model.network.hyperparameters
+    for name in (own.keys() & given.keys()) - {"factors", "last_init"}:
+        if own[name] != given[name]:
+            logger.warning(
+                "start_from %s has %s %s, and the settings ask for %s: its weights make something "
+                "else to begin with.",
+                name_or_path, name, given[name], own[name],
+            )  # fmt: skip
