@@ -176,6 +176,7 @@ class TestCommand:
             ((), "no images given"),
             (("images",), "no folder for the run"),
             (("images", "-o", "run", "--blur", "1,2,3"), "--blur 1,2,3 has 3 numbers"),
+            (("images", "-o", "run", "--jpeg", "0"), "--jpeg 0: the quality goes from 1 to 100"),
             (("images", "-o", "run", "--mode", "wrong"), "allowed are sr, paired"),
             (("images", "-o", "run", "--steps", "9", "--minutes", "9"), "pass one of them"),
             (("images", "-o", "run", "--name", "a/b"), "'a/b' cannot be the model's name"),

@@ -259,7 +259,7 @@ def command(
         "noise_gain": _span(noise_gain, "--noise-gain"),
         "noise_offset": noise_offset,
         "noise_from": str(noise_from) if noise_from else None,
-        "jpeg_quality": tuple(map(round, span)) if (span := _span(jpeg, "--jpeg")) else None,
+        "jpeg_quality": _quality(jpeg),
         "hold_out": hold_out,
         "channel": channel,
         "series": series,
@@ -354,3 +354,14 @@ def _span(text: str | None, option: str) -> tuple[float, float] | None:
     if len(values) > 2:
         raise UsageError(f"{option} {text} has {len(values)} numbers; pass one, or FROM,TO.")
     return values[0], values[-1]
+
+
+def _quality(text: str | None) -> tuple[int, int] | None:
+    """``"80"`` or ``"60,95"``; 0, by which a recipe says that there is no JPEG, is a slip."""
+    span = _span(text, "--jpeg")
+    if span is None:
+        return None
+    low, high = map(round, span)
+    if low < 1:
+        raise UsageError(f"--jpeg {text}: the quality goes from 1 to 100, e.g. 80 or 60,95.")
+    return low, high
