@@ -172,7 +172,7 @@ class TestChannels:
         expected = texture(20, 30, number + 1) / 255
         np.testing.assert_allclose(field.read(), expected, atol=1e-6)
 
-    @pytest.mark.parametrize("channel", ["Cy5", "2", "-1"])
+    @pytest.mark.parametrize("channel", ["Cy5", "2", "-1", "9" * 5000])
     def test_unknown(self, path, channel):
         with pytest.raises(TrainingError, match=r"no channel .* named DAPI, GFP"):
             scan([path], channel=channel)

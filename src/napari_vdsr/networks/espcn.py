@@ -46,6 +46,8 @@ class ESPCN(Network):
         own = checked_factors(factors)
         super().__init__(factors=list(own), widths=list(widths))
         self.factors = own
+        if len(widths) != 2:
+            raise ValueError(f"ESPCN needs two widths, got {list(widths)}.")
         first, second = widths
         initialise = nn.init.xavier_uniform_  # He's is for ReLU
         self.layers = nn.Sequential(

@@ -69,6 +69,8 @@ class Lite(Network):
             raise ValueError(
                 f"Lite needs depth >= 2, width >= 1 and skips >= 0, got {depth}, {width}, {skips}."
             )
+        if skips > depth - 2:
+            raise ValueError(f"of {depth} convolutions skips reach over {depth - 2}, got {skips}.")
         self.factors, self.skips, self.equivariant = own, skips, equivariant
         biased = not equivariant
         first = he_convolution(self.channels, width, 3, bias=biased)

@@ -25,6 +25,7 @@ from napari_vdsr.training.objective import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from inspect import Parameter
 
     from napari_vdsr.model.card import ModelCard
 
@@ -232,23 +233,7 @@ class TrainConfig:
                     f"network setting {got(name)} is none of {self.architecture}; allowed are "
                     f"{', '.join(('architecture', *allowed))}."
                 )
-            if isinstance(known[name].default, bool):
-                if not isinstance(value, bool):
-                    raise UsageError(
-                        f"network setting {name} is {got(value)}; allowed are true and false."
-                    )
-                continue
-            numbers = value if isinstance(value, list) else [value]
-            if not numbers or any(
-                isinstance(number, bool)
-                or not isinstance(number, int | float)
-                or not 0 <= number <= LARGEST_SETTING
-                for number in numbers
-            ):
-                raise UsageError(
-                    f"network setting {name} is {got(value)}; it must be a number from 0 to "
-                    f"{LARGEST_SETTING}, or a list of them."
-                )
+            _check_setting(known[name], value)
 
     def _check_size(self) -> None:
         weights = 9 * self.depth * self.width**2
@@ -361,6 +346,31 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-serialisable values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _check_setting(parameter: Parameter, value: Any) -> None:
+    """Raise ``UsageError`` unless a network's setting is of the kind of its default."""
+    usual = parameter.default
+    if isinstance(usual, bool):
+        good, allowed = isinstance(value, bool), "allowed are true and false"
+    else:
+        several, untold = isinstance(usual, list | tuple), usual in (None, parameter.empty)
+        whole = all(isinstance(one, int) for one in (usual if several else [usual]))
+        whole = whole and parameter.annotation not in (float, "float")
+        numbers = value if isinstance(value, list) else [value]
+        good = (untold or isinstance(value, list) == several) and bool(numbers)
+        good = good and all(_is_number(one, whole=whole) for one in numbers)
+        kind = "whole number" if whole else "number"
+        allowed = f"a list of {kind}s" if several else f"a {kind}"
+        allowed = f"it must be {allowed} from 0 to {LARGEST_SETTING}"
+    if not good:
+        raise UsageError(f"network setting {parameter.name} is {got(value)}; {allowed}.")
+
+
+def _is_number(value: Any, *, whole: bool) -> bool:
+    kinds = int if whole else int | float
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    return fits and 0 <= value <= LARGEST_SETTING
 
 
 def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:

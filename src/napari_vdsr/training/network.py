@@ -48,7 +48,8 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         network = kind(**settings)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(
-            f"no {config.architecture} can be made with {got(settings)}: {shortened(str(error))}."
+            f"no {config.architecture} can be made with {got(settings)}: "
+            f"{shortened(str(error)).rstrip('.')}."
         ) from error
     return network
 

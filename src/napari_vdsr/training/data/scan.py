@@ -241,7 +241,7 @@ def chosen_channels(image: Image, channel: str, path: Path) -> Sequence[int]:
     names = [c.name or "" for c in image.channels]
     if channel in names:
         return [names.index(channel)]
-    if channel.isdecimal() and int(channel) < count:
+    if channel.isdecimal() and len(channel) <= len(str(count)) and int(channel) < count:
         return [int(channel)]
     if count == 1:
         raise TrainingError(
