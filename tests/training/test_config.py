@@ -66,6 +66,12 @@ class TestSchedule:
         assert factors == sorted(factors, reverse=True)
         assert 0 < factors[-1] < 0.03
 
+    def test_a_run_shorter_than_its_warmup_falls_all_the_same(self):
+        factors = self.factors(schedule="stable-decay", warmup=400, steps=100, decay=0.25)
+        assert factors[:76] == [(step + 1) / 400 for step in range(76)]
+        assert factors[75:] == sorted(factors[75:], reverse=True)
+        assert factors[-1] < 0.01
+
     def test_stable_part_does_not_depend_on_the_length(self):
         short, long = self.factors(steps=1000, warmup=9), self.factors(steps=4000, warmup=9)
         assert short[:750] == long[:750]

@@ -332,16 +332,19 @@ class TrainConfig:
         .. [1] A. Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
            Training Durations", 2024. https://doi.org/10.48550/arXiv.2405.18392
         """
+        rise = (step + 1) / self.warmup if step < self.warmup else 1.0
+        if self.schedule == "stable-decay" and step >= self.decay_start:
+            # A short run may end before the rise does, and falls all the same.
+            done = (step - self.decay_start) / max(1, self.steps - self.decay_start)
+            return rise * (1 - math.sqrt(done))
         if step < self.warmup:
-            return (step + 1) / self.warmup
+            return rise
         if self.schedule == "step":
             return float(0.1 ** (step // self.drop_every))
         if self.schedule == "cosine":
             done = (step - self.warmup) / max(1, self.steps - self.warmup)
             return 0.5 * (1 + math.cos(math.pi * done))
-        if step < self.decay_start:
-            return 1.0
-        return 1 - math.sqrt((step - self.decay_start) / max(1, self.steps - self.decay_start))
+        return 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-serialisable values."""
