@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from napari_vdsr.errors import TrainingError
 from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.measuring import PROBE, count_out, keep_best
 
@@ -13,7 +14,7 @@ class TestMinutes:
     """Of 10 minutes: a step takes 0.5 s, a measurement 4 s, and drawing it 2 s more."""
 
     @staticmethod
-    def counted(monkeypatch, share, start_from=""):
+    def counted(monkeypatch, share, start_from="", **settings):
         clock = iter([100.0, 104.0, 106.0])
         drawn = []
         monkeypatch.setattr(
@@ -21,7 +22,7 @@ class TestMinutes:
         )
         monkeypatch.setattr("napari_vdsr.training.measuring.time.monotonic", lambda: next(clock))
         fabric = SimpleNamespace(broadcast=lambda value: value, is_global_zero=True)
-        config = TrainConfig(minutes=10.0, start_from=start_from)
+        config = TrainConfig(minutes=10.0, start_from=start_from, **settings)
         run = SimpleNamespace(
             config=config, seconds=21.0, seconds_per_step=0.5, fabric=fabric, result=None,
             output=Path("run"),
@@ -42,6 +43,12 @@ class TestMinutes:
     ):
         left = 600 - 21 - 20 * 6 - reporting
         assert self.counted(monkeypatch, share, start_from) == PROBE + left / 0.5
+
+    def test_too_few_for_a_discriminator(self, monkeypatch):
+        """It would be trained on l1 alone, and called SRGAN."""
+        with pytest.raises(TrainingError, match="10 minutes are 940 steps here, and pretrain is"):
+            self.counted(monkeypatch, 1.0, loss="gan", pretrain=940)
+        assert self.counted(monkeypatch, 1.0, loss="gan", pretrain=939) == 940
 
 
 class TestBest:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_vdsr.errors import TrainingError
+from napari_vdsr.training.config import GAN
 from napari_vdsr.training.folder import CURVE_NAME, SAMPLES_NAME, last_of
 from napari_vdsr.training.monitor import Log, Progress, draw_curve
 from napari_vdsr.training.report import draw_samples
@@ -32,7 +34,13 @@ def count_out(
     held_out: Validation | None,
     on_samples: Callable[[Sequence[Outcome]], None] | None = None,
 ) -> None:
-    """Set the number of steps from the speed so far, to fill the minutes of the config."""
+    """Set the number of steps from the speed so far, to fill the minutes of the config.
+
+    Raises
+    ------
+    TrainingError
+        If a discriminator would have none of them.
+    """
     per_step = run.seconds_per_step  # a mean to this moment
     started = time.monotonic()
     if held_out is not None:
@@ -50,6 +58,12 @@ def count_out(
         reporting = min(models * measuring / held_out.share, seconds / 4)
     left = seconds - run.seconds - validations * validating - reporting
     steps = PROBE + max(1, int(left / per_step))
+    if run.config.loss == GAN and run.config.pretrain >= steps:
+        raise TrainingError(
+            f"{run.config.minutes:g} minutes are {steps} steps here, and pretrain is "
+            f"{run.config.pretrain}: nothing would be left for the discriminator. Set fewer, or "
+            "more minutes, and start in a new folder."
+        )
     # Rounded up, or the last steps would be measured twice. Every process measures another
     # speed; one of them decides.
     steps, every = run.fabric.broadcast((steps, -(-steps // validations)))
