@@ -1,6 +1,9 @@
 """Every network, from training to the upscaled image."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +24,7 @@ from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
 from napari_vdsr.training import adversary, loop
 from napari_vdsr.training.checkpoint import NAME, STABLE_NAME, Checkpoint
-from napari_vdsr.training.config import load_config
+from napari_vdsr.training.config import TrainConfig, load_config
 from napari_vdsr.training.data.dataset import Sources
 from napari_vdsr.training.export import export_checkpoint
 from napari_vdsr.training.loop import train
@@ -142,6 +145,38 @@ def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeyp
     monkeypatch.setattr(Checkpoint, "load", lambda path: replace(broken, optimizer=less))
     with pytest.raises(TrainingError, match="state is not whole"):
         run(folders, tmp_path / "cut", settings=settings, resume=True)
+
+
+@pytest.mark.slow
+def test_several_devices(folders, tmp_path):
+    """A step trains the head of one enlargement, and the other ones have no gradient."""
+    recipe = tmp_path / "lite.toml"
+    recipe.write_text(
+        "patch_size = 8\nbatch_size = 4\nsteps = 6\nscales = [2, 3]\nhold_out = 0.0\n"
+        'precision = "float32"\n[network]\narchitecture = "lite"\ndepth = 3\nwidth = 4\n',
+        encoding="utf-8",
+    )
+    words = [folders[0], "-o", tmp_path / "run", "--preset", recipe, "--accelerator", "cpu"]
+    command = [sys.executable, "-m", "napari_vdsr", "train", *map(str, words), "--devices", "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "run.safetensors").card.training["step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices", "nodes", "strategy"),
+    [
+        ({"architecture": "lite"}, 2, 1, "ddp_find_unused_parameters_true"),
+        ({"architecture": "lite"}, 1, 2, "ddp_find_unused_parameters_true"),
+        ({"architecture": "lite"}, "1", 1, "auto"),
+        ({"architecture": "lite", "scales": (2,)}, 2, 1, "auto"),
+        ({"architecture": "vdsr"}, 2, 1, "auto"),
+    ],
+)
+def test_strategy(settings, devices, nodes, strategy):
+    assert loop.strategy_of(TrainConfig(**settings), devices, nodes) == strategy
 
 
 GAN = {

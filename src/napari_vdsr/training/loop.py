@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from napari_vdsr.advice import Advised, Remedy
 from napari_vdsr.errors import ModelFileError, TrainingError, UsageError
 from napari_vdsr.model.card import read_card
+from napari_vdsr.networks import NETWORKS
 from napari_vdsr.training.checkpoint import (
     NAME,
     STABLE_NAME,
@@ -162,6 +163,7 @@ def train(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
+        strategy=strategy_of(config, devices, nodes),
         plugins=fabric_precision(config, accelerator),
     )
     if config.batch_size % fabric.world_size:
@@ -301,6 +303,15 @@ def _run(
     if log is not None:
         write_report(run, fields, model, log.rows)
     return True
+
+
+def strategy_of(config: TrainConfig, devices: int | str, nodes: int) -> str:
+    """Name of the way in which Fabric shares a step among devices."""
+    alone = str(devices) == "1" and nodes == 1
+    # Of such a network a step trains the layers of one enlargement; the others get no gradient.
+    heads = NETWORKS[config.architecture].reads == "source" and config.mode == "sr"
+    several = heads and len(config.scales) > 1
+    return "ddp_find_unused_parameters_true" if several and not alone else "auto"
 
 
 @contextlib.contextmanager
