@@ -769,6 +769,10 @@ class TestKeeping:
         assert Checkpoint.load(tmp_path / NAME).step == 20
         assert "nothing better in 2 validations since step 10" in caplog.text
 
+    def test_patience_without_measurements_is_told(self, images, tmp_path, caplog):
+        run(config(patience=1, steps=5, hold_out=0.0), images, tmp_path)
+        assert "patience does not end the run" in caplog.text
+
 
 class TestStartingFromAModel:
     def test_weights_are_taken(self, images, uninterrupted, tmp_path):
@@ -894,7 +898,8 @@ class TestTensorboard:
     def test_not_installed(self, images, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
         with pytest.raises(MissingExtraError, match="pip install tensorboard"):
-            run(config(), images, tmp_path, tensorboard=True)
+            run(config(), images, tmp_path / "run", tensorboard=True)
+        assert not (tmp_path / "run").exists()  # the same command does, once it is installed
 
     @pytest.mark.slow
     def test_log(self, images, held_out, tmp_path):

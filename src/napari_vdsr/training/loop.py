@@ -49,6 +49,7 @@ from napari_vdsr.training.monitor import (
     COLLAPSE_STEP,
     Log,
     Progress,
+    board_writer,
     check_collapse,
     check_loss,
 )
@@ -178,6 +179,8 @@ def train(
     fabric.launch()
     if name is not None:
         check_name(name)
+    if tensorboard:  # before there is a run, or the same command would be refused
+        board_writer()
     # Only the first process writes; it alone has a log.
     claim = claimed(output) if fabric.is_global_zero else contextlib.nullcontext()
     with claim, told_resumable(output):
@@ -230,6 +233,8 @@ def _run(
     tell(PREPARING)
     fields = dataset.held_out.fields
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
+    if config.patience and held_out is None:
+        logger.warning("nothing is held out to measure on: patience does not end the run.")
     del dataset  # its pixels are where the run needs them
     if saved is None:  # whenever the run is killed, it can be resumed
         run.save()

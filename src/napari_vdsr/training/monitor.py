@@ -117,6 +117,17 @@ class Log:
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
+    return board_writer()(str(folder), purge_step=step + 1)
+
+
+def board_writer() -> Any:
+    """Class that writes a log for TensorBoard.
+
+    Raises
+    ------
+    MissingExtraError
+        If TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -124,7 +135,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
             "a log for TensorBoard needs tensorboard, which is not installed. Run: pip install "
             "tensorboard"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
