@@ -109,6 +109,7 @@ class TestSchedule:
         ({"lr": math.nan}, "must be finite"),
         ({"decay": 1.5}, "allowed is 0 to 1"),
         ({"drop_every": 0}, "at least 1"),
+        ({"redraws": 10**9}, "redraws is 1000000000; allowed is 0 to 1000"),
         ({"seed": -1}, "allowed is at least 0"),
         ({"clip": "adjustable"}, 'belongs to optimizer = "sgd"'),
         ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'; allowed are arch"),

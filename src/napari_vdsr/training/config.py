@@ -123,7 +123,7 @@ class TrainConfig:
     late_batch: Count = 0
     late_from: Count = 0
     flat_threshold: Amount = 1e-4
-    redraws: Count = 4
+    redraws: Annotated[int, Meta(ge=0, le=1000)] = 4  # drawn all at once
     contrast: Share = 0.0
     loss: str = "l2"
     pretrain: Count = 0
