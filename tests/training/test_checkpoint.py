@@ -1,5 +1,6 @@
 """Checkpoints: exact, whole, and never a pickle."""
 
+import contextlib
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from napari_vdsr.training.checkpoint import (
     KEY,
     Checkpoint,
     _rounded,
+    check_same_run,
     flatten_optimizer,
     restore_optimizer,
 )
@@ -54,6 +56,16 @@ def path(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     checkpoint(*trained(ADAM, 2), ADAM).save(path)
     return path
+
+
+def test_sizes_that_were_not_heeded_do_not_count():
+    """A version before took them, and recipes are refused that have them."""
+    network, optimizer = trained(ADAM, 1)
+    for settings, same in (({"architecture": "fsrcnn"}, True), ({"architecture": "lite"}, False)):
+        before, now = (TrainConfig(depth=depth, **settings) for depth in (5, 20))
+        saved = checkpoint(network, optimizer, before)
+        with contextlib.nullcontext() if same else pytest.raises(TrainingError, match="depth = 5"):
+            check_same_run(saved, now, saved.data)
 
 
 @pytest.mark.parametrize("config", [ADAM, MUON, SGD], ids=["adam", "muon", "sgd"])

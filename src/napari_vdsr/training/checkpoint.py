@@ -24,7 +24,7 @@ from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.schema import Damaged, checked
 from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
-from napari_vdsr.training.config import TrainConfig, config_from
+from napari_vdsr.training.config import BESIDE, TrainConfig, config_from
 from napari_vdsr.training.network import scales_of, training_network
 
 if TYPE_CHECKING:
@@ -381,8 +381,10 @@ def checkpoint_to_resume(output: Path, config: TrainConfig) -> Checkpoint:
 def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any]) -> None:
     """Raise ``TrainingError`` if a checkpoint belongs to another config or other data."""
     before = config_from(saved.config).to_dict()
+    # Sizes that the network does not heed were taken by a version before.
+    free = FREE if config.is_sized else (*FREE, *BESIDE)
     for key, value in config.to_dict().items():
-        if before[key] != value and key not in FREE:
+        if before[key] != value and key not in free:
             raise TrainingError(
                 f"the checkpoint was made with {key} = {json.dumps(before[key])}, now it "
                 f"is {json.dumps(value)}. Resume with the same settings, or start in a new folder."

@@ -271,6 +271,11 @@ class TrainConfig:
             )
 
     @property
+    def is_sized(self) -> bool:
+        """Whether the network takes its size from the settings beside its table."""
+        return self.network is None and self.architecture in SIZED
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Rows and columns of patches, in every stage of `grow`."""
         return (self.patch_size, *self.grow)

@@ -9,7 +9,7 @@ from napari_vdsr.model.weights import misfit, without_numbers
 from napari_vdsr.networks import NETWORKS, Network
 from napari_vdsr.showing import got, shortened
 from napari_vdsr.training.branches import with_branches, with_zero_sums
-from napari_vdsr.training.config import MOST_WEIGHTS, SIZED
+from napari_vdsr.training.config import MOST_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
         settings["factors"] = factors
     if config.network is not None:
         settings |= config.network
-    elif config.architecture in SIZED:
+    elif config.is_sized:
         settings |= {"depth": config.depth, "width": config.width, "last_init": config.last_init}
     try:
         weights = sum(p.numel() for p in without_numbers(kind, settings).parameters())
