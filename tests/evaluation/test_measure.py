@@ -89,6 +89,11 @@ def test_models_with_one_name_are_told_apart(pictures):
     assert rows[1].psnr != rows[2].psnr
 
 
+def test_a_scale_that_is_named_twice_is_measured_once(pictures):
+    rows = evaluate([load_model("bicubic")], [pictures], [2, 3, 2])
+    assert [row.scale for row in rows] == [2, 3]
+
+
 def test_scales_that_were_not_trained_are_told(pictures):
     rows = measure([vdsr(scales=(2.0, 4.0))], [pictures], [2, 3])
     assert [r.trained for r in rows] == [True, True, True, False]

@@ -169,6 +169,9 @@ class TestCommand:
         assert "vdsr train" in done.stdout
         assert read_plan(tmp_path / "mine.toml").sources.images
         assert self.vdsr("--init", tmp_path / "mine.toml").exit_code == 2
+        refused = self.vdsr("--init", tmp_path / f"{'a' * 300}.toml")
+        assert refused.exit_code == 2
+        assert "cannot be written" in refused.output
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -112,6 +112,7 @@ def evaluate(
     A model that reaches some of the scales has rows for these.
     """
     check_scales(scales)
+    scales = tuple(dict.fromkeys(scales))
     options.check_measuring()
     named = _named(models)
     able = _able(named, scales, trained_only)

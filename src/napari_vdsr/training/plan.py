@@ -102,9 +102,9 @@ def write_template(path: Path) -> None:
     UsageError
         If there is a file already, or it cannot be written.
     """
-    if path.exists():
-        raise UsageError(f"{path}: exists already. Name another file.")
     try:
+        if path.exists():
+            raise UsageError(f"{path}: exists already. Name another file.")
         with whole_file(path, overwrite=False) as partial:
             partial.write_bytes(TEMPLATE.read_bytes())
     except OSError as error:
