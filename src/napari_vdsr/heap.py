@@ -14,9 +14,9 @@ ARENAS = 2
 
 
 def give_back_at_once() -> None:
-    """Give free memory back to the system at once; else it lies between what is in use.
+    """Give free memory back to the system at once, and have threads share few heaps.
 
-    Threads share few heaps. What is in use is half as much again without.
+    Else what is free lies between what is in use, half as much again.
     """
     _say((MMAP_THRESHOLD, SMALL), (TRIM_THRESHOLD, SMALL), (ARENA_MAX, ARENAS))
 
