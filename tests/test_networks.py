@@ -1,5 +1,7 @@
 """The networks and what they promise to the engine."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -403,3 +405,57 @@ def test_impossible_factors(bad):
         ESPCN(factors=bad)
     with pytest.raises(ValueError, match="factors must be"):
         FSRCNN(factors=bad)
+
+
+class OnAGpu(torch.Tensor):
+    """A tensor that says it is on an NVIDIA GPU."""
+
+    @property
+    def device(self):
+        return torch.device("cuda")
+
+
+@pytest.fixture
+def nvidia(monkeypatch):
+    """Calls of cuDNN's convolution with ReLU, which a CPU computes here."""
+    calls = []
+
+    def convolution_relu(x, weight, bias, stride, padding, dilation, groups):
+        calls.append(weight)
+        x = torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        return x.relu()
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", convolution_relu)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
+    return calls
+
+
+def test_a_gpu_rectifies_at_once_what_it_convolves(nvidia, small):
+    trunk = small.trunk()
+    x = torch.rand(1, 1, 9, 7)
+    with torch.inference_mode():
+        expected = replace(trunk, layers=copy.deepcopy(trunk.layers).bfloat16()).chain(x.bfloat16())
+    assert not nvidia  # a CPU has its own ways
+    with torch.inference_mode():
+        half = replace(trunk, layers=copy.deepcopy(trunk.layers).bfloat16())
+        made = half.chain(x.bfloat16().as_subclass(OnAGpu))
+    assert torch.equal(made.as_subclass(torch.Tensor), expected)
+    convolutions = [layer for layer in half.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [id(w) for w in nvidia] == [id(layer.weight) for layer in convolutions[:-1]]
+
+
+@pytest.mark.parametrize("why", ["float32", "gradients", "PReLU", "AMD", "off"])
+def test_what_a_gpu_computes_layer_by_layer(nvidia, small, monkeypatch, why):
+    trunk = small.trunk()
+    if why == "PReLU":
+        trunk = NETWORKS["lite"](depth=3, width=4).trunk(2)
+    if why == "AMD":
+        monkeypatch.setattr(torch.version, "cuda", None)
+    if why == "off":
+        monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
+    dtype = torch.float32 if why == "float32" else torch.bfloat16
+    half = replace(trunk, layers=copy.deepcopy(trunk.layers).to(dtype))
+    with torch.set_grad_enabled(why == "gradients"):
+        half.chain(torch.rand(1, 1, 9, 7, dtype=dtype).as_subclass(OnAGpu))
+    assert not nvidia
