@@ -64,7 +64,7 @@ class FakeCuda:
     def __init__(self):
         self.here, self.log = threading.local(), []
 
-    def Stream(self, device):  # noqa: N802
+    def Stream(self, device, priority=0):  # noqa: N802
         return SimpleNamespace(name="beside")
 
     def Event(self):  # noqa: N802

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -832,6 +833,19 @@ class TestMinutes:
         assert measured == [
             step for step in range(measuring.PROBE, steps + 1) if step % every == 0 or step == steps
         ]
+
+    def test_slow_first_steps_do_not_count(self, images, tmp_path, monkeypatch):
+        """A GPU takes seconds to prepare, and then milliseconds for a step."""
+        taken = loop.take_step
+
+        def step(run):
+            time.sleep(0.2 if run.step < measuring.SLOW else 0)
+            return taken(run)
+
+        monkeypatch.setattr(loop, "take_step", step)
+        path = run(config(minutes=0.1, steps=10**6), images, tmp_path)
+        # Else there would be no time for more than thirty more.
+        assert load_model(path).card.training["config"]["steps"] > 4 * measuring.PROBE
 
     def test_resuming_keeps_the_count(self, images, tmp_path):
         settings = config(minutes=0.03, steps=10**6)

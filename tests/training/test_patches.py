@@ -385,3 +385,18 @@ def module_batch(images, settings, step):
     tasks = tasks_of(settings)
     fields = [field_of(image) for image in images]
     return module.Patches(fields, settings, tasks, CPU).batch(step)
+
+
+def test_a_gpu_does_not_wait_for_what_is_copied_there():
+    class Pinned:
+        def to(self, device, *, non_blocking):
+            return "pinned", device, non_blocking
+
+    class Values:
+        def pin_memory(self):
+            return Pinned()
+
+    gpu = torch.device("cuda")
+    assert module.on_device(Values(), gpu) == ("pinned", gpu, True)
+    values = torch.arange(3)
+    assert module.on_device(values, torch.device("cpu")) is values

@@ -37,6 +37,7 @@ from napari_vdsr.training.interrupt import Interrupt
 from napari_vdsr.training.limit import TimeLimit
 from napari_vdsr.training.measuring import (
     PROBE,
+    SLOW,
     count_out,
     finish,
     keep_best,
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from napari_vdsr.training.report import Outcome
 
 logger = logging.getLogger(__name__)
+# It would have precision lowered wherever a GPU has tensor cores; see `fabric_precision`.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 RESUMABLE = Advised("what was learnt is kept", Remedy.RESUME)
 REPORT_EVERY = 50
 PREPARING, STEP, MEASURING, WRITING = STAGES = (
@@ -259,8 +262,11 @@ def _run(
                 run.whole = False
                 batch, result = take_step(run)
                 run.whole = True
+                if run.step == SLOW:
+                    run.time_from_here()
                 falls = run.config.decay_start
                 if config.minutes and run.step == PROBE:
+                    run.wait()
                     count_out(run, held_out, on_samples)
                     falls = max(PROBE, run.config.decay_start)  # it may have been due already
                 config = run.config
@@ -419,12 +425,12 @@ def as_counted_out(config: TrainConfig, begun: Checkpoint) -> TrainConfig:
     return config if config.minutes else replace(config, minutes=minutes)
 
 
-def clip_gradients(network: nn.Module, config: TrainConfig) -> None:
+def clip_gradients(parameters: list[nn.Parameter], config: TrainConfig) -> None:
     """Clip by the norm of the whole gradient, or each element; "adjustable" is SGD's own."""
     if config.clip == "norm":
-        nn.utils.clip_grad_norm_(network.parameters(), config.clip_value)
+        nn.utils.clip_grad_norm_(parameters, config.clip_value)
     elif config.clip == "value":
-        nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
+        nn.utils.clip_grad_value_(parameters, config.clip_value)
 
 
 def take_step(run: Run) -> tuple[Batch, Tensor]:
@@ -449,7 +455,7 @@ def take_step(run: Run) -> tuple[Batch, Tensor]:
     if config.clip in ("norm", "value"):
         # Under fp16 the gradients are scaled; for other precisions this does nothing.
         run.fabric.strategy.precision.unscale_gradients(run.plain_optimizer)
-        clip_gradients(run.network, config)
+        clip_gradients(run.parameters, config)
     optimizer.step()
     if run.ema is not None:
         run.ema.update_parameters(run.network)

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from napari_vdsr.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-# Step after which the speed is known, and how often a run of some minutes is measured.
-PROBE = 30
+# Steps that take longer than others, step after which the speed is known, and how often a run of
+# some minutes is measured.
+SLOW, PROBE = 15, 30
 MOST_VALIDATIONS = 20
 
 

@@ -142,23 +142,25 @@ class Muon(torch.optim.AdamW):
             if p.grad is not None:
                 alike.setdefault((p.shape[0], p[0].numel()), []).append(p)
         for shape, weights in alike.items():
-            changes = orthogonal(torch.stack([self._mean_gradient(p) for p in weights]))
+            changes = orthogonal(torch.stack(self._mean_gradients(weights)))
             rate = group["lr"] * 0.2 * math.sqrt(max(shape))
-            for p, change in zip(weights, changes, strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(change.view(p.shape), alpha=-rate)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            ways = [change.view(p.shape) for p, change in zip(weights, changes, strict=True)]
+            torch._foreach_add_(weights, ways, alpha=-rate)
 
-    def _mean_gradient(self, p: Tensor) -> Tensor:
-        """Take a weight's gradient into its running mean; where that leads, as a matrix."""
-        gradient = p.grad
-        assert gradient is not None
-        state = self.state[p]
-        if not state:  # what AdamW keeps of every weight, and checkpoints so hold
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        state["step"] += 1
-        mean = state["exp_avg"].lerp_(gradient, 1 - self.momentum)
-        return gradient.lerp(mean, self.momentum).flatten(1)
+    def _mean_gradients(self, weights: list[Tensor]) -> list[Tensor]:
+        """Take weights' gradients into their running means; where these lead, as matrices."""
+        gradients = [p.grad for p in weights if p.grad is not None]
+        states = [self.state[p] for p in weights]
+        for p, state in zip(weights, states, strict=True):
+            if not state:  # what AdamW keeps of every weight, and checkpoints so hold
+                state["step"] = torch.zeros(())
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] += 1
+        means = [state["exp_avg"] for state in states]
+        torch._foreach_lerp_(means, gradients, 1 - self.momentum)
+        ahead = torch._foreach_lerp(gradients, means, self.momentum)
+        return [change.flatten(1) for change in ahead]
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -270,19 +272,24 @@ class RunningMean(AveragedModel):
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network)
         self._decay, self._count = decay, 0
+        # To walk through a network's modules takes longer than to change its weights. In a
+        # tuple: a network by itself would become a part of this one.
+        self._known: tuple[nn.Module, list[list[Tensor]]] | None = None
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take a network's weights into the mean."""
-        mean = [each.detach() for each in self.module.parameters()]
-        weights = [each.detach().to(own.device) for own, each in zip(mean, model.parameters())]
+        """Take a network's weights into the mean; both stay on their devices from then on."""
+        if self._known is None or self._known[0] is not model:
+            found = (f() for m in (self.module, model) for f in (m.parameters, m.buffers))
+            self._known = model, [list(each) for each in found]
+        mean, buffers, weights, others = self._known[1]
         n = self._count
         if n == 0:
             torch._foreach_copy_(mean, weights)
         else:
             torch._foreach_lerp_(mean, weights, 1 - min(self._decay, (1 + n) / (10 + n)))
-        for own, buffer in zip(self.module.buffers(), model.buffers()):
-            own.detach().copy_(buffer.detach().to(own.device))
+        if buffers:
+            torch._foreach_copy_(buffers, others)
         self._count += 1
         self.n_averaged += 1
 

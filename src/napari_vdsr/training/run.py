@@ -31,6 +31,7 @@ from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
 from napari_vdsr.training.network import build_network, check_of_use, prepare
 from napari_vdsr.training.optim import RunningMean, build_optimizer
+from napari_vdsr.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -70,6 +71,8 @@ class Run:
         Whether weights, optimizer and step number agree; they do not within a step.
     network : Network
         The weights that are trained; `forward` runs them as Fabric set them up.
+    parameters : list of torch.nn.Parameter
+        Its own; to ask a network for them takes a millisecond.
     ema : RunningMean or None
         The running mean of the weights.
     optimizer, plain_optimizer
@@ -117,7 +120,7 @@ class Run:
         # On a CPU they would take the cores from the step.
         self._ahead = Ahead(self._batch, fabric.device) if fabric.device.type == "cuda" else None
         self._build(saved)
-        self.step = self._first_step = saved.step if saved else 0
+        self.step = saved.step if saved else 0
         self.whole = True
         self._loss_sum = torch.tensor(saved.loss_sum if saved else 0.0, device=fabric.device)
         self._loss_count = saved.loss_count if saved else 0
@@ -125,6 +128,7 @@ class Run:
         self.best_step = saved.best_step if saved else 0
         self._seconds_before = saved.seconds if saved else 0.0
         self._started = time.monotonic()
+        self._timed_from = self._started, self.step
         self._cpu_before = (saved.cpu_seconds if saved else 0.0) - time.process_time()
 
     def _build(self, saved: Checkpoint | None) -> None:
@@ -142,6 +146,11 @@ class Run:
             if self.ema is not None:
                 self.ema.load_state_dict(saved.ema)
         self.forward, self.optimizer = fabric.setup(self.network, self.plain_optimizer)
+        self.parameters = list(self.network.parameters())
+        if self._ahead is not None and fabric.world_size == 1:
+            self.forward = Recorded(
+                self.network, fabric.strategy.precision, self.forward, self._ahead.paused
+            )
         self.adversary: Adversary | None = None
         try:
             if saved is not None:  # now that the weights are on their device: the state follows
@@ -171,8 +180,19 @@ class Run:
 
     @property
     def seconds_per_step(self) -> float:
-        """Mean of this session."""
-        return (time.monotonic() - self._started) / max(1, self.step - self._first_step)
+        """Mean of this session, or since `time_from_here`."""
+        began, first = self._timed_from
+        return (time.monotonic() - began) / max(1, self.step - first)
+
+    def time_from_here(self) -> None:
+        """Leave the steps so far out of `seconds_per_step`."""
+        self.wait()
+        self._timed_from = time.monotonic(), self.step
+
+    def wait(self) -> None:
+        """Wait for the device, which may have steps still to do."""
+        if self.fabric.device.type == "cuda":
+            torch.cuda.synchronize(self.fabric.device)
 
     def next_batch(self) -> Batch:
         """Return this process's patches of the next step."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from napari_vdsr.training.data.patches import Batch
@@ -46,8 +47,10 @@ class Ahead:
         cuda: Any = torch.cuda,
     ) -> None:
         self._make, self._cuda, self._depth = make, cuda, depth
-        self._stream = cuda.Stream(device=device) if device.type == "cuda" else None
+        # Its short kernels go before the long ones of the step.
+        self._stream = cuda.Stream(device=device, priority=-1) if device.type == "cuda" else None
         self._thread = ThreadPoolExecutor(1, "vdsr-batches")
+        self._making = threading.Lock()
         self._begun: deque[tuple[int, Future[tuple[Batch, Any]]]] = deque()
 
     def batch(self, step: int) -> Batch:
@@ -74,13 +77,19 @@ class Ahead:
         return batch
 
     def _made(self, step: int) -> tuple[Batch, Any]:
-        with self._beside():
+        with self._making, self._beside():
             batch = self._make(step)
             if self._stream is None:
                 return batch, None
             event = self._cuda.Event()
             event.record(self._stream)
             return batch, event
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context in which none is made."""
+        with self._making:
+            yield
 
     def _beside(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else self._cuda.stream(self._stream)

@@ -246,7 +246,7 @@ class Patches:
         if self.source:  # all processes at the same factor, or some would wait
             chosen[:] = self._chosen(np.random.default_rng([self.config.seed, step]), 1)
         draws = rng.random((count, 1 + self.config.redraws))
-        turns = torch.from_numpy(rng.integers(8, size=count)).to(self.device)
+        turns = self._on_device(rng.integers(8, size=count))
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         found = []
         for number, task in enumerate(self.tasks):
@@ -289,9 +289,7 @@ class Patches:
         length = -(-(side + step - 1) // step) * step + 2 * margin
         top, left = starts.y // step * step - margin, starts.x // step * step - margin
         field, shapes = starts.field, pool.cropped(scale)
-
-        def on_device(values: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(values).to(self.device)
+        on_device = self._on_device
 
         rows = _reflected(on_device(top), length, on_device(shapes[field, 0]))
         columns = _reflected(on_device(left), length, on_device(shapes[field, 1]))
@@ -306,8 +304,8 @@ class Patches:
             if self.source:
                 small = self._measured_source(pool, starts, scale, side)
         else:
-            low = torch.from_numpy(pool.low[field].astype(np.float32)).to(self.device)
-            width = torch.from_numpy(pool.range[field].astype(np.float32)).to(self.device)
+            low = on_device(pool.low[field].astype(np.float32))
+            width = on_device(pool.range[field].astype(np.float32))
             small = task.chain.degrade(hr, Draw(low, width, generator))
             worse = task.chain.enlarge(small)
         # Both of a pair on the range that the input has when it is upscaled.
@@ -321,13 +319,16 @@ class Patches:
             small = self._turned(small, y // scale, x // scale, side // scale, turns)
         return (small if self.source else worse), worse, hr
 
+    def _on_device(self, values: NDArray[Any]) -> Tensor:
+        return on_device(torch.from_numpy(values), self.device)
+
     def _measured_source(self, pool: Pool, starts: _Starts, scale: int, side: int) -> Tensor:
         """Low-resolution pixels of patches of measured pairs, (N, side / scale, side / scale)."""
         field, span = starts.field, np.arange(side // scale)
         rows = (starts.y // scale)[:, None] + span
         columns = (starts.x // scale)[:, None] + span
         place = rows * pool.small_stride[field][:, None] + pool.small_offset[field][:, None]
-        index = torch.from_numpy(place[:, :, None] + columns[:, None, :]).to(self.device)
+        index = self._on_device(place[:, :, None] + columns[:, None, :])
         return pool.small[index]
 
     def _turned(self, pixels: Tensor, y: Tensor, x: Tensor, side: int, turns: Tensor) -> Tensor:
@@ -370,6 +371,13 @@ class Patches:
         return Pool(fields, self.config, self.tasks, self.device)
 
 
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; a GPU finishes what it does meanwhile, and nothing waits for it."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def _holds(field: Field, stage: Stage) -> bool:
     """Whether a field is as large as the patches of all scales."""
     return all(min(modcropped(field.shape, s)) >= side for s, side in stage.sides.items())
@@ -410,7 +418,8 @@ def _contrasts(rng: np.random.Generator, share: float, target: Tensor) -> tuple[
     count = len(target)
     changed = torch.from_numpy(rng.random(count) < share)
     spread, place, kind = torch.from_numpy(rng.random((3, count)).astype(np.float32))
-    changed, spread, place, kind = (v.to(target.device) for v in (changed, spread, place, kind))
+    numbers = (changed, spread, place, kind)
+    changed, spread, place, kind = (on_device(each, target.device) for each in numbers)
     low, high = target.amin((1, 2, 3)), target.amax((1, 2, 3))
     span = (high - low).clip(min=SMALLEST_SPAN)
     most = (1 / span).clip(max=LARGEST_GAIN)

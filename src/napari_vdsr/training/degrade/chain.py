@@ -14,6 +14,7 @@ from napari_vdsr.resize import SUPPORT, axis_window
 from napari_vdsr.training.degrade.physics import whole_matrix
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from napari_vdsr.training.degrade.physics import Degradation, Draw
@@ -66,8 +67,9 @@ class Chain:
         """Bicubic-enlarge what `degrade` made, to the size of its input."""
         if self.scale == 1:
             return degraded
-        rows = _enlargement(self.scale, degraded.shape[-2]).to(degraded.device)
-        columns = _enlargement(self.scale, degraded.shape[-1]).to(degraded.device)
+        height, width = degraded.shape[-2:]
+        rows = _enlargement(self.scale, height, degraded.device)
+        columns = _enlargement(self.scale, width, degraded.device)
         return rows @ degraded @ columns.T
 
     def describe(self) -> list[dict[str, Any]]:
@@ -88,7 +90,7 @@ class Chain:
 
 
 @lru_cache(maxsize=64)
-def _enlargement(factor: int, length: int) -> Tensor:
+def _enlargement(factor: int, length: int, device: torch.device) -> Tensor:
     """(length * factor, length) matrix that enlarges one axis."""
     weights = axis_window(length, factor)
-    return whole_matrix(weights.weights.toarray(), weights.start, length)
+    return whole_matrix(weights.weights.toarray(), weights.start, length).to(device)

@@ -97,8 +97,9 @@ class Downsample:
         return self.factor * (wanted + SUPPORT)
 
     def __call__(self, x: Tensor, draw: Draw) -> Tensor:
-        rows = _downsampling(self.method, self.factor, x.shape[-2]).to(x.device)
-        columns = _downsampling(self.method, self.factor, x.shape[-1]).to(x.device)
+        height, width = x.shape[-2:]
+        rows = _downsampling(self.method, self.factor, height, x.device)
+        columns = _downsampling(self.method, self.factor, width, x.device)
         return rows @ x @ columns.T
 
 
@@ -224,12 +225,13 @@ def _mirrored(x: Tensor, radius: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _downsampling(method: str, factor: int, length: int) -> Tensor:
+def _downsampling(method: str, factor: int, length: int, device: torch.device) -> Tensor:
     """(length / factor, length) matrix that shrinks one axis."""
     if method == "area":
-        return torch.eye(length // factor).repeat_interleave(factor, dim=1) / factor
+        shares = torch.eye(length // factor).repeat_interleave(factor, dim=1) / factor
+        return shares.to(device)
     weights = axis_window(length, 1 / factor, antialias=method == "bicubic")
-    return whole_matrix(weights.weights.toarray(), weights.start, length)
+    return whole_matrix(weights.weights.toarray(), weights.start, length).to(device)
 
 
 def whole_matrix(weights: NDArray[np.float64], start: int, length: int) -> Tensor:
