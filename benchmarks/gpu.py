@@ -14,6 +14,7 @@ some, ``--device cpu --short`` rehearses all of it without a GPU.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.metadata
 import importlib.util
 import json
@@ -228,7 +229,7 @@ def part_rates(bench):
     x = torch.randn(1, 64, height, width, device=device).to(bench.dtype(bench.half))
     x = x.contiguous(memory_format=torch.channels_last)
     for benchmark in (False, True):
-        with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=benchmark):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=benchmark):
             taken = bench.seconds(lambda: layer(x))
         flop = 2 * 9 * 64 * 64 * height * width
         what = f"3 x 3, 64 to 64 maps, {bench.half}" + ", cudnn.benchmark" * benchmark
@@ -277,13 +278,13 @@ def work_of(network, scale=2):
     """Operations for each pixel of the result."""
     from napari_vdsr.networks.cost import flop_per_pixel
 
-    return flop_per_pixel(network, scale)
+    return flop_per_pixel(copy.deepcopy(network).cpu(), scale)
 
 
 def part_network(bench):
     """Each network on a tile in every precision, and ways to run its layers."""
     torch = bench.torch
-    sizes = [(128, 256)] if bench.short else [(1024, 2048), (2048, 2048), (4096, 4096)]
+    sizes = [(128, 256)] if bench.short else [(1024, 2048), (4096, 4096)]
     precisions = bench.precisions
     for name in ("vdsr", "lite"):
         network = network_of(bench, name).to(bench.device)
@@ -309,7 +310,7 @@ def measure_ways(bench, name, network, factor, size, precision):
     with torch.inference_mode():
         exact = None
         if size[0] <= 1024:
-            with torch.backends.cudnn.flags(allow_tf32=False):
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 exact = network(x, factor)
         for way, make in WAYS.items():
             if bench.is_over() or (way != "eager" and (not bench.on_gpu or precision == "float32")):
@@ -323,7 +324,7 @@ def measure_ways(bench, name, network, factor, size, precision):
                     wrong = float((whole - exact).abs().max())
                 bench.peak()
                 with torch.backends.cudnn.flags(
-                    benchmark=way == "cudnn.benchmark", allow_tf32=False
+                    enabled=True, benchmark=way == "cudnn.benchmark", allow_tf32=False
                 ):
                     taken = bench.seconds(call)
             except Exception as error:
@@ -343,7 +344,6 @@ def measure_ways(bench, name, network, factor, size, precision):
 
 def as_chain(network, factor, dtype):
     """The network's layers in a precision, weights channels last, as the package has them."""
-    import copy
     from dataclasses import replace
 
     import torch
@@ -360,21 +360,14 @@ def eager(bench, trunk, x, dtype):
     return lambda: trunk.chain(x.to(dtype))
 
 
-def fused(bench, trunk, x, dtype):
-    """Convolution, bias and ReLU in one call of cuDNN."""
+def layer_by_layer(bench, trunk, x, dtype):
+    """Bias and ReLU by themselves, which cuDNN would do at once with the convolution."""
     torch = bench.torch
 
     def call():
         y = x.to(dtype)
-        for stage in trunk._stages():
-            layer, *after = stage
-            if after and all(type(each) is torch.nn.ReLU for each in after):
-                y = torch.cudnn_convolution_relu(
-                    y, layer.weight, layer.bias, (1, 1), layer.padding, (1, 1), 1
-                )
-            else:
-                for each in stage:
-                    y = each(y)
+        for layer in trunk.layers:
+            y = layer(y)
         return torch.nn.functional.pixel_shuffle(y, trunk.factor) if trunk.factor > 1 else y
 
     return call
@@ -384,11 +377,14 @@ def wide_first(bench, trunk, x, dtype):
     """The first layer with 8 input maps, 7 of them nothing: as tensor cores want them."""
     torch = bench.torch
     first = trunk.layers[0]
-    wide = torch.nn.Conv2d(8, first.out_channels, first.kernel_size, padding=first.padding)
+    wide = torch.nn.Conv2d(
+        8, first.out_channels, first.kernel_size, padding=first.padding, bias=first.bias is not None
+    )
     wide = wide.to(bench.device, dtype)
     wide.weight.data.zero_()
     wide.weight.data[:, :1] = first.weight
-    wide.bias.data.copy_(first.bias)
+    if first.bias is not None:
+        wide.bias.data.copy_(first.bias)
     wide.weight.data = wide.weight.data.contiguous(memory_format=torch.channels_last)
     from dataclasses import replace
 
@@ -426,7 +422,7 @@ def graph(bench, trunk, x, dtype):
 WAYS = {
     "eager": eager,
     "cudnn.benchmark": eager,
-    "fused": fused,
+    "layer by layer": layer_by_layer,
     "wide first layer": wide_first,
     "CUDA graph": graph,
 }
