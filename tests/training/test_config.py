@@ -15,7 +15,7 @@ from napari_vdsr.training.config import (
     load_config,
     settings_in,
 )
-from napari_vdsr.training.network import build_network
+from napari_vdsr.training.network import build_network, warn_of_small_patches
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
@@ -215,7 +215,7 @@ def test_a_network_has_a_table_of_its_own(tmp_path):
     }  # fmt: skip
     # Its own sizes, not those of the recipe for another one.
     other = load_config("fast", network={"architecture": "lite"})
-    assert build_network(other, [2]).hyperparameters["depth"] == 12
+    assert build_network(other, [2]).hyperparameters["depth"] == 22
 
 
 @pytest.mark.parametrize(
@@ -280,3 +280,27 @@ def test_networks_that_cannot_be(table):
     config = load_config("fast", network=table)
     with pytest.raises(UsageError, match=f"no {table['architecture']} can be made with"):
         build_network(config, [2])
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({"patch_size": 8}, 9),
+        ({"patch_size": 9}, 0),
+        ({"patch_size": 5, "grow": [9], "grow_every": 3}, 0),
+        ({"patch_size": 5, "network": {"architecture": "lite", "depth": 4, "width": 2}}, 9),
+    ],
+)
+def test_patches_smaller_than_what_the_network_sees_are_told(settings, seen, caplog):
+    """A chain of 26 convolutions made ghosts 23 pixels from the border after patches of 40."""
+    config = TrainConfig(**{"depth": 4, "width": 2, **settings})
+    warn_of_small_patches(build_network(config, config.scales), config)
+    assert (f"the network sees {seen} x {seen}" in caplog.text) == bool(seen)
+    assert bool(caplog.records) == bool(seen)
+
+
+def test_own_recipes_have_patches_as_large_as_what_the_network_sees(caplog):
+    for name in ("fast", "paper", "fine-tune"):
+        config = load_config(name)
+        warn_of_small_patches(build_network(config, config.scales), config)
+    assert not caplog.records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.errors import NetworkError, TrainingError, UsageError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_vdsr.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 def build_network(config: TrainConfig, scales: Iterable[int]) -> Network:
@@ -68,6 +71,21 @@ def check_of_use(network: Network) -> None:
             f"{got(settings)}: {reason}. Hand on all of them."
         )
     _ = network.radius  # refuses what the engine could not run
+
+
+def warn_of_small_patches(network: Network, config: TrainConfig) -> None:
+    """Warn where no patch shows the network all that it sees of an image.
+
+    What lies between one border and its middle it has never met then. On photographs that costs
+    little; in regions of one grey level a pattern may appear there, for which see `flat_error`.
+    """
+    size, seen = config.sizes[-1], 2 * network.radius + 1
+    if size < seen:
+        logger.warning(
+            "patches have %d x %d pixels, and the network sees %d x %d: it may add a pattern to "
+            "plain regions near the border of an image. Set patch_size, or grow, to %d or more.",
+            size, size, seen, seen, seen,
+        )  # fmt: skip
 
 
 def prepare(network: Network, config: TrainConfig) -> Network:

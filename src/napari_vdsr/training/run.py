@@ -29,7 +29,12 @@ from napari_vdsr.training.checkpoint import (
 from napari_vdsr.training.config import FILES, GAN
 from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
-from napari_vdsr.training.network import build_network, check_of_use, prepare
+from napari_vdsr.training.network import (
+    build_network,
+    check_of_use,
+    prepare,
+    warn_of_small_patches,
+)
 from napari_vdsr.training.optim import RunningMean, build_optimizer
 from napari_vdsr.training.recorded import Recorded
 
@@ -107,6 +112,7 @@ class Run:
             self.data |= {"start_from_sha256": start} if start else {}
         self.network = build_network(config, [task.scale for task in dataset.tasks])
         check_of_use(self.network)
+        warn_of_small_patches(self.network, config)
         if config.start_from and saved is None:
             self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         prepare(self.network, config)
