@@ -45,7 +45,6 @@ def test_all_are_here():
 def test_a_study_writes_its_page(name, tmp_path, monkeypatch):
     scripts = shutil.ignore_patterns("*.png", "*.md")
     here = shutil.copytree(STUDIES, tmp_path / "studies", ignore=scripts)
-    shutil.copy(STUDIES.parent / "lite-recipe.toml", tmp_path)
     for folder, seeds in (("train", range(3)), ("test", (7,))):
         (tmp_path / folder).mkdir()
         for seed in seeds:

@@ -6,7 +6,7 @@ python docs/studies/objective.py --train T91 BSDS200 General100 --test Set5 --mi
 from equal_time import Variant, study
 from study import HERE
 
-LITE, VDSR = HERE.parent / "lite-recipe.toml", "fast"
+LITE, VDSR = HERE / "lite-recipe.toml", "fast"
 
 
 VARIANTS = {

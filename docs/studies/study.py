@@ -136,7 +136,7 @@ class Bench:
             loss = LOSSES["l2"](result, batch.target)
             optimizer.zero_grad()
             loss.backward()
-            clip_gradients(net, config)
+            clip_gradients(list(net.parameters()), config)
             optimizer.step()
             if mean is not None:
                 mean.update_parameters(net)
