@@ -35,7 +35,7 @@ def test_networks_on_the_enlarged_image():
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_networks_on_the_source(factor):
     area = factor**2
-    lite = convolution(1, 32) + 10 * convolution(32, 32) + convolution(32, area)
+    lite = convolution(1, 32) + 20 * convolution(32, 32) + convolution(32, area)
     assert flop_per_pixel(Lite(), factor) == pytest.approx(lite / area)
     espcn = convolution(1, 64, 5) + convolution(64, 32) + convolution(32, area)
     assert flop_per_pixel(ESPCN(), factor) == pytest.approx(espcn / area)

@@ -106,7 +106,7 @@ def laboratory(tmp_path_factory, shallow_models):
     folder = tmp_path_factory.mktemp("laboratory")
     for name, seeds in {
         "images": (1, 2), "images/sub": (3,), "my-images": (1, 2, 3), "Set5": (4,), "Set14": (5,),
-        "T91": (6,), "photos": (10,), "BSDS200": (7,), "General100": (8,),
+        "T91": (6,), "photos": (10,), "photos-half": (11,), "BSDS200": (7,), "General100": (8,),
         "BSDS500_test200_jpg": (9,),
         "fluo/train": (1, 2), "fluo/held-out": (3,), "high": (1, 2, 3),
     }.items():  # fmt: skip

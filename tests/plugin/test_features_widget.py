@@ -40,10 +40,10 @@ def test_what_cannot_be_shown_is_said(viewer, looker, said, until):
     looker.show_features()
     assert "no image layer" in said()[-1]
     viewer.add_image(pictures.camera()[:40, :50], name="a")
-    looker.number.value = 21
+    looker.number.value = 30
     looker.show_features()
     until(lambda: not looker.row.busy)
-    assert "the network has 1 to 12" in said()[-1]
+    assert "the network has 1 to 22" in said()[-1]
     looker.model.value = "bicubic"
     looker.number.value = 1
     looker.show_features()

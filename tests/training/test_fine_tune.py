@@ -28,7 +28,7 @@ def lite():
 
 def test_recipe_is_that_of_the_network():
     assert load_config("fine-tune").architecture == "lite"
-    assert load_config("fine-tune", network=LITE).patch_size == 24
+    assert load_config("fine-tune", network=LITE).patch_size == 48
     assert load_config("fine-tune", network=LITE).start_from == "lite"
     assert load_config("fine-tune", architecture="vdsr").start_from == "vdsr"
 
@@ -90,7 +90,7 @@ def test_size_is_that_of_the_model_to_start_from(tmp_path):
     path = tmp_path / "small.safetensors"
     save_model(path, Lite(depth=3, width=5), ModelCard(name="small", architecture="lite"))
     config = load_config("fine-tune", start_from=str(path))
-    assert (config.architecture, config.patch_size) == ("lite", 24)
+    assert (config.architecture, config.patch_size) == ("lite", 48)
     network = build_network(config, (2, 3, 4))
     assert network.hyperparameters["depth"] == 3
     save_model(path, VDSR(depth=3, width=5), ModelCard(name="small", architecture="vdsr"))

@@ -54,7 +54,7 @@ class Lite(Network):
         self,
         *,
         factors: Sequence[int] = (2, 3, 4),
-        depth: int = 12,
+        depth: int = 22,
         width: int = 32,
         skips: int = 0,
         last_init: float = 0.1,
