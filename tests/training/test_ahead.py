@@ -64,7 +64,8 @@ class FakeCuda:
     def __init__(self):
         self.here, self.log = threading.local(), []
 
-    def Stream(self, device, priority=0):  # noqa: N802
+    def Stream(self, device, priority):  # noqa: N802
+        assert priority < 0  # before the step's own
         return SimpleNamespace(name="beside")
 
     def Event(self):  # noqa: N802
