@@ -146,6 +146,13 @@ def command(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundled model or file whose results are learnt beside the images.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Batches to train on.", rich_help_panel=RECIPE)
     ] = None,
@@ -264,6 +271,7 @@ def command(
         "channel": channel,
         "series": series,
         "start_from": start_from,
+        "teacher": teacher,
         "steps": steps,
         "minutes": minutes,
         "patience": patience,

@@ -40,6 +40,7 @@ PARTS = ("network", "ema", "optimizer", "adversary", "adversary_optimizer")
 FED = {
     "held_out_sha256": "the images to measure on have changed",
     "perceptual_sha256": "the weights of the perceptual term have changed",
+    "teacher_sha256": "the weights of the teacher have changed",
     "tasks": "the degradations (a point-spread function, or a stack to fit noise to) have changed",
 }
 # Settings that do not touch the weights, and may differ when a run goes on.

@@ -48,7 +48,7 @@ CHOICES = {
 # What a run's file says beside its recipe; see `plan`.
 OF_A_RUN = ("images", "low_resolution", "validation", "exclude", "output", "name", "preset")
 # Settings that name files.
-FILES = ("start_from", "psf", "noise_from", "perceptual")
+FILES = ("start_from", "psf", "noise_from", "perceptual", "teacher")
 NOISY, COMPRESSED = ("denoise", "mixed"), ("jpeg", "mixed")
 LARGEST_SEED = 2**63 - 1
 # Beyond it a run needs hundreds of gigabytes, and no published network comes near.
@@ -63,7 +63,7 @@ BLUR, NOISE = ("blur", "psf"), ("noise_gain", "noise_read", "noise_offset", "noi
 PAIRS, SHARES = ("allow_shift",), ("scale_shares",)
 UNUSED = {
     "sr": PAIRS,
-    "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality", *SHARES),
+    "paired": (*BLUR, *NOISE, "downsampling", "jpeg_quality", *SHARES, "teacher"),
     "denoise": ("downsampling", "scales", *PAIRS, *SHARES),
     "jpeg": (*BLUR, *NOISE, "downsampling", "scales", *PAIRS, *SHARES),
     "mixed": (*PAIRS, *SHARES),
@@ -100,6 +100,8 @@ class TrainConfig:
     last_init: Amount = 0.1
     branches: bool = False
     start_from: str = ""
+    teacher: str = ""
+    teacher_share: Share = 0.8
     mode: Literal["sr", "paired", "denoise", "jpeg", "mixed"] = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
     scale_shares: tuple[Amount, ...] = ()
@@ -186,6 +188,7 @@ class TrainConfig:
                     f'{name} is set, but mode = "{self.mode}" makes no use of it. Leave it out.'
                 )
         self._check_objective()
+        self._check_teacher()
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
 
@@ -221,6 +224,24 @@ class TrainConfig:
             raise UsageError(
                 f'patch_size is {self.patch_size}; with loss = "{GAN}" high-resolution patches '
                 f"have at least {SMALLEST_JUDGED} rows and columns. Pass a larger one."
+            )
+
+    def _check_teacher(self) -> None:
+        if not self.teacher:
+            if self.teacher_share != TrainConfig.teacher_share:
+                raise UsageError(
+                    "teacher_share is set, but there is no teacher. Name one, or leave it out."
+                )
+            return
+        if not self.teacher_share:
+            raise UsageError(
+                "teacher_share is 0: nothing would be learnt from the teacher. Leave it out, or "
+                "pass a number above 0."
+            )
+        if self.loss == GAN:
+            raise UsageError(
+                f'teacher is set, but loss = "{GAN}" learns what real images look like, and a '
+                "teacher's are smoother. Leave it out."
             )
 
     def _check_network(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,9 +37,13 @@ from napari_vdsr.training.network import (
     warn_of_small_patches,
 )
 from napari_vdsr.training.optim import RunningMean, build_optimizer
+from napari_vdsr.training.precision import InnerPrecision
 from napari_vdsr.training.recorded import Recorded
+from napari_vdsr.training.teacher import Teacher
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightning_fabric import Fabric
     from torch import Tensor
 
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.data.dataset import Dataset, Sources
     from napari_vdsr.training.data.patches import Batch
+    from napari_vdsr.training.degrade.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +112,9 @@ class Run:
         self.data = dataset.describe(sources)
         if config.perceptual:
             self.data["perceptual_sha256"] = perceptual_sha256(config.perceptual)
+        teacher = taken_teacher(fabric, config, dataset.tasks)
+        if teacher is not None:
+            self.data["teacher_sha256"] = teacher.sha256
         if saved is not None:
             check_same_run(saved, config, self.data)
             start = saved.data.get("start_from_sha256")
@@ -116,9 +125,13 @@ class Run:
         if config.start_from and saved is None:
             self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
         prepare(self.network, config)
-        source = self.network.reads == "source"
         self.patches = Patches(
-            dataset.train.fields, config, dataset.tasks, fabric.device, source=source
+            dataset.train.fields,
+            config,
+            dataset.tasks,
+            fabric.device,
+            source=self.network.reads == "source",
+            teacher=teacher,
         )
         left_out = len(dataset.train.fields) - len(self.patches.fields)
         if left_out:
@@ -274,6 +287,16 @@ class Run:
             invents=invents(self.config, self.step),
         )
         save_model(path, self.result, card)
+
+
+def taken_teacher(fabric: Fabric, config: TrainConfig, tasks: Sequence[Task]) -> Teacher | None:
+    """Load the teacher of a config, if it has one, to run as the network's own layers do."""
+    if not config.teacher:
+        return None
+    precision = fabric.strategy.precision
+    mixed = isinstance(precision, InnerPrecision)
+    context = precision.forward_context if mixed else nullcontext
+    return Teacher(config.teacher, tasks, fabric.device, context)
 
 
 def perceptual_sha256(path: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
     from napari_vdsr.training.data.planes import Field
     from napari_vdsr.training.degrade.tasks import Task
+    from napari_vdsr.training.teacher import Teacher
 
 # Steps for which a part of a data set larger than memory is used before the next is read.
 ROUND = 1000
@@ -180,6 +181,8 @@ class Patches:
     source : bool
         Whether the network reads the source. The patch size is then that of its input, the
         patches of a batch belong to one task, and they begin at whole pixels of the source.
+    teacher : Teacher, optional
+        Whose results are part of the targets, `teacher_share` of them.
 
     Notes
     -----
@@ -201,8 +204,10 @@ class Patches:
         device: torch.device,
         *,
         source: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self.config, self.tasks, self.device, self.source = config, tuple(tasks), device, source
+        self._teacher = teacher
         self._stages = [
             Stage(size, {t.scale: size * (t.scale if source else 1) for t in tasks})
             for size in config.sizes
@@ -311,6 +316,9 @@ class Patches:
         # Both of a pair on the range that the input has when it is upscaled.
         bottom, extent = on_device(pool.inputs[number][field].T[..., None, None])
         small, worse, hr = ((pixels - bottom) / extent for pixels in (small, worse, hr))
+        if self._teacher is not None:
+            taught = self._teacher(small, worse, scale)
+            hr = torch.lerp(hr, taught, self.config.teacher_share)
         y, x = on_device(starts.y - top), on_device(starts.x - left)
         worse, hr = (self._turned(pixels, y, x, side, turns) for pixels in (worse, hr))
         if self.source:
