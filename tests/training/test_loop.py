@@ -319,6 +319,17 @@ class TestContinuation:
         run(config(), images, tmp_path, resume=True)
         self.check(uninterrupted, tmp_path)
 
+    def test_the_scale_of_the_loss_in_fp16(self, images, tmp_path):
+        """The first steps find one that does not overflow, and are lost."""
+        settings = config(precision="fp16", lr=1e-6)
+        run(settings, images, tmp_path / "whole")
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, images, tmp_path / "cut", on_progress=stop_at(10))
+        saved = Checkpoint.load(tmp_path / "cut" / NAME).scaler
+        assert 0 < saved.scale < 2**16 and saved.steps > 0
+        run(settings, images, tmp_path / "cut", resume=True)
+        assert_same_weights(*(tmp_path / name / "vdsr.safetensors" for name in ("whole", "cut")))
+
     def test_forced_in_the_middle_of_a_step(self, images, uninterrupted, tmp_path, monkeypatch):
         step = torch.optim.AdamW.step
         calls = []

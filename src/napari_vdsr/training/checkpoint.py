@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 from safetensors.torch import save
 from torch import Tensor
 
@@ -67,6 +67,13 @@ class Fed(Struct):
     tasks: list[Task] = []
 
 
+class Scaler(Struct, forbid_unknown_fields=True):
+    """What fp16's loss is multiplied by, and steps since that last changed."""
+
+    scale: Annotated[float, Meta(gt=0, le=1e38)]
+    steps: Annotated[int, Meta(ge=0, le=10**12)]
+
+
 class Header(Struct, forbid_unknown_fields=True):
     """What a checkpoint says beside its tensors; see `Checkpoint`."""
 
@@ -84,6 +91,7 @@ class Header(Struct, forbid_unknown_fields=True):
     # It becomes a file's name.
     name: Annotated[str, Meta(pattern=r"^(\w[\w +.()-]*)?\Z", max_length=100)] = ""
     cpu_seconds: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    scaler: Scaler | None = None
 
 
 @dataclass
@@ -120,6 +128,8 @@ class Checkpoint:
         an enlargement that no batch has had yet have none. None in files from before.
     cpu_seconds : float
         Processor time of the first process, all its threads, over all sessions.
+    scaler : Scaler or None
+        Of the loss, with precision fp16.
     """
 
     step: int
@@ -140,6 +150,7 @@ class Checkpoint:
     adversary_groups: list[dict[str, Any]] = field(default_factory=list)
     stepped: int | None = None
     cpu_seconds: float = 0.0
+    scaler: Scaler | None = None
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all.
@@ -168,6 +179,7 @@ class Checkpoint:
             "name",
         )
         header = {name: getattr(self, name) for name in numbers}
+        header["scaler"] = None if self.scaler is None else to_builtins(self.scaler)
         header["stepped"] = len({key.partition(".")[0] for key in self.optimizer})
         write_whole(path, save(tensors, metadata={KEY: json.dumps(header)}))
 

@@ -21,6 +21,7 @@ from napari_vdsr.training.branches import plain
 from napari_vdsr.training.checkpoint import (
     NAME,
     Checkpoint,
+    Scaler,
     check_same_run,
     check_weights,
     flatten_optimizer,
@@ -176,6 +177,7 @@ class Run:
                 restore_optimizer(
                     self.plain_optimizer, saved.optimizer, saved.groups, saved.stepped
                 )
+                restore_scaler(fabric, saved.scaler)
             if config.loss == GAN:
                 self.adversary = Adversary(fabric, config, self.patches.smallest, saved)
         except Damaged as error:
@@ -260,6 +262,7 @@ class Run:
             best=self.best,
             best_step=self.best_step,
             name=self.name,
+            scaler=scaler_of(self.fabric),
             **(self.adversary.state() if self.adversary is not None else {}),
         ).save(self.output / file_name)
 
@@ -297,6 +300,20 @@ def taken_teacher(fabric: Fabric, config: TrainConfig, tasks: Sequence[Task]) ->
     mixed = isinstance(precision, InnerPrecision)
     context = precision.forward_context if mixed else nullcontext
     return Teacher(config.teacher, tasks, fabric.device, context)
+
+
+def scaler_of(fabric: Fabric) -> Scaler | None:
+    """By what the loss is multiplied; None unless it is computed in fp16."""
+    state = fabric.strategy.precision.state_dict()
+    return Scaler(state["scale"], state["_growth_tracker"]) if state else None
+
+
+def restore_scaler(fabric: Fabric, saved: Scaler | None) -> None:
+    """Put back what `scaler_of` gave; a run from before, or in another precision, has none."""
+    precision = fabric.strategy.precision
+    if (state := precision.state_dict()) and saved is not None:
+        moved = {"scale": saved.scale, "_growth_tracker": saved.steps}
+        precision.load_state_dict(state | moved)
 
 
 def perceptual_sha256(path: str) -> str:
