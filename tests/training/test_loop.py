@@ -529,6 +529,28 @@ class TestLonger:
 
 
 class TestRefusals:
+    def test_leaves_no_folder(self, images, tmp_path):
+        with pytest.raises(TrainingError):
+            run(config(patch_size=200), images, tmp_path / "runs" / "new")
+        assert not list(tmp_path.iterdir())
+        (tmp_path / "mine").mkdir()
+        with pytest.raises(TrainingError):
+            run(config(patch_size=200), images, tmp_path / "mine" / "new")
+        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"late_batch": 8, "late_from": 20}, "late_batch comes from step 20 on"),
+            ({"grow": (20, 24), "grow_every": 10}, "the last size of grow comes from step 20"),
+            ({"late_batch": 8, "late_from": 19}, ""),
+        ],
+    )
+    def test_what_never_comes_is_told(self, settings, message, caplog):
+        loop.warn_of_what_never_comes(config(**settings))
+        assert message in caplog.text
+        assert bool(message) == bool(caplog.records)
+
     @pytest.mark.parametrize("change", [{"lr": 1e-3}, {"scales": (2,)}, {"seed": 1}, {"width": 4}])
     def test_other_settings(self, images, tmp_path, change):
         with pytest.raises(KeyboardInterrupt):

@@ -28,20 +28,28 @@ WRITTEN = (STABLE_NAME, LOG_NAME, REPORT_NAME, *DRAWN)
 def claimed(folder: Path) -> Iterator[None]:
     """Make a run's folder and hold it until the run ends, in whatever way.
 
+    A run that is refused leaves no folder behind that it made.
+
     Raises
     ------
     TrainingError
         If another run trains in it now, or the disk refuses something.
     """
     with _disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with held(folder / LOCK_NAME) as mine:
-            if not mine:
-                raise TrainingError(
-                    f"{folder}: another run trains in it now. Wait until it ends, or name another "
-                    "folder."
-                )
-            yield
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with held(folder / LOCK_NAME) as mine:
+                if not mine:
+                    raise TrainingError(
+                        f"{folder}: another run trains in it now. Wait until it ends, or name "
+                        "another folder."
+                    )
+                yield
+        finally:
+            with contextlib.suppress(OSError):  # of the first one that holds something
+                for path in made:
+                    path.rmdir()
 
 
 @contextlib.contextmanager

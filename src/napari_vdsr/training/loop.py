@@ -238,6 +238,7 @@ def _run(
     held_out = Validation(fields, run.tasks, fabric.device) if fields else None
     if config.patience and held_out is None:
         logger.warning("nothing is held out to measure on: patience does not end the run.")
+    warn_of_what_never_comes(config)
     del dataset  # its pixels are where the run needs them
     if saved is None:  # whenever the run is killed, it can be resumed
         run.save()
@@ -462,6 +463,17 @@ def take_step(run: Run) -> tuple[Batch, Tensor]:
     run.step += 1
     run.add_loss(loss.detach())
     return batch, result.detach()
+
+
+def warn_of_what_never_comes(config: TrainConfig) -> None:
+    """Warn of settings for steps that a run does not have; one of minutes counts its own."""
+    last = config.grow_every * len(config.grow)
+    for name, begins in (("late_batch", config.late_from), ("the last size of grow", last)):
+        if begins >= config.steps and not config.minutes:
+            logger.warning(
+                "%s comes from step %d on, and the run has %d steps: it plays no part.",
+                name, begins, config.steps,
+            )  # fmt: skip
 
 
 def loss_of(run: Run, result: Tensor, target: Tensor) -> Tensor:
