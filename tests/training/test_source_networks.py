@@ -237,6 +237,23 @@ class TestAdversary:
         assert load_model(export_checkpoint(gan)).card.invents
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("role", ["start_from", "teacher"])
+    def test_who_learns_from_it_invents_too(self, folders, tmp_path, gan, role):
+        network = {**GAN["network"], "architecture": "srresnet"}
+        settings = {"network": network, "scales": (2,), "steps": 10}
+        settings[role] = str(gan / "vdsr.safetensors")
+
+        def stop(progress):
+            if progress.step == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(folders, tmp_path / "run", settings=settings, on_progress=stop)
+        assert load_model(export_checkpoint(tmp_path / "run")).card.invents
+        model = load_model(run(folders, tmp_path / "run", settings=settings, resume=True))
+        assert model.card.invents
+
+    @pytest.mark.slow
     def test_steps_before_it_are_those_of_l1(self, folders, tmp_path, small_discriminator):
         early = {**GAN, "pretrain": 23}
         run(folders, tmp_path / "gan", settings=early)

@@ -56,7 +56,7 @@ def export_checkpoint(output: Path, path: Path | None = None) -> Path:
             "seconds": round(saved.seconds),
             "cpu_seconds": round(saved.cpu_seconds),
         },
-        invents=invents(config, saved.step),
+        invents=invents(config, saved.data, saved.step),
     )
     save_model(path, plain(network.eval()), card)
     return path

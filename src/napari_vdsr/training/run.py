@@ -115,16 +115,19 @@ class Run:
             self.data["perceptual_sha256"] = perceptual_sha256(config.perceptual)
         teacher = taken_teacher(fabric, config, dataset.tasks)
         if teacher is not None:
-            self.data["teacher_sha256"] = teacher.sha256
+            self.data["teacher_sha256"] = teacher.card.sha256
+            self.data |= {"invents": True} if teacher.card.invents else {}
         if saved is not None:
             check_same_run(saved, config, self.data)
-            start = saved.data.get("start_from_sha256")
-            self.data |= {"start_from_sha256": start} if start else {}
+            kept = ("start_from_sha256", "invents")
+            self.data |= {key: saved.data[key] for key in kept if saved.data.get(key)}
         self.network = build_network(config, [task.scale for task in dataset.tasks])
         check_of_use(self.network)
         warn_of_small_patches(self.network, config)
         if config.start_from and saved is None:
-            self.data["start_from_sha256"] = take_weights(self.network, config.start_from)
+            start = take_weights(self.network, config.start_from)
+            self.data["start_from_sha256"] = start.sha256
+            self.data |= {"invents": True} if start.invents else {}
         prepare(self.network, config)
         self.patches = Patches(
             dataset.train.fields,
@@ -287,7 +290,7 @@ class Run:
             architecture=self.config.architecture,
             scales=tuple(sorted({float(task.scale) for task in self.tasks})),
             training=training,
-            invents=invents(self.config, self.step),
+            invents=invents(self.config, self.data, self.step),
         )
         save_model(path, self.result, card)
 
@@ -330,9 +333,12 @@ def perceptual_sha256(path: str) -> str:
         raise TrainingError(f"perceptual is {error}") from error
 
 
-def invents(config: TrainConfig, step: int) -> bool:
-    """Whether a network was trained against a discriminator by this step."""
-    return config.loss == GAN and step > config.pretrain
+def invents(config: TrainConfig, data: dict[str, Any], step: int) -> bool:
+    """Whether a network was trained against a discriminator by this step.
+
+    So was one that started from such a network, or was taught by one.
+    """
+    return bool(data.get("invents")) or (config.loss == GAN and step > config.pretrain)
 
 
 def without_folders(config: TrainConfig) -> dict[str, Any]:
@@ -343,7 +349,7 @@ def without_folders(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def take_weights(network: Network, name_or_path: str) -> str:
+def take_weights(network: Network, name_or_path: str) -> ModelCard:
     """Start from the weights of a model, by name or a file, of the same architecture.
 
     Of one that has more enlargements those that are trained are taken. A smaller chain of
@@ -351,8 +357,8 @@ def take_weights(network: Network, name_or_path: str) -> str:
 
     Returns
     -------
-    str
-        SHA-256 of the weights.
+    ModelCard
+        Of the model.
 
     Raises
     ------
@@ -379,7 +385,7 @@ def take_weights(network: Network, name_or_path: str) -> str:
     else:
         network.load_state_dict(theirs)
         tell_others(network, model, name_or_path)
-    return model.card.sha256
+    return model.card
 
 
 def tell_others(network: Network, model: Model, name_or_path: str) -> None:

@@ -42,8 +42,8 @@ class Teacher:
 
     Attributes
     ----------
-    sha256 : str
-        Of its weights.
+    card : ModelCard
+        Of the model.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Teacher:
     ) -> None:
         model = load_model(name_or_path)
         network = model.network
-        self.sha256, self._context = model.card.sha256, context
+        self.card, self._context = model.card, context
         self._source = network.reads == "source"
         if network.channels != 1:
             raise TrainingError(
