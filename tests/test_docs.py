@@ -132,7 +132,6 @@ def laboratory(tmp_path_factory, shallow_models):
     (folder / "docs").mkdir()
     for path in (ROOT / "docs" / "make_example_data.py", *(ROOT / "docs").glob("*-recipe.toml")):
         shutil.copy(path, folder / "docs")
-    shutil.copy(ROOT / "docs" / "vdsr-recipe.toml", folder / "third.toml")
     shutil.copy(BUNDLED / "lite.safetensors", folder / "lite-first.safetensors")
     shutil.copytree(shallow_models, folder / "runs" / "filaments")
     (folder / "runs" / "filaments" / "vdsr.safetensors").rename(
