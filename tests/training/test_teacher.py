@@ -83,7 +83,11 @@ def saved(path, seed=0, **settings):
     """A model file of an untrained network."""
     torch.manual_seed(seed)
     network = EDSR(depth=1, width=4, **settings)
-    save_model(path, network, ModelCard(name=path.stem, architecture="edsr", scales=(2.0,)))
+    save_model(
+        path,
+        network,
+        ModelCard(name=path.stem, architecture="edsr", scales=tuple(settings["factors"])),
+    )
     return str(path)
 
 
@@ -92,13 +96,18 @@ class TestModelsThatCannotTeach:
 
     def test_scale(self, tmp_path):
         path = saved(tmp_path / "two.safetensors", factors=[2])
-        with pytest.raises(TrainingError, match=r"two.* enlarges by \[2\], and is to teach x3"):
+        with pytest.raises(TrainingError, match=r"two.* for scales 2, and is to teach x3"):
             Teacher(path, self.TASKS, CPU)
 
-    def test_size_that_stays(self):
+    @pytest.mark.parametrize("name", ["lite", "vdsr"])
+    def test_size_that_stays(self, name):
         tasks = tasks_of(TrainConfig(mode="denoise", noise_read=(5.0, 5.0)))
-        with pytest.raises(TrainingError, match="is to teach denoise"):
-            Teacher("lite", tasks, CPU)
+        with pytest.raises(TrainingError, match="is to teach denoise, of scale 1"):
+            Teacher(name, tasks, CPU)
+
+    def test_bicubic(self):
+        with pytest.raises(TrainingError, match="teacher bicubic has no weights"):
+            Teacher("bicubic", self.TASKS, CPU)
 
     def test_colour(self, tmp_path):
         path = saved(tmp_path / "rgb.safetensors", factors=[2, 3], channels=3)

@@ -71,17 +71,24 @@ class Teacher:
         network = model.network
         self.card, self._context = model.card, context
         self._source = network.reads == "source"
+        if not model.card.sha256:
+            raise TrainingError(
+                f"teacher {name_or_path} has no weights, and all that it makes is in the input. "
+                "Name a model that was trained."
+            )
         if network.channels != 1:
             raise TrainingError(
                 f"teacher {name_or_path} works on {network.channels} channels at once, and patches "
                 "are of one. Name a model of luma."
             )
-        factors = list(network.factors) if self._source else []
+        able = model.card.scales
         for task in tasks:
-            if self._source and task.scale not in factors:
+            if task.scale not in able:
+                scales = ", ".join(f"{scale:g}" for scale in able)
                 raise TrainingError(
-                    f"teacher {name_or_path} enlarges by {factors}, and is to teach {task.name}. "
-                    "Name another model, or train at its scales alone."
+                    f"teacher {name_or_path} was trained for scales {scales}, and is to teach "
+                    f"{task.name}, of scale {task.scale}. Name another model, or train at its "
+                    "scales alone."
                 )
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network.eval().requires_grad_(False)
