@@ -962,19 +962,14 @@ class TestBundledForFluorescence:
         ("name", "scales", "longest"),  # of the part that is measured
         [("20P1_POS0007_D_1UL.tif", (2, 3, 4), 144), ("hela-cells-8bit.tif", (3,), 256)],
     )
-    def test_is_better_than_bicubic_and_photographs(
-        self, shared, monkeypatch, name, scales, longest
-    ):
+    def test_is_better_than_bicubic(self, shared, monkeypatch, name, scales, longest):
         monkeypatch.setattr(validation, "LONGEST", longest)
         fields = scan([Path(shared) / "data/samples/imagej" / name]).fields
         tasks = tasks_of(load_config("fast", scales=scales))
         held_out = Validation(fields, tasks, torch.device("cpu"))
-        fluo, photographs = (
-            held_out.psnr(load_model(model).network) for model in ("vdsr-fluo", "vdsr")
-        )
+        fluo = held_out.psnr(load_model("vdsr-fluo").network)
         for task, bicubic in held_out.bicubic.items():
-            assert fluo[task] > photographs[task] + 0.2
-            assert photographs[task] > bicubic
+            assert fluo[task] > bicubic + 1
 
     def test_figures_of_the_docs_are_those_of_the_card(self):
         text = (Path(__file__).parents[2] / "docs/bundled/README.md").read_text("utf-8")
