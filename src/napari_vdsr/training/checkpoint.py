@@ -179,7 +179,7 @@ class Checkpoint:
             "name",
         )
         header = {name: getattr(self, name) for name in numbers}
-        header["scaler"] = None if self.scaler is None else to_builtins(self.scaler)
+        header["scaler"] = to_builtins(self.scaler)
         header["stepped"] = len({key.partition(".")[0] for key in self.optimizer})
         write_whole(path, save(tensors, metadata={KEY: json.dumps(header)}))
 

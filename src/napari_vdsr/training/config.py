@@ -101,7 +101,7 @@ class TrainConfig:
     branches: bool = False
     start_from: str = ""
     teacher: str = ""
-    teacher_share: Share = 0.8
+    teacher_share: Annotated[float, Meta(gt=0, le=1)] = 0.8
     mode: Literal["sr", "paired", "denoise", "jpeg", "mixed"] = "sr"
     scales: tuple[int, ...] = (2, 3, 4)
     scale_shares: tuple[Amount, ...] = ()
@@ -233,11 +233,6 @@ class TrainConfig:
                     "teacher_share is set, but there is no teacher. Name one, or leave it out."
                 )
             return
-        if not self.teacher_share:
-            raise UsageError(
-                "teacher_share is 0: nothing would be learnt from the teacher. Leave it out, or "
-                "pass a number above 0."
-            )
         if self.loss == GAN:
             raise UsageError(
                 f'teacher is set, but loss = "{GAN}" learns what real images look like, and a '
