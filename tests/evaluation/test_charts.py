@@ -84,6 +84,18 @@ def test_every_network_is_named_inside_the_figure_and_no_name_on_another(tmp_pat
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
+@pytest.mark.slow
+def test_no_name_stands_on_a_point(tmp_path, drawn):
+    others = [row(f"a-network-{n}", 37, parameters=1000 * 2**n) for n in range(4)]
+    draw_charts([row("bicubic", 33.66), row("alone", 36, parameters=1000), *others], tmp_path)
+    figure = drawn["Set5-size.png"]
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    spots = [axes.transData.transform((1000 * 2**n, 37)) for n in range(4)]
+    for text in axes.texts:
+        assert not any(Text.get_window_extent(text).contains(*spot) for spot in spots)
+
+
 def test_bicubic_alone_has_no_chart(tmp_path):
     assert draw_charts([row("bicubic", 33.66)], tmp_path) == []
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # Inches of one panel, and of what is around all.
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
-# Of the axes: height of a label and width of its letters, and the room around the points.
-LABEL, LETTER, ASIDE = 0.055, 0.027, 0.03
+# Of the axes: height of a label and width of its letters, how far from points they stay, up or
+# down and aside, and the room around all.
+LABEL, LETTER, DOT, ASIDE = 0.055, 0.027, 0.045, 0.03
 MARGIN, ROOM = 0.12, 0.4
 DPI = 150
 
@@ -170,7 +171,7 @@ def _panel(axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers
             textcoords="offset points", size=7.5, color=PALE,
         )  # fmt: skip
     _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
-    _label(axes, [(of(row), row.psnr, in_figure(row.model)) for row in networks])
+    _label(axes, [(of(row), row.psnr, in_figure(row.model)) for row in networks], rings)
 
 
 def _limit(
@@ -185,21 +186,51 @@ def _limit(
     axes.set_ylim(min(every) - room, max(every) + room)
 
 
-def _label(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Name points at their right; a name that would stand on another one is moved up."""
-    placed: list[tuple[float, float, float]] = []
-    inside = axes.transAxes.inverted()
-    for x, psnr, name in sorted(points, key=lambda point: point[1]):
-        across, up = inside.transform(axes.transData.transform((x, psnr)))
-        first, last = across, across + ASIDE + LETTER * len(name)
-        height = up
-        for left, right, other in sorted(placed, key=lambda one: one[2]):
-            if left < last and first < right and abs(other - height) < LABEL:
-                height = other + LABEL
-        placed.append((first, last, height))
+def _label(
+    axes: Any,
+    points: Sequence[tuple[float, float, str]],
+    rings: Sequence[tuple[float, float]],
+) -> None:
+    """Name points beside them; a name that would stand on another, or on a point, is moved."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    spots = [tuple(to_axes.transform((x, psnr))) for x, psnr, _ in points]
+    taken = [(x, x, y, DOT) for x, y in [*spots, *map(to_axes.transform, rings)]]
+    for (x, psnr, name), spot in sorted(
+        zip(points, spots, strict=True), key=lambda one: one[1][1], reverse=True
+    ):
+        left, height = _free_place(spot, LETTER * len(name), taken)
+        taken.append((left, left + LETTER * len(name), height, LABEL))
         moved = {"arrowprops": {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}}
+        right = left > spot[0]
         axes.annotate(
-            name, (x, psnr), xytext=(across + ASIDE, height), textcoords="axes fraction",
-            va="center", size=8, color=INK, annotation_clip=False,
-            **(moved if height > up else {}),
+            name, (x, psnr), xytext=(spot[0] + (ASIDE if right else -ASIDE), height),
+            textcoords="axes fraction", ha="left" if right else "right", va="center", size=8,
+            color=INK, annotation_clip=False, **(moved if height != spot[1] else {}),
         )  # fmt: skip
+
+
+def _free_place(
+    spot: tuple[float, float], width: float, taken: Sequence[tuple[float, float, float, float]]
+) -> tuple[float, float]:
+    """Left end and height of the nearest place for a name beside a point, right before left.
+
+    Parameters
+    ----------
+    spot : (float, float)
+        The point, as all here in parts of the axes.
+    width : float
+        Of the name.
+    taken : sequence of (float, float, float, float)
+        Left and right end and height of what is there, and how far a name must stay from it.
+    """
+    across, up = spot
+    sides = [across + ASIDE, across - ASIDE - width]
+    for step in range(2 * len(taken) + 1):
+        for height in (up + step * LABEL / 2, up - step * LABEL / 2):
+            for left in (side for side in sides if side >= 0 and 0 <= height <= 1):
+                if all(
+                    left + width < first or last < left or abs(height - other) >= apart
+                    for first, last, other, apart in taken
+                ):
+                    return left, height
+    return sides[0], up
