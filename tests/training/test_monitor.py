@@ -103,13 +103,13 @@ class TestCurve:
         rows = [progress(s, psnr={2: 30 + s / 20, 3: 29.5} if s % 4 == 0 else None)
                 for s in range(1, 60)]  # fmt: skip
         (width, height), colours = self.draw(tmp_path, rows, (2, 3))
-        assert width > height > 200
+        assert width > 2 * height > 400
         assert colours > 50
 
     @pytest.mark.parametrize("count", [0, 1, 30])
     def test_without_validation(self, tmp_path, count):
         (width, height), _ = self.draw(tmp_path, [progress(step) for step in range(1, count + 1)])
-        assert width > height > 200
+        assert 2 * height > width > height > 200  # no place for what was not measured
 
     def test_nothing_of_a_half_drawn_file_is_left(self, tmp_path):
         self.draw(tmp_path, [progress(1)])

@@ -199,7 +199,7 @@ def check_collapse(changed: float, missing: float) -> None:
 def draw_curve(
     rows: Sequence[dict[str, str]], path: Path, *, narrow: bool = False, colours: Colours = PAPER
 ) -> None:
-    """Draw loss and PSNR over bicubic against steps into a PNG file.
+    """Draw loss and PSNR over bicubic, if it was measured, against steps into a PNG file.
 
     Parameters
     ----------
@@ -208,7 +208,8 @@ def draw_curve(
     path : pathlib.Path
         The file; one that is there is replaced.
     narrow : bool
-        One above the other, for a small window; else side by side.
+        One above the other, for a small window, which keeps a place for what is not measured
+        yet; else side by side.
     colours : Colours
         Of the window that it is shown in; by default of paper.
 
@@ -217,16 +218,18 @@ def draw_curve(
     MissingExtraError
         If matplotlib is not installed.
     """
-    size = (4.0, 4.2) if narrow else (9, 3.4)
+    measured = [row for row in rows if any(row[column] for column in _gains(row))]
+    down, across = (2, 1) if narrow else (1, 2 if measured else 1)
+    size = (4.0, 4.2) if narrow else (4.5 * across, 3.4)
     figure = new_figure(*size, colours=colours, layout="constrained")
     from matplotlib.ticker import MaxNLocator
 
     with styled(colours):
-        left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-        _draw_loss(left, rows, colours)
-        measured = [row for row in rows if any(row[column] for column in _gains(row))]
-        _draw_gains(right, measured, NARROW_LABEL if narrow else LABEL, colours)
-        for axes in (left, right):
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        _draw_loss(panels[0], rows, colours)
+        if len(panels) > 1:
+            _draw_gains(panels[1], measured, NARROW_LABEL if narrow else LABEL, colours)
+        for axes in panels:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color=colours.line, lw=0.6)
             axes.set_xlabel("step")
