@@ -23,6 +23,7 @@ from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import Model, load_model, save_model
+from napari_vdsr.model.weights import rounded
 from napari_vdsr.options import Options
 from napari_vdsr.training.config import TrainConfig, config_from
 from napari_vdsr.training.export import export_checkpoint
@@ -45,11 +46,14 @@ def main() -> None:
     parser.add_argument("--preset", default="fast", help="the recipe that it was trained by")
     parser.add_argument("--command", help="the whole command, where the model does not tell it")
     parser.add_argument("--into", type=Path, help="folder, in place of the package and the docs")
+    parser.add_argument("--half", action="store_true", help="round to float16, of half the size")
     parser.add_argument("--description", required=True)
     parser.add_argument("--hardware", required=True, help="what it was trained on")
     arguments = parser.parse_args()
     run = arguments.model if arguments.model.is_dir() else arguments.model.parent
     model = trained(arguments.model)
+    if arguments.half:  # what is measured is what will be read
+        model = dataclasses.replace(model, network=rounded(model.network))
     training = model.card.training
     config = training["config"]
     earlier = before(training)
@@ -79,7 +83,7 @@ def main() -> None:
     models.mkdir(parents=True, exist_ok=True)
     shown.mkdir(parents=True, exist_ok=True)
     target = models / f"{name}.safetensors"
-    save_model(target, model.network, card)
+    save_model(target, model.network, card, half=arguments.half)
     if arguments.into:
         note = f"{file_sha256(target)}  {target.name}\n"
         target.with_name(f"{target.name}.sha256").write_text(note, "ascii", newline="\n")

@@ -60,8 +60,22 @@ class Bicubic(Model):
         return ""
 
 
-def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard:
+def save_model(
+    path: Path | str, network: Network, card: ModelCard, *, half: bool = False
+) -> ModelCard:
     """Write a network with its card; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+        The file; one that is there is replaced.
+    network : Network
+        It stays as it is.
+    card : ModelCard
+        What is known of it.
+    half : bool
+        Round the weights to float16, for a file of half the size; what is read from it is
+        float32 again.
 
     Returns
     -------
@@ -73,16 +87,22 @@ def save_model(path: Path | str, network: Network, card: ModelCard) -> ModelCard
     ------
     WriteError
         If the file cannot be written.
+    ValueError
+        If `half`, and a weight is larger than float16 goes.
     """
-    from napari_vdsr.model.weights import encoded, network_identity, traits
+    import torch
+
+    from napari_vdsr.model.weights import encoded, network_identity, rounded, traits
 
     path = Path(path)
+    network = rounded(network) if half else network
     written = asdict(card) | {
         **traits(network),
         "hyperparameters": network.hyperparameters,
         "sha256": network_identity(network),
     }
-    write_whole(path, encoded(network, {CARD_KEY: json.dumps(written)}))
+    dtype = torch.float16 if half else torch.float32
+    write_whole(path, encoded(network, {CARD_KEY: json.dumps(written)}, dtype))
     return card_from(written, path)
 
 

@@ -5,6 +5,7 @@ Apart from the model itself: what needs no network, such as bicubic, loads witho
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Built = TypeVar("Built", bound=torch.nn.Module)
 # Whole numbers of a card up to here are believed; larger ones are sizes, or counts of layers.
 SMALL = 64
+# Weights of half the size, rounded, are read as the float32 that they stand for.
+STORED = {"F32", "F16"}
 
 
 def network_identity(network: Network) -> str:
@@ -35,10 +38,25 @@ def network_identity(network: Network) -> str:
     return weights_sha256(tensors) if tensors else ""
 
 
-def encoded(network: Network, card: Mapping[str, str]) -> bytes:
-    """Bytes of a model file."""
-    content: bytes = save(_on_cpu(network), metadata=dict(card))
+def encoded(network: Network, card: Mapping[str, str], dtype: torch.dtype) -> bytes:
+    """Bytes of a model file with weights of a dtype."""
+    tensors = {name: tensor.to(dtype) for name, tensor in _on_cpu(network).items()}
+    content: bytes = save(tensors, metadata=dict(card))
     return content
+
+
+def rounded(network: Network) -> Network:
+    """Copy of a network whose weights are what float16 has of them.
+
+    Raises
+    ------
+    ValueError
+        If one is larger than float16 goes.
+    """
+    halves = copy.deepcopy(network).half()
+    if not all(tensor.isfinite().all() for tensor in halves.state_dict().values()):
+        raise ValueError("a weight is beyond 65504, the largest number of float16: keep float32.")
+    return halves.float()
 
 
 def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
@@ -54,7 +72,7 @@ def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
         with open_tensors(path, "pt") as file:
             network = _claimed(card, file, path)
             _check_fit(network, file, path)
-            tensors = {name: file.tensor(name) for name in file.shapes}
+            tensors = {name: file.tensor(name).float() for name in file.shapes}
     except Damaged as error:
         raise ModelFileError(f"{path}: not a readable model file ({error}). {FORMAT}") from error
     if weights_sha256(tensors) != card.sha256:
@@ -141,8 +159,10 @@ def without_numbers(kind: Callable[..., Built], hyperparameters: Mapping[str, An
 
 def _check_fit(network: Network, file: TensorFile, path: Path) -> None:
     """Raise ``ModelFileError`` unless a file holds a network's weights, before they are read."""
-    if any(dtype != "F32" for dtype in file.dtypes.values()):
-        raise ModelFileError(f"{path}: the weights are not float32. Save it with napari-vdsr.")
+    if not set(file.dtypes.values()) <= STORED:
+        raise ModelFileError(
+            f"{path}: the weights are not float32 or float16. Save it with napari-vdsr."
+        )
     reason = misfit(network, file.shapes)
     if reason is not None:
         raise _disagreement(path, reason)
