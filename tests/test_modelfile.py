@@ -21,7 +21,7 @@ from napari_vdsr.model.card import (
 )
 from napari_vdsr.model.catalog import list_models
 from napari_vdsr.model.file import Model, load_model, save_model
-from napari_vdsr.model.weights import weights_sha256
+from napari_vdsr.model.weights import network_identity, weights_sha256
 from napari_vdsr.networks import ESPCN, VDSR, Bicubic
 
 CARD = ModelCard(
@@ -96,6 +96,26 @@ class TestRoundTrip:
         save_model(path, network.half().to(memory_format=torch.channels_last), CARD)
         assert {p.dtype for p in load_model(path).network.parameters()} == {torch.float32}
 
+    def test_rounded_to_half_the_size(self, tmp_path, path, network):
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        card = save_model(tmp_path / "half.safetensors", network, CARD, half=True)
+        half = tmp_path / "half.safetensors"
+        weights = sum(tensor.numel() for tensor in before.values())
+        assert path.stat().st_size - half.stat().st_size == pytest.approx(2 * weights, abs=8)
+        read = load_model(half)
+        assert read.identity == card.sha256 != network_identity(network)
+        for name, tensor in read.network.state_dict().items():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(tensor, before[name].half().float())
+            assert torch.equal(network.state_dict()[name], before[name])
+
+    def test_what_halves_cannot_hold_is_not_rounded_to_them(self, tmp_path, network):
+        with torch.no_grad():
+            network.layers[0].weight[0, 0, 0, 0] = 1e5
+        with pytest.raises(ValueError, match="65504"):
+            save_model(tmp_path / "half.safetensors", network, CARD, half=True)
+        assert not list(tmp_path.glob("half*"))
+
     def test_overwriting_leaves_nothing_behind(self, path, network):
         save_model(path, network, CARD)
         assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -144,11 +164,13 @@ class TestTraits:
         }
         assert told == {
             "bicubic": ("enlarged", 1, (), 0),
+            "drrn": ("enlarged", 1, (), 20),
+            "edsr": ("source", 1, (2, 3, 4), 36),
             "espcn": ("source", 1, (2, 3, 4), 4),
             "fsrcnn": ("source", 1, (2, 3, 4), 8),
             "lite": ("source", 1, (2, 3, 4), 22),
             "lite-noisy": ("source", 1, (2, 3, 4), 12),
-            "lite-plus": ("source", 1, (2, 3, 4), 26),
+            "lite-plus": ("source", 1, (2, 3, 4), 28),
             "srcnn-x2": ("enlarged", 1, (), 8),
             "srcnn-x3": ("enlarged", 1, (), 8),
             "srcnn-x4": ("enlarged", 1, (), 8),
