@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from small_networks import made_of
 
 from napari_vdsr.color import luma
 from napari_vdsr.device import cpu_has_bf16
@@ -53,12 +54,12 @@ def compute(image, *args, **kwargs):
 def whole_image(model, plane, scale):
     """The reference: the network on the whole image, in one piece."""
     network = model.network
-    with torch.inference_mode():
-        if network.reads == "enlarged":
-            return network(torch.from_numpy(resize(plane, scale)).float()[None, None])[0, 0].numpy()
-        pair = scale if isinstance(scale, tuple) else (scale, scale)
-        factor = min(f for f in network.factors if f >= max(pair))
-        made = network(torch.from_numpy(plane).float()[None, None], factor)[0, 0].numpy()
+    if network.reads == "enlarged":
+        enlarged = torch.from_numpy(resize(plane, scale)).float()[None, None]
+        return made_of(network, enlarged)[0, 0].numpy()
+    pair = scale if isinstance(scale, tuple) else (scale, scale)
+    factor = min(f for f in network.factors if f >= max(pair))
+    made = made_of(network, torch.from_numpy(plane).float()[None, None], factor)[0, 0].numpy()
     if network.residual:
         made = resize(plane, factor) + made
     return resize(made, tuple(s / factor for s in pair))
@@ -89,6 +90,14 @@ def test_tiled_equals_whole(plane, scale, tile, model, chunk):
     assert tiled.shape == whole.shape
     full_scale = max(1.0, np.abs(whole).max())
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * full_scale)
+
+
+@pytest.mark.parametrize("name", ["lite", "lite-plus", "edsr"])
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 1)])
+def test_a_plain_line_stays_plain(name, shape):
+    """As it is, such a network makes a line of one grey level many times brighter than white."""
+    image = Image(data=np.full(shape, 0.4, np.float32), axes="YX")
+    assert np.abs(compute(image, load_model(name), 2, normalize=(0, 1)) - 0.4).max() < 1 / 255
 
 
 def test_a_halo_one_pixel_short_would_be_seen(monkeypatch):

@@ -17,7 +17,7 @@ from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_
 from napari_vdsr.model.weights import network_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The flips and rotations of a plane: axes to flip, and whether rows become columns then.
 TURNS = tuple((flips, swap) for flips in ((), (-2,), (-1,), (-2, -1)) for swap in (False, True))
+# Rows or columns that are made of a single one.
+THICK = 3
 
 
 class Executor:
@@ -164,16 +166,15 @@ class Executor:
             If the device has too little memory; see `shrink`.
         """
         blocks = self._blocks(factor)
-        images = planes.reshape(-1, self._network.channels, *planes.shape[1:])
-        if not self.ensemble:
-            made, failed = blocks.made_there(images)
-            return made.flatten(0, 1), failed
+        images = _thickened(planes.reshape(-1, self._network.channels, *planes.shape[1:]))
         total, failed = blocks.made_there(images)
-        for flips, swap in TURNS[1:]:
-            made, worse = blocks.made_there(_turned(images, flips, swap=swap))
-            total += _turned_back(made, flips, swap=swap)
-            failed = failed | worse
-        return total.flatten(0, 1) / len(TURNS), failed
+        if self.ensemble:
+            for flips, swap in TURNS[1:]:
+                made, worse = blocks.made_there(_turned(images, flips, swap=swap))
+                total += _turned_back(made, flips, swap=swap)
+                failed = failed | worse
+            total = total / len(TURNS)
+        return _thinned(total, planes.shape[1:], factor).flatten(0, 1), failed
 
     def shrink(self, shape: tuple[int, int, int], factor: int = 1) -> None:
         """Keep in mind that planes (N, H, W) are too many at once, and free what can be freed."""
@@ -194,8 +195,9 @@ class Executor:
     ) -> NDArray[np.float32]:
         x = torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
         with self._lock, torch.inference_mode():
-            images = x.reshape(-1, self._network.channels, *x.shape[1:])
+            images = _thickened(x.reshape(-1, self._network.channels, *x.shape[1:]))
             result = self._run(images, factor, flips, swap=swap) if x.numel() else images
+            result = _thinned(result, x.shape[1:], factor)
         found: NDArray[np.float32] = result.flatten(0, 1).numpy()
         return found
 
@@ -243,11 +245,30 @@ class Executor:
         the process showed beyond them.
         """
         runner = self._runner(factor)
+        height, width = (THICK if side == 1 else side for side in (height, width))
         needed = runner.working_bytes(height, width)
         if not self.ensemble:
             return needed
         planes = 3 * 4 * height * width * factor**2  # turned, its result, and the sum of all
         return max(needed, runner.working_bytes(width, height)) + planes
+
+
+def _thickened(images: torch.Tensor) -> torch.Tensor:
+    """Images (N, C, H, W) in which a single row or column stands `THICK` times.
+
+    Both its borders are in sight of every layer then. No training has shown that to a network,
+    which may answer a plain line by one far beyond black and white.
+    """
+    rows, columns = (THICK if side == 1 else 1 for side in images.shape[2:])
+    return images.repeat(1, 1, rows, columns)
+
+
+def _thinned(made: torch.Tensor, shape: Sequence[int], factor: int) -> torch.Tensor:
+    """What was made of the single row or column itself, of images that were (H, W)."""
+    for axis, side in zip((2, 3), shape, strict=True):
+        if side == 1:
+            made = made.narrow(axis, THICK // 2 * factor, factor)
+    return made
 
 
 def _one_by_one(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
