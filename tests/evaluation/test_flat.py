@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from napari_vdsr.evaluation import flat
 from napari_vdsr.evaluation.flat import flat_error
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
@@ -22,6 +23,22 @@ def test_what_is_added_everywhere():
     torch.nn.init.constant_(network.layers[-1].bias, -3 / 255)
     model = Model(network, ModelCard(name="a", architecture="vdsr", scales=(2.0,)))
     assert flat_error(model) == pytest.approx({2: 3}, abs=1e-3)
+
+
+def test_images_are_larger_than_what_the_network_sees(monkeypatch):
+    """Or a border is in sight everywhere, and the pattern that is not there is not seen."""
+    sides = set()
+
+    def noted(image, *_, **__):
+        sides.update(image.data.shape)
+        return image
+
+    monkeypatch.setattr(flat, "upscale", noted)
+    for depth in (3, 40):
+        network = VDSR(depth=depth, width=1).eval()
+        flat_error(Model(network, ModelCard(name="a", architecture="vdsr", scales=(2.0,))))
+    assert min(sides) == 48
+    assert max(sides) == 2 * (2 * 40 + 1)
 
 
 def test_at_borders_too():

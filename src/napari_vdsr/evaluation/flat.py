@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of the range, each a grey level of 8 bits; close together at both ends, where a network that
 # was trained on photographs has seen little.
 LEVELS = tuple(level / 255 for level in (0, 2, 4, 8, 12, 16, 32, 64, 128, 192, 235, 245, 250, 255))
-SIDE = 48
+LEAST_SIDE = 48
 
 
 def flat_error(model: Model) -> dict[int, float]:
@@ -35,11 +35,13 @@ def flat_error(model: Model) -> dict[int, float]:
         For each scale that it was trained for the largest change of a pixel, borders
         included, in grey levels of 8 bits. Above 0.5 it shows.
     """
+    # In the middle no border is in sight, and between there and each border all that is.
+    side = max(LEAST_SIDE, 2 * (2 * model.network.radius + 1))
     found = {}
     for scale in sorted({int(scale) for scale in model.card.scales}):
         worst = 0.0
         for level in LEVELS:
-            flat = np.full((SIDE, SIDE), level, np.float32)
+            flat = np.full((side, side), level, np.float32)
             image = Image(data=flat, axes="YX")
             made = np.asarray(upscale(image, model, scale, device="cpu", normalize=(0, 1)).data)
             worst = max(worst, float(np.abs(made - level).max()))
