@@ -96,6 +96,19 @@ def test_no_name_stands_on_a_point(tmp_path, drawn):
         assert not any(Text.get_window_extent(text).contains(*spot) for spot in spots)
 
 
+@pytest.mark.slow
+def test_long_names_leave_room_for_the_points(tmp_path, drawn):
+    names = ["short", "n" * 60, "m" * 30]
+    rows = [row(name, 37 + n / 10, parameters=1000 * 9**n) for n, name in enumerate(names)]
+    draw_charts([row("bicubic", 33.66), *rows], tmp_path)
+    figure = drawn["Set5-size.png"]
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.6
+    for text in axes.texts:
+        assert Text.get_window_extent(text).x1 <= figure.bbox.x1
+
+
 def test_bicubic_alone_has_no_chart(tmp_path):
     assert draw_charts([row("bicubic", 33.66)], tmp_path) == []
 

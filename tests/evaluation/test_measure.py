@@ -99,6 +99,13 @@ def test_scales_that_were_not_trained_are_told(pictures):
     assert [r.trained for r in rows] == [True, True, True, False]
 
 
+def test_the_same_weights_are_measured_by_their_first_name(pictures, caplog):
+    one = vdsr()
+    rows = measure([one, replace(one, card=replace(one.card, name="copy"))], [pictures], [2])
+    assert [r.model for r in rows] == ["bicubic", "tiny"]
+    assert "copy has the weights of tiny" in caplog.text
+
+
 def test_models_that_keep_the_size_are_refused(pictures):
     with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
         measure([vdsr(scales=(1.0,))], [pictures])

@@ -11,7 +11,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.model.card import BICUBIC_CARD
-from napari_vdsr.showing import in_figure
+from napari_vdsr.showing import in_figure, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
 # down and aside, and the room around all.
 LABEL, LETTER, DOT, ASIDE = 0.055, 0.027, 0.045, 0.03
 MARGIN, ROOM = 0.12, 0.4
+LONGEST = 18  # letters of a name
 DPI = 150
 
 
@@ -171,7 +172,9 @@ def _panel(axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers
             textcoords="offset points", size=7.5, color=PALE,
         )  # fmt: skip
     _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
-    _label(axes, [(of(row), row.psnr, in_figure(row.model)) for row in networks], rings)
+    names = [in_figure(shortened(row.model, LONGEST)) for row in networks]
+    points = [(of(row), row.psnr) for row in networks]
+    _label(axes, points, names, rings)
 
 
 def _limit(
@@ -188,25 +191,26 @@ def _limit(
 
 def _label(
     axes: Any,
-    points: Sequence[tuple[float, float, str]],
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
     rings: Sequence[tuple[float, float]],
 ) -> None:
     """Name points beside them; a name that would stand on another, or on a point, is moved."""
     to_axes = axes.transData + axes.transAxes.inverted()
-    spots = [tuple(to_axes.transform((x, psnr))) for x, psnr, _ in points]
+    spots = [tuple(to_axes.transform(point)) for point in points]
     taken = [(x, x, y, DOT) for x, y in [*spots, *map(to_axes.transform, rings)]]
-    for (x, psnr, name), spot in sorted(
-        zip(points, spots, strict=True), key=lambda one: one[1][1], reverse=True
+    for spot, point, name in sorted(
+        zip(spots, points, names, strict=True), key=lambda one: one[0][1], reverse=True
     ):
         left, height = _free_place(spot, LETTER * len(name), taken)
         taken.append((left, left + LETTER * len(name), height, LABEL))
         moved = {"arrowprops": {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}}
         right = left > spot[0]
         axes.annotate(
-            name, (x, psnr), xytext=(spot[0] + (ASIDE if right else -ASIDE), height),
+            name, point, xytext=(spot[0] + (ASIDE if right else -ASIDE), height),
             textcoords="axes fraction", ha="left" if right else "right", va="center", size=8,
             color=INK, annotation_clip=False, **(moved if height != spot[1] else {}),
-        )  # fmt: skip
+        ).set_in_layout(False)  # fmt: skip
 
 
 def _free_place(

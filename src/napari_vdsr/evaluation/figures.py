@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 # Inches.
 WIDTH, NARROWEST, HIGHEST = 9.0, 5.0, 6.0
 MARGIN, GAP, CAPTION, BELOW = 0.12, 0.12, 0.42, 0.62
-LETTER = 0.085
+LETTER = 0.085  # of a name
+FIGURES = 1.15  # of the figures below it
 DPI = 200
 # Width over height beyond which the parts stand below the whole image.
 WIDE = 2.2
@@ -291,11 +292,12 @@ def _show(
 def _caption(
     axes: Any, box: tuple[float, float, float, float], name: str, text: str, *, bold: bool = False
 ) -> None:
-    """Two lines below a picture, at distances in inches whatever its size."""
+    """Two lines below a picture, at distances in inches whatever its size, and as wide as it."""
     _, _, width, height = box
-    most = max(8, int(width / LETTER))
+    small = min(1.0, width / FIGURES)
+    most = max(8, int(width / (small * LETTER)))
     shown = name if len(name) <= most else f"{name[: most - 1]}…"
     below = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-    axes.text(0.5, -0.05 / height, shown, weight="bold", size=9, **below)
+    axes.text(0.5, -0.05 / height, shown, weight="bold", size=9 * small, **below)
     weight = "bold" if bold else "normal"
-    axes.text(0.5, -0.21 / height, text, size=8.5, color=PALE, weight=weight, **below)
+    axes.text(0.5, -0.21 / height, text, size=8.5 * small, color=PALE, weight=weight, **below)

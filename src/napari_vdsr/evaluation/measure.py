@@ -239,8 +239,16 @@ def sets_of(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
 
 
 def _named(models: Sequence[Model]) -> dict[str, Model]:
-    """Models by name, bicubic first; what is given twice is taken once."""
-    different = {model.identity: model for model in models if model.card != BICUBIC_CARD}
+    """Models by name, bicubic first; what is given twice is taken once, and by its first name."""
+    different: dict[str, Model] = {}
+    for model in models:
+        if model.card == BICUBIC_CARD:
+            continue
+        first = different.setdefault(model.identity, model)
+        if first.name != model.name:
+            logger.warning(
+                "%s has the weights of %s, and is not measured again.", model.name, first.name
+            )
     counts = Counter(model.name for model in different.values())
     named = {BICUBIC_CARD.name: load_model(BICUBIC_CARD.name)}
     for sha256, model in different.items():
