@@ -112,9 +112,22 @@ class TestRoundTrip:
     def test_what_halves_cannot_hold_is_not_rounded_to_them(self, tmp_path, network):
         with torch.no_grad():
             network.layers[0].weight[0, 0, 0, 0] = 1e5
-        with pytest.raises(ValueError, match="65504"):
+        with pytest.raises(ModelFileError, match="65504"):
             save_model(tmp_path / "half.safetensors", network, CARD, half=True)
         assert not list(tmp_path.glob("half*"))
+
+    @pytest.mark.parametrize("half", [False, True])
+    def test_weights_that_are_no_numbers_do_not_replace_good_ones(self, path, network, half):
+        before = path.read_bytes()
+        with torch.no_grad():
+            network.layers[0].weight[0, 0, 0, 0] = float("nan")
+        with pytest.raises(ModelFileError, match="NaN"):
+            save_model(path, network, CARD, half=half)
+        assert path.read_bytes() == before
+
+    def test_network_without_weights(self, tmp_path):
+        with pytest.raises(ModelFileError, match="no weights"):
+            save_model(tmp_path / "b.safetensors", Bicubic(), CARD)
 
     def test_overwriting_leaves_nothing_behind(self, path, network):
         save_model(path, network, CARD)

@@ -23,7 +23,6 @@ from napari_vdsr.evaluation.measure import evaluate
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.model.catalog import file_sha256
 from napari_vdsr.model.file import Model, load_model, save_model
-from napari_vdsr.model.weights import rounded
 from napari_vdsr.options import Options
 from napari_vdsr.training.config import TrainConfig, config_from
 from napari_vdsr.training.export import export_checkpoint
@@ -51,9 +50,7 @@ def main() -> None:
     parser.add_argument("--hardware", required=True, help="what it was trained on")
     arguments = parser.parse_args()
     run = arguments.model if arguments.model.is_dir() else arguments.model.parent
-    model = trained(arguments.model)
-    if arguments.half:  # what is measured is what will be read
-        model = dataclasses.replace(model, network=rounded(model.network))
+    model = trained(arguments.model, half=arguments.half)
     training = model.card.training
     config = training["config"]
     earlier = before(training)
@@ -99,12 +96,17 @@ def main() -> None:
         print(f"{dataset}: " + " / ".join(f"{value:.2f}" for value in psnr.values()))
 
 
-def trained(path: Path) -> Model:
-    """Load a model file, or the last checkpoint of a run."""
-    if not path.is_dir():
-        return load_model(str(path))
+def trained(path: Path, *, half: bool) -> Model:
+    """Load a model file, or the last checkpoint of a run; what is measured is what is written."""
     with tempfile.TemporaryDirectory() as folder:  # the run's own folder is left alone
-        return load_model(export_checkpoint(path, Path(folder) / "model.safetensors"))
+        copy = Path(folder) / path.with_suffix(".safetensors").name
+        if path.is_dir():
+            export_checkpoint(path, copy)
+        model = load_model(copy if path.is_dir() else str(path))
+        if half:
+            save_model(copy, model.network, model.card, half=True)
+            model = load_model(copy)
+    return model
 
 
 def patches(config: TrainConfig, steps: int) -> int:

@@ -75,7 +75,7 @@ def save_model(
         What is known of it.
     half : bool
         Round the weights to float16, for a file of half the size; what is read from it is
-        float32 again.
+        float32 again. Kernels that sum to zero (`equivariant`) do so within 1e-3 then.
 
     Returns
     -------
@@ -87,22 +87,20 @@ def save_model(
     ------
     WriteError
         If the file cannot be written.
-    ValueError
-        If `half`, and a weight is larger than float16 goes.
+    ModelFileError
+        If the network has no weights, or they contain NaN or infinity or, with `half`, a
+        number beyond 65504, the largest of float16.
     """
-    import torch
-
-    from napari_vdsr.model.weights import encoded, network_identity, rounded, traits
+    from napari_vdsr.model.weights import encoded, stored, traits, weights_sha256
 
     path = Path(path)
-    network = rounded(network) if half else network
+    tensors = stored(network, path, half=half)
     written = asdict(card) | {
         **traits(network),
         "hyperparameters": network.hyperparameters,
-        "sha256": network_identity(network),
+        "sha256": weights_sha256(tensors),
     }
-    dtype = torch.float16 if half else torch.float32
-    write_whole(path, encoded(network, {CARD_KEY: json.dumps(written)}, dtype))
+    write_whole(path, encoded(tensors, {CARD_KEY: json.dumps(written)}))
     return card_from(written, path)
 
 

@@ -5,7 +5,6 @@ Apart from the model itself: what needs no network, such as bicubic, loads witho
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,25 +37,39 @@ def network_identity(network: Network) -> str:
     return weights_sha256(tensors) if tensors else ""
 
 
-def encoded(network: Network, card: Mapping[str, str], dtype: torch.dtype) -> bytes:
-    """Bytes of a model file with weights of a dtype."""
-    tensors = {name: tensor.to(dtype) for name, tensor in _on_cpu(network).items()}
-    content: bytes = save(tensors, metadata=dict(card))
-    return content
-
-
-def rounded(network: Network) -> Network:
-    """Copy of a network whose weights are what float16 has of them.
+def stored(network: Network, path: Path, *, half: bool) -> dict[str, torch.Tensor]:
+    """Weights as a model file holds them: float32, or rounded to float16.
 
     Raises
     ------
-    ValueError
-        If one is larger than float16 goes.
+    ModelFileError
+        If there are none, or no file can hold them.
     """
-    halves = copy.deepcopy(network).half()
-    if not all(tensor.isfinite().all() for tensor in halves.state_dict().values()):
-        raise ValueError("a weight is beyond 65504, the largest number of float16: keep float32.")
-    return halves.float()
+    tensors = _on_cpu(network)
+    if not tensors:
+        raise ModelFileError(f"{path}: the network has no weights. There is nothing to save.")
+    if not _are_finite(tensors):
+        raise ModelFileError(
+            f"{path}: the weights contain NaN or infinity, and are not written. Train it again."
+        )
+    if half:
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+        if not _are_finite(tensors):
+            raise ModelFileError(
+                f"{path}: a weight is beyond 65504, the largest number of float16. Save it "
+                "without `half`."
+            )
+    return tensors
+
+
+def encoded(tensors: Mapping[str, torch.Tensor], card: Mapping[str, str]) -> bytes:
+    """Bytes of a model file."""
+    content: bytes = save(dict(tensors), metadata=dict(card))
+    return content
+
+
+def _are_finite(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
@@ -77,7 +90,7 @@ def read_network(card: ModelCard, path: Path) -> tuple[Network, ModelCard]:
         raise ModelFileError(f"{path}: not a readable model file ({error}). {FORMAT}") from error
     if weights_sha256(tensors) != card.sha256:
         raise ModelFileError(f"{path}: the weights do not match their checksum. Download it anew.")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+    if not _are_finite(tensors):
         raise ModelFileError(f"{path}: the weights contain NaN or infinity. Train it again.")
     network.load_state_dict(tensors, assign=True)
     return network.eval(), _checked_traits(card, network, path)
@@ -195,9 +208,9 @@ def _on_cpu(network: Network) -> dict[str, torch.Tensor]:
 
 
 def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:
-    """Hash of names, shapes and values, independent of the file around them."""
+    """Hash of names, shapes and values in float32, independent of the file around them."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].float().contiguous().numpy().tobytes())
     return digest.hexdigest()
