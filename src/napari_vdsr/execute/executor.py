@@ -256,8 +256,8 @@ class Executor:
 def _thickened(images: torch.Tensor) -> torch.Tensor:
     """Images (N, C, H, W) in which a single row or column stands `THICK` times.
 
-    Both its borders are in sight of every layer then. No training has shown that to a network,
-    which may answer a plain line by one far beyond black and white.
+    A pixel between two borders of an image is what no training has shown to a network: by a plain
+    line it may be driven far beyond black and white.
     """
     rows, columns = (THICK if side == 1 else 1 for side in images.shape[2:])
     return images.repeat(1, 1, rows, columns)
