@@ -240,6 +240,8 @@ def draw_curve(
 
 
 def _draw_loss(axes: Any, rows: Sequence[dict[str, str]], colours: Colours) -> None:
+    from matplotlib.ticker import LogLocator
+
     steps = [int(row["step"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
 
@@ -254,6 +256,8 @@ def _draw_loss(axes: Any, rows: Sequence[dict[str, str]], colours: Colours) -> N
     if losses and max(losses) > 10 * min(losses):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}")
 
 
 def _draw_gains(axes: Any, rows: Sequence[dict[str, str]], label: float, colours: Colours) -> None:
