@@ -56,8 +56,7 @@ def stored(network: Network, path: Path, *, half: bool) -> dict[str, torch.Tenso
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
         if not _are_finite(tensors):
             raise ModelFileError(
-                f"{path}: a weight is beyond 65504, the largest number of float16. Save it "
-                "without `half`."
+                f"{path}: a weight is beyond 65504, the largest number of float16. Keep float32."
             )
     return tensors
 
