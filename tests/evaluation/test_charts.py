@@ -98,7 +98,7 @@ def test_no_name_stands_on_a_point(tmp_path, drawn):
 
 @pytest.mark.slow
 def test_long_names_leave_room_for_the_points(tmp_path, drawn):
-    names = ["short", "n" * 60, "m" * 30]
+    names = ["short", "n" * 60, "e" * 30]
     rows = [row(name, 37 + n / 10, parameters=1000 * 9**n) for n, name in enumerate(names)]
     draw_charts([row("bicubic", 33.66), *rows], tmp_path)
     figure = drawn["Set5-size.png"]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # Inches of one panel, and of what is around all.
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
 # Of the axes: height of a label and width of its letters, how far from points they stay, up or
-# down and aside, and the room around all.
+# down and aside, the room around all, and where names end.
 LABEL, LETTER, DOT, ASIDE = 0.055, 0.027, 0.045, 0.03
-MARGIN, ROOM = 0.12, 0.4
+MARGIN, ROOM, RIGHT = 0.12, 0.4, 1.05
 LONGEST = 18  # letters of a name
 DPI = 150
 
@@ -231,8 +231,9 @@ def _free_place(
     sides = [across + ASIDE, across - ASIDE - width]
     for step in range(2 * len(taken) + 1):
         for height in (up + step * LABEL / 2, up - step * LABEL / 2):
-            for left in (side for side in sides if side >= 0 and 0 <= height <= 1):
-                if all(
+            for left in sides:
+                inside = 0 <= left and left + width <= RIGHT and 0 <= height <= 1
+                if inside and all(
                     left + width < first or last < left or abs(height - other) >= apart
                     for first, last, other, apart in taken
                 ):
