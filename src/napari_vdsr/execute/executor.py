@@ -105,7 +105,7 @@ class Executor:
         -------
         numpy.ndarray
             (N, H * factor, W * factor), float32: what the network makes of each whole
-            plane.
+            plane, in which a single row or column stands `THICK` times.
 
         Raises
         ------
