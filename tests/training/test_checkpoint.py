@@ -22,6 +22,7 @@ from napari_vdsr.training.optim import build_optimizer
 
 ADAM = TrainConfig()
 MUON = TrainConfig(optimizer="muon")
+SOAP = TrainConfig(optimizer="soap")
 SGD = TrainConfig(optimizer="sgd", clip="adjustable", clip_value=1e-3, lr=0.1)
 
 
@@ -68,7 +69,7 @@ def test_sizes_that_were_not_heeded_do_not_count():
             check_same_run(saved, now, saved.data)
 
 
-@pytest.mark.parametrize("config", [ADAM, MUON, SGD], ids=["adam", "muon", "sgd"])
+@pytest.mark.parametrize("config", [ADAM, MUON, SOAP, SGD], ids=["adam", "muon", "soap", "sgd"])
 def test_continuing_from_disk_equals_going_on(tmp_path, config):
     network, optimizer = trained(config, 3)
     checkpoint(network, optimizer, config).save(tmp_path / "c.safetensors")

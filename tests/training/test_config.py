@@ -94,7 +94,7 @@ class TestSchedule:
     [
         ({"architecture": "esdr"}, "architecture is 'esdr'; allowed are srcnn"),
         ({"architecture": "bicubic"}, "allowed are srcnn"),
-        ({"optimizer": "lion"}, "allowed are adamw, muon, sgd"),
+        ({"optimizer": "lion"}, "allowed are adamw, muon, soap, sgd"),
         ({"scales": []}, "scales are"),
         ({"scales": [1, 2]}, "scales are"),
         ({"scales": [2.5]}, "must be a list of whole numbers"),

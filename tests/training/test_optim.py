@@ -13,6 +13,7 @@ from napari_vdsr.networks import EDSR, VDSR, Lite
 from napari_vdsr.training.branches import with_branches
 from napari_vdsr.training.config import TrainConfig
 from napari_vdsr.training.optim import (
+    SOAP,
     AdjustableClipSGD,
     Muon,
     RunningMean,
@@ -333,3 +334,76 @@ class TestMuon:
         # The first layer is left out, and all tails, which belong to one factor each.
         edsr = EDSR(depth=2, width=4)
         assert len(inner_kernels(edsr)) == 2 * 2 + 1
+
+
+class TestSOAP:
+    def stepped(self, gradients, start, **options):
+        weight = nn.Parameter(start.clone())
+        optimizer = SOAP([{"params": [weight], "rotated": True}], lr=1e-2, **options)
+        for gradient in gradients:
+            weight.grad = gradient
+            optimizer.step()
+        return weight.detach(), optimizer.state[weight]
+
+    def test_turns_with_its_gradients(self):
+        """Which is what AdamW does not: it knows the coordinates' axes."""
+        generator = torch.Generator().manual_seed(1)
+        random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+        left, right = (torch.linalg.qr(random(n, n)).Q for n in (6, 6))
+        gradients = [random(6, 6) for _ in range(25)]
+        turned = [left @ gradient @ right for gradient in gradients]
+        nothing = torch.zeros(6, 6, dtype=torch.float64)
+        weight, _ = self.stepped(gradients, nothing)
+        other, _ = self.stepped(turned, nothing)
+        torch.testing.assert_close(other, left @ weight @ right, atol=1e-8, rtol=0)
+        assert weight.abs().max() > 0.01
+
+    def test_bases_follow_the_running_means(self):
+        generator = torch.Generator().manual_seed(2)
+        scales = torch.logspace(0, -3, 8)[:, None]
+        turn = torch.linalg.qr(torch.randn(8, 8, generator=generator)).Q
+        gradients = [turn @ (scales * torch.randn(8, 12, generator=generator)) for _ in range(400)]
+        _, state = self.stepped(gradients, torch.zeros(8, 12), frequency=5)
+        basis = state["left_basis"]
+        torch.testing.assert_close(basis.T @ basis, torch.eye(8), atol=1e-5, rtol=0)
+        seen = basis.T @ state["left"] @ basis
+        beside = seen - torch.diag(seen.diagonal())
+        assert beside.abs().max() < 0.02 * seen.diagonal().max()
+
+    def test_first_gradient_changes_nothing(self):
+        weight, state = self.stepped([torch.ones(3, 2, 3, 3)], torch.ones(3, 2, 3, 3))
+        assert torch.equal(weight, torch.ones(3, 2, 3, 3))
+        assert state["right"].shape == (18, 18)
+
+    def test_lies_in_memory_as_it_likes(self):
+        generator = torch.Generator().manual_seed(3)
+        gradients = [torch.randn(4, 3, 3, 3, generator=generator) for _ in range(12)]
+        start = torch.randn(4, 3, 3, 3, generator=generator)
+        last = torch.channels_last
+        weight, _ = self.stepped(gradients, start, weight_decay=0.1)
+        other, _ = self.stepped(
+            [each.to(memory_format=last) for each in gradients], start.to(memory_format=last),
+            weight_decay=0.1,
+        )  # fmt: skip
+        assert torch.equal(weight, other)
+
+    def test_is_the_published_one(self):
+        """As SOAP of pytorch_optimizer 4.1.0 steps, the authors' code in other words."""
+        i = torch.arange(36, dtype=torch.float64).view(6, 6)
+        sizes = torch.logspace(0, -1, 6, dtype=torch.float64)
+        gradients = [torch.sin((i * i + 3 * i + 1) * k * 0.7) * sizes for k in range(1, 41)]
+        weight, _ = self.stepped(
+            gradients, torch.zeros_like(i), betas=(0.9, 0.95), weight_decay=0.0
+        )
+        theirs = [
+            [-0.03073321, -0.01726458, 0.02289713, -0.01827184, 0.03111132, 0.01493941],
+            [-0.01827421, -0.01977573, 0.02468457, 0.02093776, 0.03179353, 0.02621475],
+        ]
+        wanted = torch.tensor(theirs, dtype=torch.float64)
+        torch.testing.assert_close(weight[[0, 3]], wanted, atol=2e-7, rtol=0)
+
+    def test_takes_the_kernels_of_all_layers(self):
+        network = EDSR(depth=1, width=4)
+        groups = build_optimizer(network, TrainConfig(optimizer="soap")).param_groups
+        assert {p.ndim for p in groups[0]["params"]} == {4}
+        assert all(p.ndim < 4 for group in groups[1:] for p in group["params"])

@@ -71,13 +71,13 @@ def run(folders, output, **options):
     [
         {**LITE, "branches": True},
         {"architecture": "fsrcnn", "loss": "charbonnier"},
-        {"architecture": "espcn", "loss": "l2", "mode": "sr", "scales": (2, 3)},
+        {"architecture": "espcn", "loss": "l2", "optimizer": "soap", "scales": (2, 3)},
         {"network": {"architecture": "srcnn", "kernels": [5, 1, 3], "widths": [6, 4]}},
         {"network": {"architecture": "drrn", "units": 2, "width": 4}},
         {"network": {"architecture": "btsrn", "low": 1, "high": 1, "width": 6, "inner": 3}},
         {"network": {"architecture": "srresnet", "depth": 1, "width": 4}},
         {"network": {"architecture": "edsr", "depth": 1, "width": 4}},
-        {"network": {"architecture": "mdsr", "depth": 1, "width": 4}},
+        {"network": {"architecture": "mdsr", "depth": 1, "width": 4}, "optimizer": "soap"},
     ],
     ids=lambda settings: settings.get("network", settings)["architecture"],
 )
@@ -125,9 +125,10 @@ def test_what_keeps_the_size_is_not_for_them(folders, tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["adamw", "soap"])
+def test_resumed_before_every_enlargement_had_a_batch(folders, tmp_path, monkeypatch, optimizer):
     """Weights of enlargements that were not drawn yet have no state of the optimizer."""
-    settings = {**LITE, "steps": 12, "validate_every": 12}
+    settings = {**LITE, "steps": 12, "validate_every": 12, "optimizer": optimizer}
     whole = run(folders, tmp_path / "whole", settings=settings)
     stops = iter([True])
     with pytest.raises(KeyboardInterrupt):

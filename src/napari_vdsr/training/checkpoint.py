@@ -26,6 +26,7 @@ from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
 from napari_vdsr.training.config import BESIDE, TrainConfig, config_from
 from napari_vdsr.training.network import scales_of, training_network
+from napari_vdsr.training.optim import state_shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,6 @@ MOVING = ("lr", "previous_lr")
 NEEDED = frozenset({"params", "lr", "base_lr", "betas", "eps", "weight_decay", "momentum",
                     "dampening", "nesterov", "theta"})  # fmt: skip
 OF_A_MACHINE = ("foreach", "fused", "capturable", "differentiable")
-ADAM, SGD = frozenset({"step", "exp_avg", "exp_avg_sq"}), frozenset({"momentum_buffer"})
 
 
 class Task(Struct):
@@ -328,23 +328,25 @@ def _by_parameter(
     Damaged
         If it does not fit the weights.
     """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    shapes = [
+        state_shapes(optimizer, group, weight)
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    ]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         if not (index.isascii() and index.isdigit() and len(index) < 9):
             raise Damaged(f"{got(key)} is no part of an optimizer")
         number = int(index)
-        fits = number < len(weights) and value.shape in ((), weights[number].shape)
-        if not fits or value.dtype != torch.float32 or (name == "step") != (value.ndim == 0):
+        fits = number < len(shapes) and shapes[number].get(name) == tuple(value.shape)
+        if not fits or value.dtype != torch.float32:
             raise Damaged(f"{got(key)} of the optimizer fits no weight")
         state.setdefault(number, {})[name] = value
-    names = {frozenset(values) for values in state.values()}
-    adam = isinstance(optimizer, torch.optim.AdamW)
-    wanted = ADAM if adam else SGD
     if stepped is None:
-        stepped = len(weights) if state else 0
-    if len(state) != stepped or (state and names != {wanted}):
+        stepped = len(shapes) if state else 0
+    whole = all(values.keys() == shapes[number].keys() for number, values in state.items())
+    if len(state) != stepped or not whole:
         raise Damaged("the optimizer's state is not whole")
     return state
 

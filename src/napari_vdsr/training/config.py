@@ -131,7 +131,7 @@ class TrainConfig:
     pretrain: Count = 0
     adversarial: Amount = 1e-3
     perceptual: str = ""
-    optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "muon", "soap", "sgd"] = "adamw"
     lr: Annotated[float, Meta(gt=0, le=1e6)] = 7e-4
     betas: tuple[Momentum, Momentum] = (0.9, 0.99)
     momentum: Share = 0.9

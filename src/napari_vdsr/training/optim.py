@@ -1,9 +1,9 @@
-"""Optimizers: the paper's SGD with adjustable clipping, AdamW, Muon, and a running mean."""
+"""Optimizers: the paper's SGD with adjustable clipping, AdamW, Muon, SOAP, and a running mean."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,35 @@ class AdjustableClipSGD(torch.optim.SGD):
         torch._foreach_mul_([b for b in buffers if b is not None], previous / group["lr"])
 
 
-class Muon(torch.optim.AdamW):
+class _Mixed(torch.optim.AdamW):
+    """AdamW, but for the groups that a `mark` of theirs gives to another rule."""
+
+    mark: ClassVar[str]
+
+    def __init__(self, params: Iterable[dict[str, Any]], **kwargs: Any) -> None:
+        super().__init__(params, **kwargs)
+        for group in self.param_groups:
+            group.setdefault(self.mark, False)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step: AdamW's, and the other one for the groups that ask for it."""
+        groups = self.param_groups
+        try:
+            self.param_groups = [group for group in groups if not group[self.mark]]
+            loss = super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group[self.mark]:
+                self._follow(group)
+        return loss
+
+    def _follow(self, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Muon(_Mixed):
     """AdamW whose groups with ``orthogonal`` follow Muon [1]_, kernels taken as (O, I * 9).
 
     The change of a kernel is its gradient's running mean, with all singular values made equal.
@@ -114,29 +142,15 @@ class Muon(torch.optim.AdamW):
        https://doi.org/10.48550/arXiv.2502.16982
     """
 
+    mark = "orthogonal"
+
     def __init__(
         self, params: Iterable[dict[str, Any]], momentum: float = 0.95, **kwargs: Any
     ) -> None:
         super().__init__(params, **kwargs)
         self.momentum = momentum
-        for group in self.param_groups:
-            group.setdefault("orthogonal", False)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step: AdamW's, and Muon's for the groups that ask for it."""
-        groups = self.param_groups
-        try:
-            self.param_groups = [group for group in groups if not group["orthogonal"]]
-            loss = super().step(closure)
-        finally:
-            self.param_groups = groups
-        for group in groups:
-            if group["orthogonal"]:
-                self._step_orthogonal(group)
-        return loss
-
-    def _step_orthogonal(self, group: dict[str, Any]) -> None:
+    def _follow(self, group: dict[str, Any]) -> None:
         alike: dict[tuple[int, int], list[Tensor]] = {}
         for p in group["params"]:
             if p.grad is not None:
@@ -161,6 +175,97 @@ class Muon(torch.optim.AdamW):
         torch._foreach_lerp_(means, gradients, 1 - self.momentum)
         ahead = torch._foreach_lerp(gradients, means, self.momentum)
         return [change.flatten(1) for change in ahead]
+
+
+class SOAP(_Mixed):
+    """AdamW whose groups with ``rotated`` follow SOAP [1]_, kernels taken as (O, I * 9).
+
+    Adam in another basis: that of the eigenvectors of the running means of ``G @ G.T`` and
+    ``G.T @ G``, G being the gradient ("Shampoo" with Adam's step). There the curvature is nearly
+    that of each direction alone, which is what Adam takes it for.
+
+    Parameters
+    ----------
+    params : iterable
+        Groups; those with ``rotated=True`` hold kernels of 2 or more dimensions.
+    frequency : int
+        Steps after which the bases follow the running means, by one round of QR iteration.
+    **kwargs
+        Of ``torch.optim.AdamW``: lr, betas, weight_decay, ... The second of `betas` is that of
+        the running means of the bases, too.
+
+    Notes
+    -----
+    A kernel's first gradient gives its bases and changes nothing, as in [1]_: in its own basis
+    it is a diagonal, and all beside that rounding errors.
+
+    References
+    ----------
+    .. [1] N. Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025.
+       https://doi.org/10.48550/arXiv.2409.11321
+    """
+
+    mark = "rotated"
+
+    def __init__(
+        self, params: Iterable[dict[str, Any]], frequency: int = 10, **kwargs: Any
+    ) -> None:
+        super().__init__(params, **kwargs)
+        self.frequency = frequency
+
+    def _follow(self, group: dict[str, Any]) -> None:
+        mean_share, square_share = (1 - beta for beta in group["betas"])
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            gradient, state = p.grad.flatten(1), self.state[p]
+            if not state:
+                _begin(state, p, square_share)
+                continue
+            state["step"] += 1
+            count = int(state["step"])
+            left, right = state["left_basis"], state["right_basis"]
+            mean = state["exp_avg"].view_as(gradient).lerp_(gradient, mean_share)
+            square = state["exp_avg_sq"].view_as(gradient)
+            square.lerp_((left.T @ gradient @ right).square_(), square_share)
+            unbiased = [1 - (1 - share) ** count for share in (mean_share, square_share)]
+            size = (square / unbiased[1]).sqrt_().add_(group["eps"])
+            change = left @ (left.T @ mean @ right / size) @ right.T
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(change.view_as(p), alpha=-group["lr"] / unbiased[0])
+            _follow_gradient(state, gradient, square_share)
+            if count % self.frequency == 0:
+                square.copy_(_follow_means(state, square))
+
+
+def _begin(state: dict[str, Any], p: Tensor, share: float) -> None:
+    """What SOAP keeps of a weight; AdamW's part has AdamW's names."""
+    state["step"] = torch.zeros(())
+    for name in ("exp_avg", "exp_avg_sq"):  # in rows, however the kernel lies in memory
+        state[name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+    assert p.grad is not None
+    gradient = p.grad.flatten(1)
+    for side, own in (("left", gradient), ("right", gradient.mT)):
+        state[side] = share * (own @ own.mT)
+        state[f"{side}_basis"] = torch.linalg.eigh(state[side]).eigenvectors.flip(1).contiguous()
+
+
+def _follow_gradient(state: dict[str, Any], gradient: Tensor, share: float) -> None:
+    for side, own in (("left", gradient), ("right", gradient.mT)):
+        state[side].lerp_(own @ own.mT, share)
+
+
+def _follow_means(state: dict[str, Any], square: Tensor) -> Tensor:
+    """Move SOAP's bases by a round of QR iteration; the squares in the order that they have then.
+
+    The iteration sorts by eigenvalues, and would take apart vectors that are not sorted so.
+    """
+    for axis, side in enumerate(("left", "right")):
+        mean, basis = state[side], state[f"{side}_basis"]
+        order = (basis * (mean @ basis)).sum(0).argsort(descending=True)
+        square = square.index_select(axis, order)
+        basis.copy_(torch.linalg.qr(mean @ basis[:, order]).Q)
+    return square
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -212,6 +317,18 @@ def inner_kernels(network: nn.Module) -> list[Tensor]:
     ]
 
 
+def all_kernels(network: nn.Module) -> list[Tensor]:
+    """Kernels of all convolutions."""
+    return [p for p in network.parameters() if p.ndim == 4]
+
+
+# Which kernels follow another rule than AdamW's.
+MIXED: dict[str, tuple[type[_Mixed], Callable[[nn.Module], list[Tensor]]]] = {
+    "muon": (Muon, inner_kernels),
+    "soap": (SOAP, all_kernels),
+}
+
+
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Optimizer of a config; biases take no decay and, under SGD, a tenth of the lr."""
     parameters = list(network.parameters())
@@ -223,17 +340,18 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
             {"params": biases, "weight_decay": 0.0, "base_lr": config.lr},
         ]
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
-    if config.optimizer == "muon":
-        inner = inner_kernels(network)
-        chosen = {id(p) for p in inner}
+    if config.optimizer in MIXED:
+        kind, chosen = MIXED[config.optimizer]
+        kernels = chosen(network)
+        apart = {id(p) for p in kernels}
         decay = {"weight_decay": config.weight_decay, "base_lr": config.lr}
         groups = [
-            {"params": inner, "orthogonal": True, **decay},
-            {"params": [p for p in weights if id(p) not in chosen], **decay},
+            {"params": kernels, kind.mark: True, **decay},
+            {"params": [p for p in weights if id(p) not in apart], **decay},
             {"params": biases, "weight_decay": 0.0, "base_lr": config.lr},
         ]
         groups = [group for group in groups if group["params"]]
-        return Muon(groups, lr=config.lr, betas=config.betas)
+        return kind(groups, lr=config.lr, betas=config.betas)
     groups = [
         {"params": weights, "weight_decay": config.weight_decay, "base_lr": config.lr},
         {"params": biases, "weight_decay": 0.0, "base_lr": 0.1 * config.lr},
@@ -245,6 +363,20 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
             groups, lr=config.lr, theta=config.clip_value, momentum=config.momentum
         )
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+
+
+def state_shapes(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], p: Tensor
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what an optimizer of `build_optimizer` keeps of a weight of a group."""
+    if not isinstance(optimizer, torch.optim.AdamW):
+        return {"momentum_buffer": tuple(p.shape)}
+    shapes = {"step": (), "exp_avg": tuple(p.shape), "exp_avg_sq": tuple(p.shape)}
+    if isinstance(optimizer, SOAP) and group[SOAP.mark]:
+        rows, columns = p.flatten(1).shape
+        for side, length in (("left", rows), ("right", columns)):
+            shapes |= {side: (length, length), f"{side}_basis": (length, length)}
+    return shapes
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
