@@ -65,7 +65,7 @@ class TestTargets:
 
 
 @pytest.mark.parametrize("scale", [2, 3])
-@pytest.mark.parametrize("name", ["lite", "vdsr", "espcn"])
+@pytest.mark.parametrize("name", ["lite", "vdsr", "fsrcnn"])
 def test_teaches_what_upscale_makes(name, scale):
     settings = TrainConfig(scales=(scale,))
     (task,) = tasks_of(settings)

@@ -261,10 +261,11 @@ def _follow_means(state: dict[str, Any], square: Tensor) -> Tensor:
     The iteration sorts by eigenvalues, and would take apart vectors that are not sorted so.
     """
     for axis, side in enumerate(("left", "right")):
-        mean, basis = state[side], state[f"{side}_basis"]
-        order = (basis * (mean @ basis)).sum(0).argsort(descending=True)
+        basis = state[f"{side}_basis"]
+        moved = state[side] @ basis
+        order = (basis * moved).sum(0).argsort(descending=True)
         square = square.index_select(axis, order)
-        basis.copy_(torch.linalg.qr(mean @ basis[:, order]).Q)
+        basis.copy_(torch.linalg.qr(moved[:, order]).Q)
     return square
 
 
