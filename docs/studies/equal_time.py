@@ -1,15 +1,18 @@
 """Runs of `vdsr train` that differ in one thing, each with the same processor time.
 
 Each variant is a run in a folder of its own, measured on files of the training sets that are
-held out: the same for all. Steps are counted out once, from the time that 20 of them take.
+held out: the same for all. Steps are counted out once, from the time that some of them take.
 With ``--piece 5`` all stop after five minutes of working, in turn; the same command goes on.
 Once all have ended, page and figure are written.
 """
 
 import argparse
+import contextlib
 import csv
+import itertools
 import json
 import shutil
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +32,8 @@ from napari_vdsr.training.data.dataset import Sources
 from napari_vdsr.training.loop import train
 from napari_vdsr.training.monitor import read_log
 
-PROBE = 20
+# Steps that are timed, or a few if they take so many seconds.
+PROBE, FEW, LONG = 40, 5, 30.0
 
 
 @dataclass(frozen=True)
@@ -117,29 +121,30 @@ def counted_out(name, variant, arguments):
         early = falling = arguments.steps // 2
         seconds = [0.0, 0.0]
     else:
-        seconds = [seconds_per_step(name, variant, b, arguments) for b in variant.probed_batches()]
-        early, falling = (max(1, int(30 * arguments.minutes / each)) for each in seconds)
+        batches = variant.probed_batches()
+        each = {b: seconds_per_step(name, variant, b, arguments) for b in sorted({*batches})}
+        seconds = [each[batch] for batch in batches]
+        early, falling = (max(1, int(30 * arguments.minutes / step)) for step in seconds)
     return {"steps": early + falling, "early": early, "seconds": seconds}
 
 
 def seconds_per_step(name, variant, batch, arguments):
-    """Processor time of a step, without what a run needs to begin and to end."""
-    once, twice = (probed(name, variant, batch, n, arguments) for n in (PROBE, 2 * PROBE))
-    return max(1e-3, (twice - once) / PROBE)
-
-
-def probed(name, variant, batch, steps, arguments):
-    """Processor time of so many steps."""
-    folder = arguments.runs / "probes" / f"{name}-{batch}-{steps}"
+    """Processor time of a step: the median of so many, or of as many as take a while."""
+    folder = arguments.runs / "probes" / name
     shutil.rmtree(folder, ignore_errors=True)
     config = variant.config(
-        batch_size=batch, steps=steps, validate_every=10**6, warmup=0, hold_out=0.0
+        batch_size=batch, steps=10 * PROBE, validate_every=10**6, warmup=0, hold_out=0.0
     )
     marks = []
-    stages = lambda *_: marks.append(time.process_time())  # noqa: E731
-    trained(name, config, folder, arguments, on_stage=stages)
+
+    def enough():
+        marks.append(time.process_time())
+        return len(marks) > PROBE or (len(marks) > FEW and marks[-1] - marks[0] > LONG)
+
+    with contextlib.suppress(KeyboardInterrupt):  # which is how a run stops
+        trained(name, config, folder, arguments, should_stop=enough)
     shutil.rmtree(folder)
-    return marks[-1] - marks[1]  # from the first step to what is written at the end
+    return statistics.median(later - before for before, later in itertools.pairwise(marks))
 
 
 def settings(variant, plan):
