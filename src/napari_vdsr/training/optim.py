@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from napari_vdsr.training.config import TrainConfig
 
 
+# Of a gradient, (O, I * 9): what SOAP keeps of its rows, and of its columns.
+SIDES = ("left", "right")
+
+
 class AdjustableClipSGD(torch.optim.SGD):
     """SGD whose gradients are clipped to ``[-theta / lr, +theta / lr]``, element by element.
 
@@ -199,6 +203,9 @@ class SOAP(_Mixed):
     A kernel's first gradient gives its bases and changes nothing, as in [1]_: in its own basis
     it is a diagonal, and all beside that rounding errors.
 
+    That of ``pytorch_optimizer``, which steps alike, keeps lists of matrices, which a checkpoint of
+    tensors does not hold, and takes a kernel by all its four dimensions.
+
     References
     ----------
     .. [1] N. Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025.
@@ -220,7 +227,7 @@ class SOAP(_Mixed):
                 continue
             gradient, state = p.grad.flatten(1), self.state[p]
             if not state:
-                _begin(state, p, square_share)
+                _begin(state, p, gradient, square_share)
                 continue
             state["step"] += 1
             count = int(state["step"])
@@ -233,40 +240,40 @@ class SOAP(_Mixed):
             change = left @ (left.T @ mean @ right / size) @ right.T
             p.mul_(1 - group["lr"] * group["weight_decay"])
             p.add_(change.view_as(p), alpha=-group["lr"] / unbiased[0])
-            _follow_gradient(state, gradient, square_share)
+            _take_in(state, gradient, square_share)
             if count % self.frequency == 0:
-                square.copy_(_follow_means(state, square))
+                _turn_bases(state, square)
 
 
-def _begin(state: dict[str, Any], p: Tensor, share: float) -> None:
+def _begin(state: dict[str, Any], p: Tensor, gradient: Tensor, share: float) -> None:
     """What SOAP keeps of a weight; AdamW's part has AdamW's names."""
     state["step"] = torch.zeros(())
     for name in ("exp_avg", "exp_avg_sq"):  # in rows, however the kernel lies in memory
         state[name] = torch.zeros_like(p, memory_format=torch.contiguous_format)
-    assert p.grad is not None
-    gradient = p.grad.flatten(1)
-    for side, own in (("left", gradient), ("right", gradient.mT)):
-        state[side] = share * (own @ own.mT)
+    for side, length in zip(SIDES, gradient.shape, strict=True):
+        state[side] = gradient.new_zeros(length, length)
+    _take_in(state, gradient, share)
+    for side in SIDES:
         state[f"{side}_basis"] = torch.linalg.eigh(state[side]).eigenvectors.flip(1).contiguous()
 
 
-def _follow_gradient(state: dict[str, Any], gradient: Tensor, share: float) -> None:
-    for side, own in (("left", gradient), ("right", gradient.mT)):
+def _take_in(state: dict[str, Any], gradient: Tensor, share: float) -> None:
+    """Take a gradient into the running means of ``G @ G.T`` and ``G.T @ G``."""
+    for side, own in zip(SIDES, (gradient, gradient.mT), strict=True):
         state[side].lerp_(own @ own.mT, share)
 
 
-def _follow_means(state: dict[str, Any], square: Tensor) -> Tensor:
-    """Move SOAP's bases by a round of QR iteration; the squares in the order that they have then.
+def _turn_bases(state: dict[str, Any], square: Tensor) -> None:
+    """Move SOAP's bases by a round of QR iteration, and the squares into their new order.
 
     The iteration sorts by eigenvalues, and would take apart vectors that are not sorted so.
     """
-    for axis, side in enumerate(("left", "right")):
+    for axis, side in enumerate(SIDES):
         basis = state[f"{side}_basis"]
         moved = state[side] @ basis
         order = (basis * moved).sum(0).argsort(descending=True)
-        square = square.index_select(axis, order)
+        square.copy_(square.index_select(axis, order))
         basis.copy_(torch.linalg.qr(moved[:, order]).Q)
-    return square
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -374,8 +381,7 @@ def state_shapes(
         return {"momentum_buffer": tuple(p.shape)}
     shapes = {"step": (), "exp_avg": tuple(p.shape), "exp_avg_sq": tuple(p.shape)}
     if isinstance(optimizer, SOAP) and group[SOAP.mark]:
-        rows, columns = p.flatten(1).shape
-        for side, length in (("left", rows), ("right", columns)):
+        for side, length in zip(SIDES, p.flatten(1).shape, strict=True):
             shapes |= {side: (length, length), f"{side}_basis": (length, length)}
     return shapes
 
