@@ -17,7 +17,7 @@ SMALL = {
     "clipping": ["--depth", "2"],
     "crops": ["--depth", "2", "--smallest", "8", "--pixels", "256"],
     "depth": [],
-    "networks": ["--variants", "fsrcnn", "espcn"],
+    "networks": ["--variants", "fsrcnn", "espcn", "--steps", "0", "--minutes", "0.01"],
     "objective": ["--variants", "lite-l1-late-64", "lite-l1-muon"],
     "residual": ["--depth", "2", "--batch", "2"],
     "scales": ["--depth", "2"],

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.networks import VDSR
+from napari_vdsr.schema import Damaged
 from napari_vdsr.training.checkpoint import (
     KEY,
     Checkpoint,
@@ -81,6 +83,19 @@ def test_continuing_from_disk_equals_going_on(tmp_path, config):
     go_on(other, its_optimizer, range(3, 6))
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("config", [ADAM, SOAP], ids=["adam", "soap"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("step", math.nan), ("step", -1.0), ("exp_avg", math.inf)]
+)
+def test_state_that_cannot_be_is_refused(config, name, value):
+    tensors, groups = flatten_optimizer(trained(config, 2)[1])
+    restore_optimizer(trained(config, 0)[1], tensors, groups)
+    key = f"0.{name}"
+    broken = tensors | {key: torch.full_like(tensors[key], value)}
+    with pytest.raises(Damaged, match="cannot be"):
+        restore_optimizer(trained(config, 0)[1], broken, groups)
 
 
 def test_numbers_come_back_exactly(path):

@@ -342,6 +342,8 @@ def _by_parameter(
         fits = number < len(shapes) and shapes[number].get(name) == tuple(value.shape)
         if not fits or value.dtype != torch.float32:
             raise Damaged(f"{got(key)} of the optimizer fits no weight")
+        if not value.isfinite().all() or (name == "step" and value < 0):
+            raise Damaged(f"{got(key)} of the optimizer has values that cannot be")
         state.setdefault(number, {})[name] = value
     if stepped is None:
         stepped = len(shapes) if state else 0
