@@ -16,6 +16,7 @@ from napari_vdsr.training.checkpoint import (
     Checkpoint,
     _rounded,
     check_same_run,
+    check_weights,
     flatten_optimizer,
     restore_optimizer,
 )
@@ -87,7 +88,8 @@ def test_continuing_from_disk_equals_going_on(tmp_path, config):
 
 @pytest.mark.parametrize("config", [ADAM, SOAP], ids=["adam", "soap"])
 @pytest.mark.parametrize(
-    ("name", "value"), [("step", math.nan), ("step", -1.0), ("exp_avg", math.inf)]
+    ("name", "value"),
+    [("step", math.nan), ("step", -1.0), ("exp_avg", math.inf), ("exp_avg_sq", -1.0)],
 )
 def test_state_that_cannot_be_is_refused(config, name, value):
     tensors, groups = flatten_optimizer(trained(config, 2)[1])
@@ -96,6 +98,31 @@ def test_state_that_cannot_be_is_refused(config, name, value):
     broken = tensors | {key: torch.full_like(tensors[key], value)}
     with pytest.raises(Damaged, match="cannot be"):
         restore_optimizer(trained(config, 0)[1], broken, groups)
+
+
+@pytest.mark.parametrize("config", [MUON, SOAP], ids=["muon", "soap"])
+def test_groups_tell_which_rule_they_follow(config):
+    tensors, groups = flatten_optimizer(trained(config, 2)[1])
+    broken = [
+        {name: value for name, value in group.items() if name not in ("orthogonal", "rotated")}
+        for group in groups
+    ]
+    with pytest.raises(Damaged, match=r"(orthogonal|rotated) of the optimizer is missing"):
+        restore_optimizer(trained(config, 0)[1], tensors, broken)
+
+
+@pytest.mark.parametrize("count", [torch.tensor(-10), torch.tensor(2.0), torch.zeros(2, dtype=int)])
+def test_running_mean_of_a_count_that_cannot_be_is_refused(count, tmp_path):
+    config = TrainConfig(depth=3, width=3, ema=0.9)
+    network, optimizer = trained(config, 1)
+    saved = checkpoint(network, optimizer, config)
+    saved.data["tasks"] = [{"scale": 2}]
+    mean = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    saved.ema = mean | {"n_averaged": torch.tensor(3)}
+    check_weights(saved, config, tmp_path)
+    saved.ema["n_averaged"] = count
+    with pytest.raises(TrainingError, match="running mean"):
+        check_weights(saved, config, tmp_path)
 
 
 def test_numbers_come_back_exactly(path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from napari_vdsr.model.file import load_model
 from napari_vdsr.networks import EDSR, VDSR, Lite
 from napari_vdsr.training.branches import with_branches
 from napari_vdsr.training.config import TrainConfig
@@ -374,6 +375,47 @@ class TestSOAP:
         weight, state = self.stepped([torch.ones(3, 2, 3, 3)], torch.ones(3, 2, 3, 3))
         assert torch.equal(weight, torch.ones(3, 2, 3, 3))
         assert state["right"].shape == (18, 18)
+
+    @pytest.mark.parametrize("rank", [1, 3, 45])
+    def test_begins_with_a_gradient_of_low_rank(self, rank):
+        """As those of few patches are; eigenvectors in 32 bits fail for some of them."""
+        generator = torch.Generator().manual_seed(rank)
+        random = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+        gradients = [1e-9 * random(64, rank) @ random(rank, 576) for _ in range(3)]
+        weight, state = self.stepped(gradients, torch.zeros(64, 576), eps=1e-20)
+        assert weight.isfinite().all()
+        assert weight.abs().max() > 1e-3
+        basis = state["right_basis"]
+        torch.testing.assert_close(basis.T @ basis, torch.eye(576), atol=1e-4, rtol=0)
+
+    def test_goes_on_where_a_network_has_learnt_all(self):
+        network = load_model("vdsr").network
+        optimizer = build_optimizer(network, TrainConfig(optimizer="soap"))
+        generator = torch.Generator().manual_seed(4)
+        for _ in range(2):
+            optimizer.zero_grad()
+            x = torch.rand(2, 1, 41, 41, generator=generator)
+            network(x).square().sum().backward()
+            optimizer.step()
+        assert all(p.isfinite().all() for p in network.parameters())
+
+    def test_waits_for_a_gradient_that_is_finite(self):
+        start = torch.ones(3, 2, 3, 3)
+        weight, state = self.stepped([torch.full_like(start, torch.nan)], start)
+        assert torch.equal(weight, start)
+        assert not state
+
+    def test_leaves_the_largest_kernels_to_adamw(self):
+        class Wide(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = nn.Conv2d(32, 512, 3)
+                self.wide = nn.Conv2d(512, 4, 3)
+
+        network = Wide()
+        groups = build_optimizer(network, TrainConfig(optimizer="soap")).param_groups
+        assert [id(p) for p in groups[0]["params"]] == [id(network.inner.weight)]
+        assert [id(p) for p in groups[1]["params"]] == [id(network.wide.weight)]
 
     def test_lies_in_memory_as_it_likes(self):
         generator = torch.Generator().manual_seed(3)

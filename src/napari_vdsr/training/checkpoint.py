@@ -26,7 +26,7 @@ from napari_vdsr.showing import got
 from napari_vdsr.tensorfile import open_tensors
 from napari_vdsr.training.config import BESIDE, TrainConfig, config_from
 from napari_vdsr.training.network import scales_of, training_network
-from napari_vdsr.training.optim import state_shapes
+from napari_vdsr.training.optim import MIXED, state_shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,11 @@ FED = {
 FREE = ("keep", "patience")
 # Of the optimizer's groups: what changes as a run goes on, and what depends on the machine.
 MOVING = ("lr", "previous_lr")
+OF_GROUPS = [kind.mark for kind, _ in MIXED.values()]
 NEEDED = frozenset({"params", "lr", "base_lr", "betas", "eps", "weight_decay", "momentum",
-                    "dampening", "nesterov", "theta"})  # fmt: skip
+                    "dampening", "nesterov", "theta", *OF_GROUPS})  # fmt: skip
+# Of the optimizer's state: a count, and means of squares.
+NEVER_NEGATIVE = ("step", "exp_avg_sq")
 OF_A_MACHINE = ("foreach", "fused", "capturable", "differentiable")
 
 
@@ -84,7 +87,7 @@ class Header(Struct, forbid_unknown_fields=True):
     groups: Annotated[list[dict[str, Any]], Meta(max_length=64)]
     adversary_groups: Annotated[list[dict[str, Any]], Meta(max_length=64)] = []
     stepped: Annotated[int, Meta(ge=0)] | None = None
-    loss_sum: float = 0.0
+    loss_sum: Annotated[float, Meta(ge=-1e38, le=1e38)] = 0.0
     loss_count: Annotated[int, Meta(ge=0, le=10**12)] = 0
     best: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     best_step: Annotated[int, Meta(ge=0, le=10**12)] = 0
@@ -238,7 +241,8 @@ def check_weights(saved: Checkpoint, config: TrainConfig, path: Path) -> None:
         except Damaged as error:
             raise unreadable(path, str(error)) from error
     count = saved.ema.get("n_averaged", torch.tensor(0))
-    if config.ema and (not saved.ema or count.shape != () or count.is_floating_point()):
+    counts = count.shape == () and not count.is_floating_point() and count >= 0
+    if config.ema and not (saved.ema and counts):
         raise unreadable(path, "the running mean of the weights is missing")
 
 
@@ -342,7 +346,8 @@ def _by_parameter(
         fits = number < len(shapes) and shapes[number].get(name) == tuple(value.shape)
         if not fits or value.dtype != torch.float32:
             raise Damaged(f"{got(key)} of the optimizer fits no weight")
-        if not value.isfinite().all() or (name == "step" and value < 0):
+        negative = name in NEVER_NEGATIVE and (value < 0).any()
+        if not value.isfinite().all() or negative:
             raise Damaged(f"{got(key)} of the optimizer has values that cannot be")
         state.setdefault(number, {})[name] = value
     if stepped is None:

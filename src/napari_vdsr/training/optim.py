@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Of a gradient, (O, I * 9): what SOAP keeps of its rows, and of its columns.
 SIDES = ("left", "right")
+# Rows or columns beyond which a kernel's bases are too dear: 16 MB each, and half a second
+# whenever they follow.
+LARGEST_SIDE = 2048
 
 
 class AdjustableClipSGD(torch.optim.SGD):
@@ -201,7 +204,8 @@ class SOAP(_Mixed):
     Notes
     -----
     A kernel's first gradient gives its bases and changes nothing, as in [1]_: in its own basis
-    it is a diagonal, and all beside that rounding errors.
+    it is a diagonal, and all beside that rounding errors. That of few patches is of low rank, for
+    which eigenvectors are found in 64 bits alone: in 32 they may be NaN, or none.
 
     That of ``pytorch_optimizer``, which steps alike, keeps lists of matrices, which a checkpoint of
     tensors does not hold, and takes a kernel by all its four dimensions.
@@ -227,7 +231,8 @@ class SOAP(_Mixed):
                 continue
             gradient, state = p.grad.flatten(1), self.state[p]
             if not state:
-                _begin(state, p, gradient, square_share)
+                if gradient.isfinite().all():  # else the loss says it, by the next report
+                    _begin(state, p, gradient, square_share)
                 continue
             state["step"] += 1
             count = int(state["step"])
@@ -254,7 +259,9 @@ def _begin(state: dict[str, Any], p: Tensor, gradient: Tensor, share: float) -> 
         state[side] = gradient.new_zeros(length, length)
     _take_in(state, gradient, share)
     for side in SIDES:
-        state[f"{side}_basis"] = torch.linalg.eigh(state[side]).eigenvectors.flip(1).contiguous()
+        # On the CPU: not every device has 64 bits, and it is done once.
+        vectors = torch.linalg.eigh(state[side].cpu().double()).eigenvectors
+        state[f"{side}_basis"] = vectors.flip(1).contiguous().to(state[side])
 
 
 def _take_in(state: dict[str, Any], gradient: Tensor, share: float) -> None:
@@ -326,8 +333,9 @@ def inner_kernels(network: nn.Module) -> list[Tensor]:
 
 
 def all_kernels(network: nn.Module) -> list[Tensor]:
-    """Kernels of all convolutions."""
-    return [p for p in network.parameters() if p.ndim == 4]
+    """Kernels of all convolutions, but the largest: AdamW does for these."""
+    kernels = [p for p in network.parameters() if p.ndim == 4]
+    return [p for p in kernels if max(p.flatten(1).shape) <= LARGEST_SIDE]
 
 
 # Which kernels follow another rule than AdamW's.
