@@ -59,6 +59,18 @@ def test_figures_are_those_of_the_protocol(pictures):
 
 
 @pytest.mark.slow
+def test_an_image_restored_without_error_is_named(tmp_path, caplog):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    save_png(folder / "grey.png", np.full((40, 40), 90, np.uint8))
+    save_png(folder / "texture.png", texture(40, 40))
+    bicubic, _ = measure([load_model("lite")], [folder])
+    assert bicubic.psnr == np.inf
+    assert "restored without error" in caplog.text
+    assert "grey.png" in caplog.text
+    assert "texture.png" not in caplog.text
+
+
 def test_order_and_progress(pictures, tmp_path):
     save_png(tmp_path / "other" / "a.png", texture(40, 40))
     seen = []

@@ -79,6 +79,12 @@ def test_json_stays_json_where_images_are_equal():
     assert table["rows"][0]["psnr"] is None
 
 
+@pytest.mark.parametrize("form", ["text", "markdown", "csv"])
+def test_there_is_no_gain_over_an_image_without_error(form):
+    rows = [row("bicubic", math.inf, math.nan), row("lite", math.inf, math.nan)]
+    assert "nan" not in format_rows(rows, form)
+
+
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_untrained_scale_is_marked(form):
     rows = [*ROWS, row("vdsr", 20.0, 1.0, trained=False, scale=8)]

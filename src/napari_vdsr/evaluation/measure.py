@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import re
 import time
 from collections import Counter
@@ -42,6 +43,7 @@ from napari_vdsr.model.card import BICUBIC_CARD, NAMES
 from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
 from napari_vdsr.options import DEFAULTS, Options
+from napari_vdsr.showing import shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -295,6 +297,13 @@ def _rows(trials: Sequence[_Trial], dataset: str, usual: str | None, scale: int)
     baseline = bicubic.mean("psnr")
     if usual is not None and not is_confirmed(usual, scale, baseline, bicubic.mean("ssim")):
         usual = None
+    exact = {name for t in trials for name, score in t.scores.items() if math.isinf(score.psnr)}
+    if exact:
+        logger.warning(
+            "%s x%d: restored without error, as an image of one grey is: %s. PSNR is infinite, "
+            "also in the mean. Leave such images out to compare models.",
+            shown(dataset), scale, shortened(", ".join(sorted(exact))),
+        )  # fmt: skip
     rows = []
     for trial in trials:
         card, network = trial.model.card, trial.model.network

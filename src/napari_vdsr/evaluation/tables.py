@@ -210,7 +210,7 @@ def _of_paper(found: Published | None) -> str:
 def _quality(row: Row) -> tuple[str, ...]:
     return (
         f"{row.psnr:.3f}",
-        f"{row.gain:+.3f}" if row.model != "bicubic" else "",
+        f"{row.gain:+.3f}" if row.model != "bicubic" and math.isfinite(row.gain) else "",
         f"{row.ssim:.5f}",
         f"{row.mae:.3f}",
         f"{row.mse:.2f}",
