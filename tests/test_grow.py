@@ -7,7 +7,7 @@ from small_networks import shaken
 from napari_vdsr.errors import TrainingError
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import save_model
-from napari_vdsr.networks import EDSR, VDSR, Lite
+from napari_vdsr.networks import EDSR, ESPCN, VDSR, Lite
 from napari_vdsr.networks.grow import grow
 from napari_vdsr.training.branches import plain
 from napari_vdsr.training.config import TrainConfig
@@ -66,11 +66,12 @@ def test_what_is_new_learns():
         (Lite(depth=3, width=4), Lite(depth=4, width=4), "deeper"),
         (Lite(depth=4, width=3), Lite(depth=4, width=4), "wider"),
         (Lite(depth=5, width=4), Lite(depth=2, width=4), "no inner convolution"),
-        (Lite(factors=[2, 3]), Lite(factors=[2]), "lacks an enlargement"),
+        (Lite(factors=[2, 3]), Lite(factors=[2]), "does not enlarge by 3"),
         (Lite(equivariant=True), Lite(depth=4), "it has biases"),
         (Lite(depth=8, skips=2), Lite(depth=4, skips=2), "short skips"),
         (VDSR(), Lite(), "another network"),
         (EDSR(depth=3, width=4), EDSR(depth=2, width=4), "no chain"),
+        (ESPCN(widths=[5, 4]), ESPCN(widths=[4, 3]), "it has Tanh"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -111,7 +111,7 @@ def test_weights_are_taken_whole_and_without_other_enlargements(lite):
     one = Lite(factors=[3], equivariant=True)
     take_weights(one, "lite")
     assert torch.equal(one.heads["3"].weight, lite.network.heads["3"].weight)
-    with pytest.raises(TrainingError, match="start_from lite is a lite"):
+    with pytest.raises(TrainingError, match="start_from lite has the architecture lite"):
         take_weights(Lite(factors=[2, 5], equivariant=True), "lite")
 
 

@@ -820,7 +820,9 @@ class TestStartingFromAModel:
         assert training["data"]["start_from_sha256"] == load_model(start).card.sha256
 
     def test_another_size(self, images, tmp_path):
-        with pytest.raises(TrainingError, match=r"start_from vdsr is a vdsr with .*'depth': 20"):
+        with pytest.raises(
+            TrainingError, match=r"start_from vdsr has the architecture vdsr with .*'depth': 20"
+        ):
             run(config(start_from="vdsr"), images, tmp_path)
 
     @pytest.mark.slow

@@ -39,13 +39,15 @@ def grow(network: Network, smaller: Network) -> None:
     ValueError
         If one is no chain, or the other does not fit into it.
     """
-    missing = set(network.factors) - set(smaller.factors)
-    if type(network) is not type(smaller) or missing:
-        raise ValueError("it is another network, or lacks an enlargement")
+    if type(network) is not type(smaller):
+        raise ValueError("it is another network")
+    missing = sorted(set(network.factors) - set(smaller.factors))
+    if missing:
+        raise ValueError(f"it does not enlarge by {', '.join(map(str, missing))}")
     for factor in network.factors or (1,):
         chain, start = network.trunk(factor), smaller.trunk(factor)
         if chain is None or start is None:
-            raise ValueError("it is no chain of convolutions")
+            raise ValueError("it is no chain of convolutions, which alone can grow")
         _grow_chain(chain, start)
 
 
@@ -88,7 +90,9 @@ def _fill(ours: Stage, theirs: Stage | None, width: int) -> None:
             slopes = theirs[number].get_parameter("weight") if theirs else torch.ones(width)
             layer.weight[: len(slopes)] = slopes
         elif not isinstance(layer, nn.ReLU):  # which passes on what a ReLU made
-            raise ValueError(f"{type(layer).__name__} cannot pass maps on")
+            raise ValueError(
+                f"it has {type(layer).__name__}, which keeps new layers from passing maps on"
+            )
 
 
 def _convolution(stage: Stage) -> nn.Conv2d:

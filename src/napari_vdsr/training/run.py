@@ -377,10 +377,10 @@ def take_weights(network: Network, name_or_path: str) -> ModelCard:
         except ValueError as error:
             card = model.card
             raise TrainingError(
-                f"start_from {name_or_path} is a {card.architecture} with "
+                f"start_from {name_or_path} has the architecture {card.architecture} with "
                 f"{card.hyperparameters}, the settings ask for {network.hyperparameters}, and "
-                f"it does not fit in: {error}. Set depth and width to those of the model or "
-                "more, or start without it."
+                f"it does not fit in: {error}. Give network and scales as the model has them, or "
+                "start without it."
             ) from error
     else:
         network.load_state_dict(theirs)
