@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from napari_vdsr.errors import ScaleError
+from napari_vdsr.networks.bounds import REACH
 from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
@@ -115,7 +116,8 @@ class Reading:
                 f"scale {scale[0]:g} x {scale[1]:g} is more than the network enlarges. The "
                 f"largest it does is {max(network.factors)}."
             )
-        return cls(network.radius, enough[0], network.residual, network.channels)
+        radius = max(network.radius, REACH)  # of what it makes, and of what bounds that
+        return cls(radius, enough[0], network.residual, network.channels)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from napari_vdsr.execute.lanes import lanes_of
 from napari_vdsr.execute.pipeline import Pipeline
 from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
 from napari_vdsr.model.weights import network_identity
+from napari_vdsr.networks.bounds import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +106,8 @@ class Executor:
         -------
         numpy.ndarray
             (N, H * factor, W * factor), float32: what the network makes of each whole
-            plane, in which a single row or column stands `THICK` times.
+            plane, in which a single row or column stands `THICK` times; if it reads the
+            source, within what is around, see `bounded`.
 
         Raises
         ------
@@ -168,10 +170,11 @@ class Executor:
         blocks = self._blocks(factor)
         images = _thickened(planes.reshape(-1, self._network.channels, *planes.shape[1:]))
         total, failed = blocks.made_there(images)
+        total = self._bounded(total, images, factor)
         if self.ensemble:
             for flips, swap in TURNS[1:]:
                 made, worse = blocks.made_there(_turned(images, flips, swap=swap))
-                total += _turned_back(made, flips, swap=swap)
+                total += self._bounded(_turned_back(made, flips, swap=swap), images, factor)
                 failed = failed | worse
             total = total / len(TURNS)
         return _thinned(total, planes.shape[1:], factor).flatten(0, 1), failed
@@ -196,7 +199,10 @@ class Executor:
         x = torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
         with self._lock, torch.inference_mode():
             images = _thickened(x.reshape(-1, self._network.channels, *x.shape[1:]))
-            result = self._run(images, factor, flips, swap=swap) if x.numel() else images
+            if x.numel():
+                result = self._bounded(self._run(images, factor, flips, swap=swap), images, factor)
+            else:
+                result = images
             result = _thinned(result, x.shape[1:], factor)
         found: NDArray[np.float32] = result.flatten(0, 1).numpy()
         return found
@@ -212,6 +218,12 @@ class Executor:
         if not (flips or swap):
             return run(images)
         return _turned_back(run(_turned(images, flips, swap=swap)), flips, swap=swap)
+
+    def _bounded(self, made: torch.Tensor, images: torch.Tensor, factor: int) -> torch.Tensor:
+        network = self._network
+        if network.reads != "source":
+            return made
+        return bounded(made, images, factor, residual=network.residual)
 
     def _runner(self, factor: int) -> Stream | Blocks:
         with self._making:
