@@ -24,7 +24,6 @@ SMALL = {
     "starts": ["--batch", "2"],
 }
 SHARED = ("study", "equal_time")
-UNTRAINED = {"networks"}  # it takes more than an hour, and has no page yet
 
 
 def small_recipe(name, **changes):
@@ -37,7 +36,7 @@ def small_recipe(name, **changes):
 
 def test_all_are_here():
     pages = {path.stem for path in STUDIES.glob("*.md")}
-    assert pages == {*SMALL, "README"} - UNTRAINED
+    assert pages == {*SMALL, "README"}
 
 
 @pytest.mark.slow

@@ -100,6 +100,7 @@ def parse_arguments(name, doc, variants):
     parser.add_argument("--variants", nargs="*", choices=variants, help="by default all")
     parser.add_argument("--steps", type=int, default=0, help="so many of each, whatever they take")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--hold-out", type=float, default=0.05, help="share of files to measure on")
     return parser.parse_args()
 
 
@@ -147,13 +148,13 @@ def seconds_per_step(name, variant, batch, arguments):
     return statistics.median(later - before for before, later in itertools.pairwise(marks))
 
 
-def settings(variant, plan):
+def settings(variant, plan, hold_out):
     steps, early = plan["steps"], plan["early"]
     late = variant.late_batch
     batches = {"late_batch": late, "late_from": early} if late else {}
     return variant.config(
         **batches, steps=steps, schedule="stable-decay", decay=(steps - early) / steps,
-        warmup=min(200, steps // 10), keep="last", hold_out=0.05,
+        warmup=min(200, steps // 10), keep="last", hold_out=hold_out,
         validate_every=max(1, steps // 8), seed=2016,
     )  # fmt: skip
 
@@ -167,7 +168,7 @@ def go_on(name, variant, plan, arguments):
     begun = (folder / "checkpoint.safetensors").exists()
     try:
         trained(
-            name, settings(variant, plan), folder, arguments, resume=begun,
+            name, settings(variant, plan, arguments.hold_out), folder, arguments, resume=begun,
             should_stop=lambda: time.monotonic() > until,
         )  # fmt: skip
     except KeyboardInterrupt:
