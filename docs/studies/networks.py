@@ -1,6 +1,7 @@
 """The curves of the field's networks side by side, at x2 and equal processor time.
 
-python docs/studies/networks.py --train T91 BSDS200 General100 --test Set5 --minutes 8 --hold-out 0.015
+python docs/studies/networks.py --train T91 BSDS200 General100 --test Set5 \\
+    --minutes 8 --hold-out 0.015
 """
 
 from typing import Any
