@@ -11,7 +11,8 @@ from napari_vdsr.enhance import plane_change
 from napari_vdsr.execute.executor import Executor
 from napari_vdsr.model.catalog import entries
 from napari_vdsr.model.file import load_model
-from napari_vdsr.networks.bounds import REACH, bounded
+from napari_vdsr.networks.bounds import bounded
+from napari_vdsr.resize import REACH
 
 NAMES = [e.name for e in entries() if e.name != "bicubic" and load_model(e.name).card.factors]
 

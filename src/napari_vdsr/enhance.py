@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from napari_vdsr.errors import ScaleError
-from napari_vdsr.networks.bounds import REACH
-from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
+from napari_vdsr.resize import REACH, AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:

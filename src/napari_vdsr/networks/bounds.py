@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_vdsr.resize import REACH
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Pixels of the source on each side whose range counts: all that a bicubic pixel is made of.
-REACH = 2
 
 
 def bounded(made: Tensor, images: Tensor, factor: int, *, residual: bool) -> Tensor:
