@@ -12,7 +12,7 @@ from napari_vdsr.execute.executor import Executor
 from napari_vdsr.model.catalog import entries
 from napari_vdsr.model.file import load_model
 from napari_vdsr.networks.bounds import bounded
-from napari_vdsr.resize import REACH
+from napari_vdsr.resize import SUPPORT
 
 NAMES = [e.name for e in entries() if e.name != "bicubic" and load_model(e.name).card.factors]
 
@@ -34,7 +34,7 @@ def test_bounds_are_those_of_the_square_around(residual, seed, height, width):
     images = torch.rand(2, 3, height, width, generator=generator)
     made = 4 * torch.randn(2, 3, 2 * height, 2 * width, generator=generator)
     found = bounded(made.clone(), images, 2, residual=residual).numpy()
-    size = (1, 1, 2 * REACH + 1, 2 * REACH + 1)
+    size = (1, 1, 2 * SUPPORT + 1, 2 * SUPPORT + 1)
     high, low = (
         of(images.numpy(), size, mode="nearest") for of in (maximum_filter, minimum_filter)
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from napari_vdsr.errors import ScaleError
-from napari_vdsr.resize import REACH, AxisWindow, apply_windows, axis_window, nearest
+from napari_vdsr.resize import SUPPORT, AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Reading:
                 f"scale {scale[0]:g} x {scale[1]:g} is more than the network enlarges. The "
                 f"largest it does is {max(network.factors)}."
             )
-        radius = max(network.radius, REACH)  # of what it makes, and of what bounds that
+        radius = max(network.radius, SUPPORT)  # of what it makes, and of what bounds that
         return cls(radius, enough[0], network.residual, network.channels)
 
 

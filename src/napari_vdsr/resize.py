@@ -37,10 +37,6 @@ SUPPORT = 2
 STRIP = 16  # rows of an array that is turned, at a time
 
 
-# Pixels on each side of which an enlarged one is made.
-REACH = 2
-
-
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -0.5."""
     x = np.abs(x)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_vdsr.resize import REACH
+from napari_vdsr.resize import SUPPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def bounded(made: Tensor, images: Tensor, factor: int, *, residual: bool) -> Tensor:
     """Keep what a network made within the range of the source around, and once more of it.
 
-    Each pixel of the source sees the square of ``2 * REACH + 1`` around it, from `low` to `high`.
+    Each pixel of the source sees the square of ``2 * SUPPORT + 1`` around it, from `low` to `high`.
     What is made of it lies within ``low - (high - low)`` and ``high + (high - low)``; what is
     added to the bicubic image, within ``-(high - low)`` and ``high - low``. Of a plain
     square nothing can come but its own grey.
@@ -57,9 +57,9 @@ def _around(images: Tensor, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Largest or smallest of the pixels within reach, those beyond the border being as on it."""
     for axis in (2, 3):  # which, unlike PyTorch's pooling, uses all cores for one image
         length = images.shape[axis]
-        padding = (0, 0, REACH, REACH) if axis == 2 else (REACH, REACH, 0, 0)
+        padding = (0, 0, SUPPORT, SUPPORT) if axis == 2 else (SUPPORT, SUPPORT, 0, 0)
         padded = F.pad(images, padding, mode="replicate")
         images = padded.narrow(axis, 0, length)
-        for shift in range(1, 2 * REACH + 1):
+        for shift in range(1, 2 * SUPPORT + 1):
             images = of(images, padded.narrow(axis, shift, length))
     return images
