@@ -1,13 +1,10 @@
-"""What a model makes of an image without detail: it should leave it as it is."""
+"""What a network makes of an image without detail: it should leave it as it is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_vdsr.engine import upscale
-from napari_vdsr.image import Image
+import torch
 
 if TYPE_CHECKING:
     from napari_vdsr.model.file import Model
@@ -19,10 +16,12 @@ LEAST_SIDE = 48
 
 
 def flat_error(model: Model) -> dict[int, float]:
-    """Measure by how much a model changes images of one grey level.
+    """Measure by how much a model's network changes images of one grey level.
 
     A network knows the intensities that it was trained on. Beyond them it may add a pattern
-    to a background that has none, and PSNR on photographs does not tell.
+    to a background that has none, and PSNR on photographs does not tell. It is the network by
+    itself: where it is used it may be `bounded`, which such a background does not show, but what
+    lies beside an edge does.
 
     Parameters
     ----------
@@ -35,15 +34,19 @@ def flat_error(model: Model) -> dict[int, float]:
         For each scale that it was trained for the largest change of a pixel, borders
         included, in grey levels of 8 bits. Above 0.5 it shows.
     """
+    network = model.network.cpu().eval()
     # In the middle no border is in sight, and between there and each border all that is.
-    side = max(LEAST_SIDE, 2 * (2 * model.network.radius + 1))
+    side = max(LEAST_SIDE, 2 * (2 * network.radius + 1))
     found = {}
     for scale in sorted({int(scale) for scale in model.card.scales}):
+        source = network.reads == "source"
+        factor, length = (scale, side) if source else (1, side * scale)
         worst = 0.0
         for level in LEVELS:
-            flat = np.full((side, side), level, np.float32)
-            image = Image(data=flat, axes="YX")
-            made = np.asarray(upscale(image, model, scale, device="cpu", normalize=(0, 1)).data)
-            worst = max(worst, float(np.abs(made - level).max()))
+            flat = torch.full((1, network.channels, length, length), level)
+            with torch.inference_mode():
+                made = network(flat, factor)
+            change = made if network.residual else made - level
+            worst = max(worst, float(change.abs().max()))
         found[scale] = 255 * worst
     return found
