@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from napari_vdsr.networks import NETWORKS, Network
-from napari_vdsr.networks.bounds import bounded
+from napari_vdsr.networks.bounds import REACH, bounded
 
 SETTINGS = {
     "bicubic": {},
@@ -45,15 +45,15 @@ def small_network(name: str) -> Network:
 def made_of(network: Network, images: torch.Tensor, factor: int = 1) -> torch.Tensor:
     """What is to be made of whole images (N, C, H, W).
 
-    A single row or column stands thrice; a network that reads the source is bounded, which
-    ``test_bounds`` looks at.
+    A single row or column stands thrice, and what is plain stays so, which ``test_bounds`` looks
+    at.
     """
     rows, columns = (3 if side == 1 else 1 for side in images.shape[2:])
     with torch.inference_mode():
         thick = images.repeat(1, 1, rows, columns)
         made = network(thick, factor)
-        if network.reads == "source":
-            made = bounded(made, thick, factor, residual=network.residual)
+        reach = REACH[network.reads]
+        made = bounded(made, thick, factor, reach=reach, residual=network.residual)
     if rows > 1:
         made = made[:, :, factor : 2 * factor]
     return made[..., factor : 2 * factor] if columns > 1 else made

@@ -102,7 +102,7 @@ def test_a_plain_line_stays_plain(name, shape):
 
 def test_a_halo_one_pixel_short_would_be_seen(monkeypatch):
     plane = np.random.default_rng(0).random((40, 40))
-    monkeypatch.setattr(SHALLOW.network, "radius", 3)
+    monkeypatch.setattr(VDSR, "halo", 3)
     tiled = compute(Image(data=plane, axes="YX"), SHALLOW, 2, tile=16, normalize=(0, 1))
     assert np.abs(tiled - whole_image(SHALLOW, plane, 2)).max() > 1e-5
 

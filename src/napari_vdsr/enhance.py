@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from napari_vdsr.errors import ScaleError
-from napari_vdsr.resize import SUPPORT, AxisWindow, apply_windows, axis_window, nearest
+from napari_vdsr.resize import AxisWindow, apply_windows, axis_window, nearest
 from napari_vdsr.scale import output_length
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Reading:
     Attributes
     ----------
     radius : int
-        Of its receptive field, on the grid of its input.
+        Of all that a pixel depends on, on the grid of its input: ``Network.halo``.
     factor : int
         By which it enlarges the source itself; 0 if it reads the bicubic-enlarged image.
     residual : bool
@@ -108,15 +108,14 @@ class Reading:
             If none of the network's enlargements reaches the scale.
         """
         if network.reads == "enlarged":
-            return cls(network.radius, channels=network.channels)
+            return cls(network.halo, channels=network.channels)
         enough = [factor for factor in network.factors if factor >= max(scale)]
         if not enough:
             raise ScaleError(
                 f"scale {scale[0]:g} x {scale[1]:g} is more than the network enlarges. The "
                 f"largest it does is {max(network.factors)}."
             )
-        radius = max(network.radius, SUPPORT)  # of what it makes, and of what bounds that
-        return cls(radius, enough[0], network.residual, network.channels)
+        return cls(network.halo, enough[0], network.residual, network.channels)
 
 
 @dataclass(frozen=True)

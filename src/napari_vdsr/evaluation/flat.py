@@ -20,8 +20,8 @@ def flat_error(model: Model) -> dict[int, float]:
 
     A network knows the intensities that it was trained on. Beyond them it may add a pattern
     to a background that has none, and PSNR on photographs does not tell. It is the network by
-    itself: where it is used it may be `bounded`, which such a background does not show, but what
-    lies beside an edge does.
+    itself: where it is used it is `bounded`, and such an image stays as it is; what has some noise,
+    or lies beside an edge, may not.
 
     Parameters
     ----------

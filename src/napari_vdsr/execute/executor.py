@@ -15,7 +15,7 @@ from napari_vdsr.execute.lanes import lanes_of
 from napari_vdsr.execute.pipeline import Pipeline
 from napari_vdsr.execute.stream import Stream, can_stream, few_threads, threads_are_free
 from napari_vdsr.model.weights import network_identity
-from napari_vdsr.networks.bounds import bounded
+from napari_vdsr.networks.bounds import REACH, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,8 +106,8 @@ class Executor:
         -------
         numpy.ndarray
             (N, H * factor, W * factor), float32: what the network makes of each whole
-            plane, in which a single row or column stands `THICK` times; if it reads the
-            source, within what is around, see `bounded`.
+            plane, in which a single row or column stands `THICK` times; what is plain stays
+            so, see `bounded`.
 
         Raises
         ------
@@ -221,9 +221,8 @@ class Executor:
 
     def _bounded(self, made: torch.Tensor, images: torch.Tensor, factor: int) -> torch.Tensor:
         network = self._network
-        if network.reads != "source":
-            return made
-        return bounded(made, images, factor, residual=network.residual)
+        reach = REACH[network.reads]
+        return bounded(made, images, factor, reach=reach, residual=network.residual)
 
     def _runner(self, factor: int) -> Stream | Blocks:
         with self._making:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_vdsr.networks.bounds import REACH
 from napari_vdsr.networks.contract import Grid, examined
 from napari_vdsr.networks.receptive import largest_radius
 
@@ -175,6 +176,11 @@ class Network(nn.Module):
             ours = type(self).__module__.startswith(f"{__package__}.")
             RADII[structure] = largest_radius(self, sure=True) if ours else examined(self)
         return RADII[structure]
+
+    @property
+    def halo(self) -> int:
+        """Pixels around its own that a result depends on: `radius`, or what bounds it."""
+        return max(self.radius, REACH[self.reads])
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         """Super-resolve a batch.

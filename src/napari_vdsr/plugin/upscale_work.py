@@ -77,7 +77,7 @@ class Work:
         if isinstance(data, np.ndarray):
             data = da.from_array(data, name=False)
         self.image = image.with_(data=data)
-        self.halo = self.model.network.radius
+        self.halo = self.model.network.halo
         self.pace = Pace(self.halo, speed=request.speed, seconds=request.tile_seconds)
 
     def _filled(self, image: Image) -> Image:
