@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("--name", help="of the model; by default that of its file or run")
     parser.add_argument("--preset", default="fast", help="the recipe that it was trained by")
     parser.add_argument("--command", help="the whole command, where the model does not tell it")
+    parser.add_argument(
+        "--start", help="file of the model that it started from, where no model has that name"
+    )
     parser.add_argument("--into", type=Path, help="folder, in place of the package and the docs")
     parser.add_argument("--half", action="store_true", help="round to float16, of half the size")
     parser.add_argument("--description", required=True)
@@ -53,7 +56,7 @@ def main() -> None:
     model = trained(arguments.model, half=arguments.half)
     training = model.card.training
     config = training["config"]
-    earlier = before(training)
+    earlier = before(training, arguments.start)
     name = arguments.name or (run.name if arguments.model.is_dir() else model.name)
     card = dataclasses.replace(
         model.card,
@@ -114,12 +117,12 @@ def patches(config: TrainConfig, steps: int) -> int:
     return sum(config.batch_at(step) for step in range(steps))
 
 
-def before(training: dict[str, Any]) -> list[dict[str, Any]]:
+def before(training: dict[str, Any], start_file: str | None) -> list[dict[str, Any]]:
     """What is known of the runs whose weights this one started from, the first one first."""
     sha256 = training["data"].get("start_from_sha256")
     if not sha256:
         return []
-    name = training["config"]["start_from"].removesuffix(".safetensors")
+    name = start_file or training["config"]["start_from"].removesuffix(".safetensors")
     start = load_model(name).card
     if start.sha256 != sha256:
         raise SystemExit(f"{name} is not the model that the run started from")
