@@ -151,6 +151,11 @@ def test_presets_explain_their_settings():
         ({"betas": (0.9, 1.0)}, "betas is .*; allowed is 0 to below 1"),
         ({"momentum": -1.0}, "momentum is -1.0; allowed is 0 to 1"),
         ({"seed": 2**64}, "seed is .*; allowed is 0 to"),
+        (
+            {"optimizer": "soap", "momentum": 0.8},
+            'momentum is set, but optimizer = "soap" makes no use',
+        ),
+        ({"optimizer": "sgd", "betas": (0.8, 0.9)}, 'betas is set, but optimizer = "sgd" makes'),
         ({"mode": "paired", "blur": (0.0, 2.0)}, 'blur is set, but mode = "paired" makes no use'),
         ({"mode": "paired", "noise_from": "a.tif"}, "noise_from is set, but mode"),
         ({"mode": "denoise", "noise_read": (0.0, 9.0), "downsampling": "area"}, "downsampling is"),

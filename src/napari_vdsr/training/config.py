@@ -189,8 +189,17 @@ class TrainConfig:
                 )
         self._check_objective()
         self._check_teacher()
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
         if self.clip == "adjustable" and self.optimizer != "sgd":
             raise UsageError('clip = "adjustable" belongs to optimizer = "sgd".')
+        name = "betas" if self.optimizer == "sgd" else "momentum"
+        if getattr(self, name) != getattr(TrainConfig, name):
+            raise UsageError(
+                f'{name} is set, but optimizer = "{self.optimizer}" makes no use of it. Leave it '
+                "out."
+            )
 
     def _check_objective(self) -> None:
         if self.loss != GAN:
