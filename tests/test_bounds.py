@@ -103,8 +103,9 @@ def test_overshoot_of_hard_edges(name, image, beyond):
         assert np.sqrt(np.square(made - truth).mean()) < 0.1
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16])
 @pytest.mark.parametrize("residual", [False, True])
-def test_what_is_not_finite_stays_so(precision, residual):
-    made = torch.full((1, 1, 4, 4), torch.nan, dtype=precision)
+def test_what_is_not_finite_is_not_hidden(value, precision, residual):
+    made = torch.full((1, 1, 4, 4), value, dtype=precision)
     assert bounded(made, torch.rand(1, 1, 2, 2), 2, reach=2, residual=residual).isnan().all()

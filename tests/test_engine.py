@@ -16,7 +16,7 @@ from napari_vdsr.errors import ImageDataError, NonFiniteError, ScaleError, Usage
 from napari_vdsr.image import Image
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.file import Model, load_model
-from napari_vdsr.networks import ESPCN, FSRCNN, VDSR, Lite
+from napari_vdsr.networks import ESPCN, FSRCNN, SRCNN, VDSR, Lite
 from napari_vdsr.options import Options
 from napari_vdsr.resize import resize
 
@@ -314,6 +314,18 @@ def test_pixels_that_float32_cannot_hold_are_refused():
     result = upscale(Image(data=data, axes="YX", name="cells"), SHALLOW, 2, normalize=(0, 1))
     with pytest.raises(ImageDataError, match="'cells' has intensities so far outside 0 to 1"):
         np.asarray(result.data)
+
+
+@pytest.mark.parametrize("network", [SRCNN(widths=(4, 4)), FSRCNN(factors=(2,))])
+def test_a_network_whose_numbers_overflow_is_refused(network):
+    """Not hidden by the bound on what it makes."""
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(p.abs() * 1e20 + 1e20)
+    model = Model(network.eval(), ModelCard(name="diverged", architecture="", scales=(2.0,)))
+    image = Image(data=np.random.default_rng(0).random((16, 16)), axes="YX")
+    with pytest.raises(ImageDataError, match="32-bit numbers overflow"):
+        compute(image, model, 2, normalize=(0, 1))
 
 
 @settings(max_examples=25, deadline=None)

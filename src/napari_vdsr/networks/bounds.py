@@ -2,7 +2,7 @@
 
 A network makes up what no training has shown to it: beside a hard edge that meets the border of an
 image, or a line drawn in one grey, ghosts may arise in what is plain, up to many times as bright
-as anything in sight. Nothing that it learnt is lost by a bound that no truth reaches.
+as anything in sight. Nothing that it learnt is lost by a bound far beyond what images need.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 # bicubic pixel sees, in the enlarged image as far as that is at x4.
 REACH = {"source": SUPPORT, "enlarged": 4 * SUPPORT}
 # Times the range found there. A single bright pixel that was shrunk by 4 has left a 30th of
-# itself, and a 125th if it was blurred before by a standard deviation of a source pixel.
+# itself, and if it was blurred before by a standard deviation of one source pixel, a 125th; of
+# one and a half, a 240th.
 ROOM = 256
-# Pixels that are worked on at once: few, since there are several copies of them.
-BAND = 2**20
+# Pixels of the result that are worked on at once in main memory, where several copies of them
+# would not be reckoned with; on other devices what does not fit is split before.
+BAND = 2**18
 
 
 def bounded(made: Tensor, images: Tensor, factor: int, *, reach: int, residual: bool) -> Tensor:
@@ -52,18 +54,22 @@ def bounded(made: Tensor, images: Tensor, factor: int, *, reach: int, residual: 
     Returns
     -------
     torch.Tensor
-        Of the shape of `made`. What is not finite stays so.
+        Of the shape of `made`; NaN where that is not finite.
     """
     n, c, height, width = images.shape
     cells = made.reshape(n, c, height, factor, width, factor)
-    rows = max(BAND // max(n * c * width, 1), 1)
+    rows = height
+    if images.device.type == "cpu":
+        rows = max(BAND // max(n * c * width * factor**2, 1), 1)
     for first in range(0, height, rows):
         top, last = max(first - reach, 0), min(first + rows, height)
         seen, own = images[:, :, top : last + reach], slice(first - top, last - top)
         high, low = (_around(seen, of, reach)[:, :, own] for of in (torch.maximum, torch.minimum))
         room = ROOM * (high - low)
         least, most = (-room, room) if residual else (low - room, high + room)
-        cells[:, :, first:last].clamp_(least[:, :, :, None, :, None], most[:, :, :, None, :, None])
+        part = cells[:, :, first:last]
+        no_number = part - part  # or 0
+        part.clamp_(least[:, :, :, None, :, None], most[:, :, :, None, :, None]).add_(no_number)
     return cells.reshape(made.shape)
 
 
