@@ -100,6 +100,14 @@ def test_a_plain_line_stays_plain(name, shape):
     assert np.abs(compute(image, load_model(name), 2, normalize=(0, 1)) - 0.4).max() < 1 / 255
 
 
+def test_what_is_plain_to_a_tile_is_so_in_the_whole():
+    """The bound looks further than this network."""
+    plane = np.zeros((40, 40))
+    plane[:, 20:] = 1
+    tiled = compute(Image(data=plane, axes="YX"), SHALLOW, 2, tile=16, normalize=(0, 1))
+    np.testing.assert_allclose(tiled, whole_image(SHALLOW, plane, 2), atol=1e-5)
+
+
 def test_a_halo_one_pixel_short_would_be_seen(monkeypatch):
     plane = np.random.default_rng(0).random((40, 40))
     monkeypatch.setattr(VDSR, "halo", 3)
