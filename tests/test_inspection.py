@@ -41,7 +41,14 @@ def test_description():
     text = describe(load_model("vdsr"))
     for part in ("64 x 1 x 3 x 3", "665,921", "41 x 41 pixels", "1.33 MFLOP per pixel"):
         assert part in text
+    assert "not listed" not in text
     assert "no parameters" in describe(load_model("bicubic"))
+
+
+def test_description_of_a_network_with_heads():
+    text = describe(load_model("edsr"))
+    # Its largest enlargement is made of two steps, the others of one; each has a last layer.
+    assert text.endswith("not listed       4 layers, of x2 and x3 alone")
 
 
 class TestFilters:

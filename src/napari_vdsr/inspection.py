@@ -116,7 +116,20 @@ def describe(model: Model) -> str:
         f"receptive field  {field} x {field} pixels of the {grid}",
         f"cost             {flop / 1e6:.3g} MFLOP per pixel of the result{at}",
     ]
+    if unlisted := _unlisted(network):
+        lines.append(f"not listed       {unlisted}")
     return "\n".join(lines)
+
+
+def _unlisted(network: Network) -> str:
+    """Say how many convolutions run at smaller factors than the largest alone; "" for none."""
+    *smaller, largest = sorted(network.factors) or [1]
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    count = len(convolutions) - len(steps_at(network, largest))
+    if not count:
+        return ""
+    scales = " and ".join(f"x{factor}" for factor in smaller)
+    return f"{count} layer{'s' * (count > 1)}, of {scales} alone"
 
 
 def draw_filters(model: Model, path: Path, number: int | None = None) -> None:

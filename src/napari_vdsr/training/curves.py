@@ -202,9 +202,10 @@ def _panel(
     for course in sorted(courses, key=lambda one: one.gains[-1]):
         along = course.minutes if against == "minutes" else course.steps
         _, color = looks[course.name]
+        gain = f"{course.gains[-1]:+.2f}".replace("-", "\N{MINUS SIGN}")  # as along the axis
         at = max(course.gains[-1], at + LABEL * (high - low))
         axes.annotate(
-            f"{in_figure(course.name)}  {course.gains[-1]:+.2f}",
+            f"{in_figure(course.name)}  {gain}",
             (along[-1], course.gains[-1]), xytext=(axes.get_xlim()[1], at), textcoords="data",
             va="center", size=8, weight="bold", color=color, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.5},
