@@ -178,6 +178,16 @@ def test_damaged(path, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["header", "weight"])
+def test_one_flipped_bit(path, where):
+    """All values stay possible ones; only the checksum tells."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"1.25") if where == "header" else -4] ^= 1  # the lowest bit
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"checksum.*Put a copy in its place"):
+        Checkpoint.load(path)
+
+
 def test_the_last_digit_of_a_fit_does_not_matter():
     """Another machine, or another version of a library, fits noise a little differently."""
     task = {"name": "denoise", "gain": [0.45, 0.45]}

@@ -6,6 +6,7 @@ state of the random generator. Tensors and JSON only, no pickle.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from napari_vdsr.training.network import scales_of, training_network
 from napari_vdsr.training.optim import MIXED, state_shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 KEY = "napari_vdsr.checkpoint"
@@ -95,6 +97,7 @@ class Header(Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^(\w[\w +.()-]*)?\Z", max_length=100)] = ""
     cpu_seconds: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     scaler: Scaler | None = None
+    sha256: str = ""  # see `_checksum`; files from before have none
 
 
 @dataclass
@@ -184,6 +187,7 @@ class Checkpoint:
         header = {name: getattr(self, name) for name in numbers}
         header["scaler"] = to_builtins(self.scaler)
         header["stepped"] = len({key.partition(".")[0] for key in self.optimizer})
+        header["sha256"] = _checksum(header, tensors)
         write_whole(path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     @classmethod
@@ -200,18 +204,34 @@ class Checkpoint:
         parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
         try:
             with open_tensors(path, "pt") as file:
-                header = checked(file.header(KEY), Header)
+                written = file.header(KEY)
+                header = checked(written, Header)
                 checked(header.data, Fed)
                 values = {name: getattr(header, name) for name in Header.__struct_fields__}
                 values["config"] = config_from(header.config).to_dict()
+                tensors = {}
                 for key in file.shapes:
                     part, _, name = key.partition("/")
                     if part not in parts:
                         raise Damaged(f"{got(key)} is no part of a run")
-                    parts[part][name] = file.tensor(key)
+                    parts[part][name] = tensors[key] = file.tensor(key)
+            checksum = values.pop("sha256")
+            if checksum and checksum != _checksum(written, tensors):
+                raise Damaged("its checksum is not that of what it holds")
             return cls(**(values | parts))
         except (Damaged, UsageError) as error:
             raise unreadable(path, str(error)) from error
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a checkpoint holds; no other check would tell one flipped bit."""
+    text = {name: value for name, value in header.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def unreadable(path: Path, reason: str) -> TrainingError:
