@@ -16,6 +16,7 @@ from napari_vdsr.training.config import (
     settings_in,
 )
 from napari_vdsr.training.network import build_network, warn_of_small_patches
+from napari_vdsr.training.plan import read_plan
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
@@ -221,6 +222,51 @@ def test_a_network_has_a_table_of_its_own(tmp_path):
     # Its own sizes, not those of the recipe for another one.
     other = load_config("fast", network={"architecture": "lite"})
     assert build_network(other, [2]).hyperparameters["depth"] == 22
+
+
+FLAT = 'architecture = "{}"\ndepth = 4\nwidth = 8\nlast_init = 0.01\n'
+TABLE = '[network]\narchitecture = "edsr"\ndepth = 4\nwidth = 8\nstrength = 0.01\n'
+
+
+class TestANetworkNamedOnceMore:
+    """What is said of a recipe's own network leaves its other settings as they are."""
+
+    @pytest.mark.parametrize(
+        ("text", "name"),
+        [(FLAT.format("vdsr"), "vdsr"), (FLAT.format("lite"), "lite"), (TABLE, "edsr"),
+         (FLAT.format("vdsr").partition("\n")[2], "vdsr"), ("", "vdsr")],
+        ids=["vdsr", "lite", "table", "by-default", "empty"],
+    )  # fmt: skip
+    def test_alone(self, tmp_path, text, name):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        named = load_config(path, network={"architecture": name})
+        assert named == load_config(path)
+        assert read_plan(path, network={"architecture": name}) == read_plan(path)
+
+    @pytest.mark.parametrize(("text", "name"), [(FLAT.format("vdsr"), "vdsr"), (TABLE, "edsr")])
+    @pytest.mark.parametrize("also", [True, False])
+    def test_with_one_setting(self, tmp_path, text, name, also):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        table = {"depth": 3} | ({"architecture": name} if also else {})
+        config = load_config(path, network=table)
+        own = build_network(config, [2]).hyperparameters
+        assert (own["depth"], own["width"]) == (3, 8)
+        assert 0.01 in own.values()
+        if name == "vdsr":  # what stands in the card beside is not of another network
+            assert (config.depth, config.last_init) == (20, 0.1)
+
+    def test_by_a_run_of_another_recipe(self, tmp_path):
+        path = tmp_path / "run.toml"
+        path.write_text("preset = 'fine-tune'\ndepth = 5\n")
+        assert read_plan(path, network={"architecture": "vdsr"}).config.architecture == "vdsr"
+
+    def test_another_network_has_its_own_settings(self, tmp_path):
+        path = tmp_path / "recipe.toml"
+        path.write_text(TABLE)
+        config = load_config(path, network={"architecture": "lite"})
+        assert config.network == {}
 
 
 @pytest.mark.parametrize(

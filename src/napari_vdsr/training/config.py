@@ -426,11 +426,13 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
         raise UsageError(f"{preset_or_path}: neither a preset ({names}) nor a TOML file.")
     values = found_beside(settings_in(path), path.parent)
     check_beside(values, values)
-    changes = named_once(values, overrides)
+    changes = named_once(values, overrides, TrainConfig.architecture)
     if tuned:
         values |= sized(values, changes)
     changes = in_the_table(values, changes)
     check_beside(changes, values | changes)
+    if changes.get("network"):  # beside which the recipe's sizes are those of no network
+        values = {name: value for name, value in values.items() if name not in BESIDE}
     return config_from(values | changes)
 
 
@@ -450,21 +452,51 @@ def check_beside(given: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
             )
 
 
-def named_once(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to differ, without a network that is only named and is the recipe's own."""
-    table, given = values.get("network"), overrides.get("network")
-    changes = dict(overrides)
-    if table and given == {"architecture": table.get("architecture")}:
+def own_network(values: Mapping[str, Any], default: str | None) -> tuple[str | None, Any]:
+    """Return the architecture of a recipe, and its own table if there is one."""
+    table, kind = values.get("network"), values.get("architecture", default)
+    return (table.get("architecture", kind) if isinstance(table, dict) else kind), table
+
+
+def named_once(
+    values: Mapping[str, Any], overrides: Mapping[str, Any], default: str | None = None
+) -> dict[str, Any]:
+    """Return what is to differ; what it says of a recipe's own network is added to the recipe.
+
+    Parameters
+    ----------
+    values, overrides : mapping
+        Of a recipe, and what is to differ. Its network may be named alone, which changes
+        nothing, or have other settings, beside which those of the recipe stay.
+    default : str, optional
+        Architecture of a recipe that does not tell it; by default that is not known.
+    """
+    given, changes = overrides.get("network"), dict(overrides)
+    if not isinstance(given, dict):
+        return changes
+    others = {name: value for name, value in overrides.items() if name != "network"}
+    kind, _ = own_network({**values, **others}, default)
+    if kind is not None and given == {"architecture": kind}:
         del changes["network"]
+        return changes
+    kind, table = own_network(values, default)
+    if kind is not None and given.get("architecture", kind) == kind:
+        own = (
+            table
+            if isinstance(table, dict)
+            else {name: values[name] for name in BESIDE if name in values and kind in SIZED}
+        )
+        changes["network"] = {"architecture": kind, **own, **given}
     return changes
 
 
 def in_the_table(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is to differ, a network's size where the recipe has it: in the table."""
-    table, rest = values.get("network"), dict(changes)
-    if not table or rest.get("network"):
+    kind, table = own_network(values, None)
+    rest = dict(changes)
+    if not isinstance(table, dict) or rest.get("network"):
         return rest
-    if rest.get("architecture", table.get("architecture")) != table.get("architecture"):
+    if rest.get("architecture", kind) != kind:
         return {**rest, "network": None}
     sizes = {name: rest.pop(name) for name in BESIDE if name in rest}
     return {**rest, "network": {**table, **sizes}}

@@ -16,6 +16,7 @@ from napari_vdsr.training.config import (
     TrainConfig,
     found_beside,
     load_config,
+    named_once,
     settings_in,
 )
 from napari_vdsr.training.data.dataset import Sources
@@ -85,7 +86,7 @@ def read_plan(path: Path, *, preset: str | None = None, **overrides: Any) -> Pla
             f"{path}: unknown setting {got(unknown[0])}; allowed are {', '.join(known)}."
         )
     values = found_beside(values, folder)
-    config = load_config(preset or named, **(values | overrides))
+    config = load_config(preset or named, **(values | named_once(values, overrides)))
     return Plan(config, sources, folder / os.path.expanduser(output) if output else None, name)
 
 
