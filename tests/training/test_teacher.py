@@ -175,3 +175,23 @@ class TestRun:
         saved(teacher, seed=1, factors=[2, 3, 4])
         with pytest.raises(TrainingError, match="weights of the teacher have changed"):
             self.run(images, tmp_path / "run", teacher, resume=True)
+        with pytest.raises(TrainingError, match=r"made with teacher = .*teacher\.saf"):
+            self.run(images, tmp_path / "run", "lite", resume=True)
+
+    def test_files_known_again_by_another_path(self, images, tmp_path, monkeypatch):
+        """A run goes on in another folder, and on another machine."""
+        for seed, name in enumerate("abc"):
+            saved(tmp_path / f"{name}.safetensors", seed, factors=[2, 3, 4])
+        rest = {k: v for k, v in SETTINGS.items() if k not in ("architecture", "depth", "width")}
+        rest["network"] = {"architecture": "edsr", "depth": 1, "width": 4}
+
+        def run(folder, start="b.safetensors", **options):
+            files = {"teacher": f"{folder}/a.safetensors", "start_from": f"{folder}/{start}"}
+            settings = load_config("fast", **(rest | files | {"steps": 4}))
+            train(settings, Sources((images,)), tmp_path / "run", accelerator="cpu", **options)
+
+        run(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        run(".", resume=True)
+        with pytest.raises(TrainingError, match=r"made with start_from = .*b\.saf"):
+            run(tmp_path, "c.safetensors", resume=True)

@@ -46,6 +46,14 @@ FED = {
     "teacher_sha256": "the weights of the teacher have changed",
     "tasks": "the degradations (a point-spread function, or a stack to fit noise to) have changed",
 }
+# Settings that name a file, and by what it is known again wherever it lies.
+KNOWN_BY = {
+    "perceptual": "perceptual_sha256",
+    "teacher": "teacher_sha256",
+    "start_from": "start_from_sha256",
+    "psf": "tasks",
+    "noise_from": "tasks",
+}
 # Settings that do not touch the weights, and may differ when a run goes on.
 FREE = ("keep", "patience")
 # Of the optimizer's groups: what changes as a run goes on, and what depends on the machine.
@@ -426,7 +434,7 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
     # Sizes that the network does not heed were taken by a version before.
     free = FREE if config.is_sized else (*FREE, *BESIDE)
     for key, value in config.to_dict().items():
-        if before[key] != value and key not in free:
+        if before[key] != value and key not in free and not _same_file(key, saved.data, data):
             raise TrainingError(
                 f"the checkpoint was made with {key} = {json.dumps(before[key])}, now it "
                 f"is {json.dumps(value)}. Resume with the same settings, or start in a new folder."
@@ -442,6 +450,12 @@ def check_same_run(saved: Checkpoint, config: TrainConfig, data: dict[str, Any])
                 f"{what} since the checkpoint was made. Resume with the same, or start in a new "
                 "folder."
             )
+
+
+def _same_file(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a setting names the file that it named before, by another path."""
+    mark = KNOWN_BY.get(key, "")
+    return mark in before and _rounded(before[mark]) == _rounded(now.get(mark))
 
 
 def _rounded(value: Any) -> Any:

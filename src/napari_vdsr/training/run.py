@@ -28,7 +28,7 @@ from napari_vdsr.training.checkpoint import (
     restore_optimizer,
     unreadable,
 )
-from napari_vdsr.training.config import FILES, GAN
+from napari_vdsr.training.config import FILES, GAN, start_card
 from napari_vdsr.training.data.ahead import Ahead
 from napari_vdsr.training.data.patches import Patches
 from napari_vdsr.training.network import (
@@ -118,6 +118,9 @@ class Run:
             self.data["teacher_sha256"] = teacher.card.sha256
             self.data |= {"invents": True} if teacher.card.invents else {}
         if saved is not None:
+            start_from = config.start_from
+            if start_from and start_from != saved.config.get("start_from"):
+                self.data["start_from_sha256"] = start_card(start_from).sha256
             check_same_run(saved, config, self.data)
             kept = ("start_from_sha256", "invents")
             self.data |= {key: saved.data[key] for key in kept if saved.data.get(key)}
