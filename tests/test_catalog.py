@@ -58,6 +58,12 @@ def test_folder_of_the_variable_and_of_the_system(monkeypatch, own_models):
     assert models_folder() == Path("data/models")
 
 
+def test_folder_that_is_a_file(file, own_models):
+    own_models.write_bytes(b"")
+    with pytest.raises(ModelFileError, match="is a file, and your own models are kept in a folder"):
+        add(file)
+
+
 def test_added_model_is_found_by_its_name(file, own_models):
     target = add(file)
     assert target == own_models / "mine.safetensors"

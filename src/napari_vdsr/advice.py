@@ -91,7 +91,7 @@ class Remedy(Enum):
     SAME_MINUTES = "give {minutes:g} minutes again; when it has ended, more steps make it longer"
     MORE_STEPS = "set more steps"
     EXCLUDE = "leave it out"
-    LARGER_IMAGES = "add larger images, or set a smaller patch_size"
+    LARGER_IMAGES = "add larger images, or set smaller patches"
     REPAIR = "repair it, or leave it out"
     MEASURE_WITHOUT = "repair it, or take it out of the images to measure on"
     CHECK_EXCLUDED = "check the names of what is to be left out"

@@ -109,8 +109,9 @@ def test_long_names_leave_room_for_the_points(tmp_path, drawn):
         assert Text.get_window_extent(text).x1 <= figure.bbox.x1
 
 
-def test_bicubic_alone_has_no_chart(tmp_path):
+def test_bicubic_alone_has_no_chart(tmp_path, caplog):
     assert draw_charts([row("bicubic", 33.66)], tmp_path) == []
+    assert "no network has a finite PSNR there to chart" in caplog.text
 
 
 @pytest.mark.parametrize("networks", [(math.inf,), (math.inf, 37.0)])

@@ -100,6 +100,12 @@ class TestContent:
         compare(pictures / "grey-0.png", [load_model("bicubic")], 2, tmp_path / "f.png")
         assert [texts_of(axes)[0] for axes in drawn[0].axes[1:]] == ["truth", "bicubic"]
 
+    def test_models_are_named_as_in_the_table(self, pictures, tmp_path, drawn):
+        twins = [vdsr(seed=1), vdsr(seed=2)]
+        compare(pictures / "grey-0.png", [*twins, twins[0]], 2, tmp_path / "f.png", options=CPU)
+        names = [texts_of(axes)[0] for axes in drawn[0].axes[2:]]
+        assert names == ["bicubic", *(f"tiny-{twin.identity[:6]}" for twin in twins)]
+
 
 class TestLayout:
     @pytest.mark.slow

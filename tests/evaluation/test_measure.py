@@ -194,6 +194,13 @@ class TestSavedImages:
             for image in ("colour", "grey-0", "grey-1")
         }
 
+    def test_no_image_is_written_over_anothers(self, tmp_path):
+        for seed, name in enumerate(("a.bmp", "a.bmp.png", "b.png")):
+            Image.fromarray(texture(30, 34, seed)).save(tmp_path / name)
+        measure([], [tmp_path], save_images=tmp_path / "out")
+        found = {path.name for path in tmp_path.glob("out/*/*/bicubic/*")}
+        assert found == {"a.bmp.png", "a.bmp.png.png", "b.png.png"}
+
     def test_pixels_are_the_measured_ones(self, pictures, tmp_path):
         rows = measure([vdsr()], [pictures], save_images=tmp_path)
         truth = modcrop(open_png(pictures / "grey-0.png"), 2)

@@ -882,6 +882,10 @@ class TestMinutes:
         # Else there would be no time for more than thirty more.
         assert load_model(path).card.training["config"]["steps"] > 4 * measuring.PROBE
 
+    def test_a_recipe_of_few_steps(self, images, tmp_path):
+        path = run(config(minutes=0.03, steps=6), images, tmp_path)
+        assert load_model(path).card.training["config"]["steps"] > measuring.PROBE
+
     def test_resuming_keeps_the_count(self, images, tmp_path):
         settings = config(minutes=0.03, steps=10**6)
         with pytest.raises(KeyboardInterrupt):

@@ -207,6 +207,13 @@ def test_only_small_images(shape):
         Patches([np.ones(shape)], config(scales=(2, 4)), CPU)
 
 
+def test_patches_that_grow_too_large():
+    with pytest.raises(
+        TrainingError, match="900 pixels high and wide, as grow = 900 needs"
+    ):
+        Patches([np.ones((50, 50))], config(grow=(900,), grow_every=2), CPU)
+
+
 def source_patches(images, settings, **options):
     fields = [field_of(image) for image in images]
     return module.Patches(fields, settings, tasks_of(settings), CPU, source=True, **options)

@@ -62,7 +62,7 @@ WORDS = {
     ),
     Remedy.MORE_STEPS: "pass more --steps",
     Remedy.EXCLUDE: "leave it out: --exclude {name}",
-    Remedy.LARGER_IMAGES: "add larger images, or set a smaller patch_size in the recipe",
+    Remedy.LARGER_IMAGES: "add larger images, or set smaller patches in the recipe",
     Remedy.REPAIR: "repair it, or leave it out: --exclude {name}",
     Remedy.MEASURE_WITHOUT: "repair it, or take it out of what --validation names",
     Remedy.CHECK_EXCLUDED: "check --exclude",

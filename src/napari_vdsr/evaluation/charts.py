@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from napari_vdsr.drawing import ACCENT, INK, LINE, PALE, new_figure, save_figure, styled
@@ -11,7 +11,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.model.card import BICUBIC_CARD
-from napari_vdsr.showing import in_figure, shortened
+from napari_vdsr.showing import in_figure, shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_vdsr.evaluation.tables import Row
 
+logger = logging.getLogger(__name__)
 # Inches of one panel, and of what is around all.
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
 # Of the axes: height of a label and width of its letters, how far from points they stay, up or
@@ -53,13 +54,12 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
         If the folder or a file cannot be written.
     """
     made = []
-    by_set: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if math.isfinite(row.psnr):  # of an image that is restored without error it is not
-            by_set[row.dataset].append(row)
     make_folder(folder)
-    for dataset, own in by_set.items():
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        # PSNR of an image that is restored without error is infinite.
+        own = [row for row in rows if row.dataset == dataset and math.isfinite(row.psnr)]
         if not any(map(_is_network, own)):
+            logger.warning("%s: no network has a finite PSNR there to chart.", shown(dataset))
             continue
         for name, of, label, papers in (
             ("speed", speed, "megapixels of the result per second", False),

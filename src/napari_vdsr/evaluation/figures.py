@@ -32,15 +32,16 @@ from napari_vdsr.evaluation.protocol import (
     shrunken,
     to_uint8,
 )
-from napari_vdsr.evaluation.testset import Truth, read_truth, unable
+from napari_vdsr.evaluation.testset import Truth, read_truth, told_apart, unable
 from napari_vdsr.model.card import BICUBIC_CARD
-from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.options import DEFAULTS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from napari_vdsr.model.file import Model
 
     Crop = tuple[int, int, int, int]
 
@@ -152,13 +153,12 @@ def _panels(truth: Truth, models: Sequence[Model], scale: int, options: Options)
     low = shrunken(truth.luma, scale)
     bicubic = interpolated(truth.pixels, scale)
     panels = [Panel("truth", truth.pixels, None, np.zeros(truth.luma.shape))]
-    others = [model for model in models if model.card != BICUBIC_CARD]
-    for model in [load_model(BICUBIC_CARD.name), *others]:
+    for name, model in told_apart(models).items():
         executor = executor_for(model, options)
         ilr, change = plane_change(low, (scale, scale), model.network, executor)
         figures = score(truth.luma, to_uint8(ilr + change), scale)
-        name = model.name + "+" * (options.self_ensemble and model in others)
-        panels.append(Panel(name, picture(bicubic, change), figures, change))
+        named = name + "+" * (options.self_ensemble and model.card != BICUBIC_CARD)
+        panels.append(Panel(named, picture(bicubic, change), figures, change))
     return panels
 
 

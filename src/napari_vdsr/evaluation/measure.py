@@ -7,7 +7,6 @@ import logging
 import math
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +33,13 @@ from napari_vdsr.evaluation.testset import (
     largest_factor,
     list_images,
     read_truth,
+    told_apart,
     unable,
 )
 from napari_vdsr.execute.executor import TURNS
 from napari_vdsr.image import Image
 from napari_vdsr.io import write_image
 from napari_vdsr.model.card import BICUBIC_CARD, NAMES
-from napari_vdsr.model.file import Model, load_model
 from napari_vdsr.networks.cost import flop_per_pixel, parameters_at
 from napari_vdsr.options import DEFAULTS, Options
 from napari_vdsr.showing import shortened, shown
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_vdsr.enhance import Runner
+    from napari_vdsr.model.file import Model
 
 __all__ = ["Row", "evaluate", "format_rows"]
 
@@ -116,7 +116,7 @@ def evaluate(
     check_scales(scales)
     scales = tuple(dict.fromkeys(scales))
     options.check_measuring()
-    named = _named(models)
+    named = told_apart(models)
     able = _able(named, scales, trained_only)
     if options.self_ensemble:
         named = {name + "+" * (m.card != BICUBIC_CARD): m for name, m in named.items()}
@@ -127,12 +127,13 @@ def evaluate(
     done, total = 0, len(scales) * sum(map(len, datasets.values()))
     rows = []
     for dataset, paths in datasets.items():
+        pictures = _picture_names(paths)
         for scale in scales:
             target = save_images / dataset / f"x{scale}" if save_images else None
             trials = [_Trial(name, named[name], scale, executors[name]) for name in able[scale]]
             gc.collect()  # or what others left might be freed while memory is measured
             for path in paths:
-                _measure(read_truth(path).cropped(scale), scale, trials, target)
+                _measure(read_truth(path).cropped(scale), scale, trials, target, pictures[path])
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
@@ -240,29 +241,18 @@ def sets_of(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
     return datasets
 
 
-def _named(models: Sequence[Model]) -> dict[str, Model]:
-    """Models by name, bicubic first; what is given twice is taken once, and by its first name."""
-    different: dict[str, Model] = {}
-    for model in models:
-        if model.card == BICUBIC_CARD:
-            continue
-        first = different.setdefault(model.identity, model)
-        if first.name != model.name:
-            logger.warning(
-                "%s has the weights of %s, and is not measured again.", model.name, first.name
-            )
-    counts = Counter(model.name for model in different.values())
-    named = {BICUBIC_CARD.name: load_model(BICUBIC_CARD.name)}
-    for sha256, model in different.items():
-        unique = counts[model.name] == 1 and model.name not in named
-        named[model.name if unique else f"{model.name}-{sha256[:6]}"] = model
-    return named
+def _picture_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Names of PNGs: those of the images, with .png after what is none, or after all of them."""
+    longer = {path: f"{path.name}.png" for path in paths}
+    names = {path: path.name if path.suffix == ".png" else longer[path] for path in paths}
+    return names if len({name.casefold() for name in names.values()}) == len(names) else longer
 
 
-def _measure(truth: Truth, scale: int, trials: Sequence[_Trial], target: Path | None) -> None:
-    """Let every model enlarge one cropped image; save the pictures if asked."""
+def _measure(
+    truth: Truth, scale: int, trials: Sequence[_Trial], target: Path | None, name: str
+) -> None:
+    """Let every model enlarge one cropped image; save the pictures, of this name, if asked."""
     low = shrunken(truth.luma, scale)
-    name = truth.path.name if truth.path.suffix == ".png" else f"{truth.path.name}.png"
     if target is not None:
         bicubic = interpolated(truth.pixels, scale)
         _save(to_uint8(shrunken(truth.pixels, scale)), target / LOW_RESOLUTION / name)

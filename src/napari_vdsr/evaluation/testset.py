@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from napari_vdsr.evaluation.metrics import SSIM_WINDOW
 from napari_vdsr.evaluation.protocol import modcrop
 from napari_vdsr.io import is_image_file, read_image
 from napari_vdsr.io.listing import hidden_reason
+from napari_vdsr.model.card import BICUBIC_CARD
+from napari_vdsr.model.file import load_model
 from napari_vdsr.normalize import unmeasured
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari_vdsr.errors import VdsrError
     from napari_vdsr.model.file import Model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,3 +153,22 @@ def unable(model: Model, scales: Sequence[int]) -> VdsrError | None:
             f"be measured at {min(scales)} and above. Pass smaller scales, or leave it out."
         )
     return None
+
+
+def told_apart(models: Sequence[Model]) -> dict[str, Model]:
+    """Models by name, bicubic first; what is given twice is taken once, and by its first name."""
+    different: dict[str, Model] = {}
+    for model in models:
+        if model.card == BICUBIC_CARD:
+            continue
+        first = different.setdefault(model.identity, model)
+        if first.name != model.name:
+            logger.warning(
+                "%s has the weights of %s, and is not measured again.", model.name, first.name
+            )
+    counts = Counter(model.name for model in different.values())
+    named = {BICUBIC_CARD.name: load_model(BICUBIC_CARD.name)}
+    for sha256, model in different.items():
+        unique = counts[model.name] == 1 and model.name not in named
+        named[model.name if unique else f"{model.name}-{sha256[:6]}"] = model
+    return named

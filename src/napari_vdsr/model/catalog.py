@@ -226,6 +226,11 @@ def add_model(
     folder = models_folder()
     target = folder / f"{name}{SUFFIX}"
     with _disk(folder):
+        if os.path.isfile(folder):
+            raise ModelFileError(
+                f"{folder}: is a file, and your own models are kept in a folder. Let {VARIABLE} "
+                "name another one."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with claimed(target) as mine:  # or the note could be of another's file
             if not mine:

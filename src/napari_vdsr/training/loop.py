@@ -188,6 +188,8 @@ def train(
     claim = claimed(output) if fabric.is_global_zero else contextlib.nullcontext()
     with claim, told_resumable(output):
         saved, config = prepare(output, config, sources, name, resume=resume)
+        if config.minutes and saved is None:  # how many are taken is known at step PROBE
+            config = replace(config, steps=max(config.steps, PROBE + 1))
         model = model_file(output, saved, name)
         whole = _run(
             fabric,

@@ -217,7 +217,9 @@ class Patches:
         if not any(_holds(f, last) for f in self.fields):
             least = max(-(-side // scale) * scale for scale, side in last.sides.items())
             raise TrainingError(
-                f"no image is at least {least} pixels high and wide.", Remedy.LARGER_IMAGES
+                f"no image is at least {least} pixels high and wide, as "
+                f"{'grow' if config.grow else 'patch_size'} = {last.size} needs.",
+                Remedy.LARGER_IMAGES,
             )
         self._tables = {  # (8, 2, side * side)
             side: torch.from_numpy(_dihedral(side)).to(device)
