@@ -177,6 +177,7 @@ class TestTraits:
         }
         assert told == {
             "bicubic": ("enlarged", 1, (), 0),
+            "btsrn": ("source", 1, (2, 3, 4), 8),
             "drrn": ("enlarged", 1, (), 20),
             "edsr": ("source", 1, (2, 3, 4), 36),
             "espcn-x2": ("source", 1, (2,), 4),
@@ -189,6 +190,7 @@ class TestTraits:
             "srcnn-x2": ("enlarged", 1, (), 8),
             "srcnn-x3": ("enlarged", 1, (), 8),
             "srcnn-x4": ("enlarged", 1, (), 8),
+            "srresnet": ("source", 1, (4,), 40),
             "vdsr": ("enlarged", 1, (), 20),
             "vdsr-fluo": ("enlarged", 1, (), 20),
         }
