@@ -257,6 +257,19 @@ class TestANetworkNamedOnceMore:
         if name == "vdsr":  # what stands in the card beside is not of another network
             assert (config.depth, config.last_init) == (20, 0.1)
 
+    def test_a_run_names_it_beside_its_table(self, tmp_path):
+        path = tmp_path / "run.toml"
+        path.write_text("architecture = 'lite'\n[network]\ndepth = 5\n")
+        config = read_plan(path).config
+        assert (config.architecture, config.network) == ("lite", {"depth": 5})
+
+    def test_a_table_that_is_none(self, tmp_path):
+        path = tmp_path / "recipe.toml"
+        path.write_text("network = 3\n")
+        with pytest.raises(UsageError, match="network"):
+            load_config(path)
+        assert load_config(path, network={"depth": 3}).network == {"depth": 3}
+
     def test_by_a_run_of_another_recipe(self, tmp_path):
         path = tmp_path / "run.toml"
         path.write_text("preset = 'fine-tune'\ndepth = 5\n")

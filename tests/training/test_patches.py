@@ -208,9 +208,7 @@ def test_only_small_images(shape):
 
 
 def test_patches_that_grow_too_large():
-    with pytest.raises(
-        TrainingError, match="900 pixels high and wide, as grow = 900 needs"
-    ):
+    with pytest.raises(TrainingError, match="900 pixels high and wide, as grow = 900 needs"):
         Patches([np.ones((50, 50))], config(grow=(900,), grow_every=2), CPU)
 
 

@@ -438,9 +438,7 @@ def load_config(preset_or_path: str | Path, **overrides: Any) -> TrainConfig:
 
 def check_beside(given: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
     """Raise ``UsageError`` if a size is given where the recipe's network has it in its table."""
-    table, kind = recipe.get("network"), recipe.get("architecture", TrainConfig.architecture)
-    if isinstance(table, dict):
-        kind = table.get("architecture", kind)
+    kind, table = own_network(recipe, TrainConfig.architecture)
     if table is None and (kind in SIZED or kind not in NETWORKS):
         return
     for name in BESIDE:
@@ -474,19 +472,15 @@ def named_once(
     given, changes = overrides.get("network"), dict(overrides)
     if not isinstance(given, dict):
         return changes
-    others = {name: value for name, value in overrides.items() if name != "network"}
-    kind, _ = own_network({**values, **others}, default)
+    own, table = own_network(values, default)
+    kind = overrides.get("architecture", own)
     if kind is not None and given == {"architecture": kind}:
         del changes["network"]
-        return changes
-    kind, table = own_network(values, default)
-    if kind is not None and given.get("architecture", kind) == kind:
-        own = (
-            table
-            if isinstance(table, dict)
-            else {name: values[name] for name in BESIDE if name in values and kind in SIZED}
-        )
-        changes["network"] = {"architecture": kind, **own, **given}
+    elif own is not None and given.get("architecture", kind) == own:
+        if not isinstance(table, dict):
+            beside = BESIDE if own in SIZED else ()
+            table = {name: values[name] for name in beside if name in values}
+        changes["network"] = {"architecture": own, **table, **given}
     return changes
 
 
