@@ -84,6 +84,37 @@ def test_every_network_is_named_inside_the_figure_and_no_name_on_another(tmp_pat
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
+# Models that have nearly the same weights and figures: Set14 at x4.
+CROWD = [
+    row("bicubic", 26.00, parameters=0),
+    *(row(name, psnr, parameters=weights) for name, psnr, weights in [
+        ("btsrn", 27.795, 548_000), ("vdsr-fluo", 27.792, 665_921), ("vdsr", 28.03, 665_921),
+        ("lite-plus", 28.35, 547_776), ("lite", 28.22, 189_888), ("drrn", 28.03, 297_601),
+        ("espcn-x4", 27.40, 24_752), ("srcnn-x4", 27.38, 57_281), ("lite-noisy", 27.51, 97_408),
+        ("edsr", 28.31, 1_515_000), ("srresnet", 27.52, 1_528_724), ("fsrcnn", 27.63, 12_809),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_nothing_lies_between_a_point_and_its_name(tmp_path, drawn):
+    draw_charts(CROWD, tmp_path)
+    (axes,) = drawn["Set5-size.png"].axes
+    axes.figure.draw_without_rendering()
+    spots = {one.model: axes.transData.transform((one.parameters, one.psnr)) for one in CROWD[1:]}
+    names = {text.get_text(): text for text in axes.texts if text.get_text() in spots}
+    boxes = {name: Text.get_window_extent(text) for name, text in names.items()}
+    assert boxes.keys() == spots.keys()
+    for name, (x, y) in spots.items():
+        box = boxes[name]
+        end = (box.x0 if box.x0 > x else box.x1, (box.y0 + box.y1) / 2)
+        line = [(x + t * (end[0] - x), y + t * (end[1] - y)) for t in (0.2, 0.4, 0.6, 0.8, 1.0)]
+        for other in spots.keys() - {name}:
+            assert not any(boxes[other].contains(*place) for place in line), (name, other)
+            assert min(math.dist(place, spots[other]) for place in line) > 2, (name, other)
+    assert boxes["btsrn"].x1 < spots["btsrn"][0] < spots["vdsr-fluo"][0] < boxes["vdsr-fluo"].x0
+
+
 @pytest.mark.slow
 def test_no_name_stands_on_a_point(tmp_path, drawn):
     others = [row(f"a-network-{n}", 37, parameters=1000 * 2**n) for n in range(4)]

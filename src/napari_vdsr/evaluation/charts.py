@@ -6,6 +6,8 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_vdsr.drawing import ACCENT, INK, LINE, PALE, new_figure, save_figure, styled
 from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
 # Of the axes: height of a label and width of its letters, how far from points they stay, up or
 # down and aside, the room around all, and where names end.
-LABEL, LETTER, DOT, ASIDE = 0.055, 0.027, 0.045, 0.03
+LABEL, LETTER, DOT, ASIDE = 0.047, 0.026, 0.04, 0.03
 MARGIN, ROOM, RIGHT = 0.12, 0.4, 1.05
 LONGEST = 18  # letters of a name
 DPI = 150
@@ -202,21 +204,25 @@ def _label(
     for spot, point, name in sorted(
         zip(spots, points, names, strict=True), key=lambda one: one[0][1], reverse=True
     ):
-        left, height = _free_place(spot, LETTER * len(name), taken)
-        taken.append((left, left + LETTER * len(name), height, LABEL))
-        moved = {"arrowprops": {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}}
-        right = left > spot[0]
+        side, height = _free_place(spot, LETTER * len(name), taken)
+        near = spot[0] + side * ASIDE
+        first, last = sorted((near, near + side * LETTER * len(name)))
+        taken.append((first, last, height, LABEL))
+        line: dict[str, Any] = {}
+        if height != spot[1]:
+            line["arrowprops"] = {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}
+            taken += [(x, x, y, LABEL / 2) for x, y in _along(spot, (near, height))]
         axes.annotate(
-            name, point, xytext=(spot[0] + (ASIDE if right else -ASIDE), height),
-            textcoords="axes fraction", ha="left" if right else "right", va="center", size=8,
-            color=INK, annotation_clip=False, **(moved if height != spot[1] else {}),
+            name, point, xytext=(near, height), textcoords="axes fraction",
+            ha="left" if side > 0 else "right", va="center", size=8, color=INK,
+            annotation_clip=False, **line,
         ).set_in_layout(False)  # fmt: skip
 
 
 def _free_place(
     spot: tuple[float, float], width: float, taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[float, float]:
-    """Left end and height of the nearest place for a name beside a point, right before left.
+) -> tuple[int, float]:
+    """Side (1: right) and height of the nearest place for a name beside a point, right before left.
 
     Parameters
     ----------
@@ -228,14 +234,36 @@ def _free_place(
         Left and right end and height of what is there, and how far a name must stay from it.
     """
     across, up = spot
-    sides = [across + ASIDE, across - ASIDE - width]
     for step in range(2 * len(taken) + 1):
         for height in (up + step * LABEL / 2, up - step * LABEL / 2):
-            for left in sides:
-                inside = 0 <= left and left + width <= RIGHT and 0 <= height <= 1
-                if inside and all(
-                    left + width < first or last < left or abs(height - other) >= apart
+            for side in (1, -1):
+                near = across + side * ASIDE
+                # With what lies between it and its point, or it would name that.
+                low, high = sorted((across + side * ASIDE / 100, near + side * width))
+                inside = low >= 0 and high <= RIGHT and 0 <= height <= 1
+                free = all(
+                    high < first or last < low or abs(height - other) >= apart
                     for first, last, other, apart in taken
-                ):
-                    return left, height
-    return sides[0], up
+                )
+                if inside and free and (not step or _clear(spot, (near, height), taken)):
+                    return side, height
+    return 1, up
+
+
+def _along(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    """Some places of the line from a point to its name, but for those at the point."""
+    (x, y), (there, up) = start, end
+    return [(x + t * (there - x), y + t * (up - y)) for t in np.linspace(0.25, 1, 10).tolist()]
+
+
+def _clear(
+    start: tuple[float, float],
+    end: tuple[float, float],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> bool:
+    """Whether the line from a point to its name crosses no other name, line or point."""
+    return not any(
+        first - DOT / 9 <= x <= last + DOT / 9 and abs(y - other) < apart / 2
+        for x, y in _along(start, end)
+        for first, last, other, apart in taken
+    )
