@@ -39,9 +39,8 @@ def test_to_name_the_network_of_a_recipe_changes_nothing():
         assert recipe.network["equivariant"]
         assert load_config(preset, network={"architecture": "lite"}) == recipe
         assert load_config(preset, architecture="lite") == recipe
-        assert load_config(preset, width=5).network == {**recipe.network, "width": 5}
-        given = {"architecture": "lite", "width": 5}
-        assert load_config(preset, network=given).network == {"width": 5}
+        for given in ({"width": 5}, {"network": {"architecture": "lite", "width": 5}}):
+            assert load_config(preset, **given).network == {**recipe.network, "width": 5}
     assert load_config(ROOT / "docs/lite-recipe.toml", architecture="vdsr").network is None
 
 
