@@ -268,7 +268,6 @@ class TestANetworkNamedOnceMore:
         path.write_text("network = 3\n")
         with pytest.raises(UsageError, match="network"):
             load_config(path)
-        assert load_config(path, network={"depth": 3}).network == {"depth": 3}
 
     def test_by_a_run_of_another_recipe(self, tmp_path):
         path = tmp_path / "run.toml"
