@@ -74,9 +74,10 @@ def styled(colours: Colours = PAPER) -> Iterator[None]:
 
 
 def check_matplotlib() -> None:
-    """Raise ``MissingExtraError`` unless matplotlib is installed."""
+    """Raise ``MissingExtraError`` unless matplotlib, and what places names in it, is installed."""
     try:
         import matplotlib.figure  # noqa: F401
+        import textalloc  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"figures need {error.name}, which is not installed. "

@@ -224,7 +224,8 @@ class TestFile:
         with pytest.raises(UsageError, match="'tiny' keeps the size of images"):
             compare(pictures / "grey-0.png", [model], 2, tmp_path / "a.png", CPU)
 
-    def test_without_matplotlib(self, pictures, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    @pytest.mark.parametrize("missing", ["matplotlib.figure", "textalloc"])
+    def test_without_what_draws(self, pictures, tmp_path, monkeypatch, missing):
+        monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(MissingExtraError, match=r'pip install "napari-vdsr\[train\]"'):
             compare(pictures / "grey-0.png", [], 2, tmp_path / "f.png")

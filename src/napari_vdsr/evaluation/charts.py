@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 
     from napari_vdsr.evaluation.tables import Row
 
+_Points: TypeAlias = "Sequence[tuple[float, float]]"
+
 logger = logging.getLogger(__name__)
 # Inches of one panel, and of what is around all.
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
-# Of the axes: height of a label and width of its letters, how far from points they stay, up or
-# down and aside, the room around all, and where names end.
-LABEL, LETTER, DOT, ASIDE = 0.047, 0.026, 0.04, 0.03
-MARGIN, ROOM, RIGHT = 0.12, 0.4, 1.05
+MARGIN, ROOM = 0.12, 0.4  # of what points span: around them, and at the right for names
 LONGEST = 18  # letters of a name
+# Of names, in pixels at 100 a inch: how far from other points, and from their own; then in parts
+# of the panel's width how much more at least, and at most.
+AROUND_POINT, BESIDE, NEAR, FAR = 7, 5, 0.003, 0.08
+SIDES = ["east", "west", "northeast", "southeast", "northwest", "southwest"]  # the best first
+PLACES = 500  # that are tried for a name
+ORDERS = (None, *range(7))  # in which names are placed: from the top, and drawn with these seeds
 DPI = 150
 
 
@@ -51,7 +56,7 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
     Raises
     ------
     MissingExtraError
-        If matplotlib is not installed.
+        If matplotlib or textalloc is not installed.
     ImageFileError
         If the folder or a file cannot be written.
     """
@@ -143,8 +148,10 @@ def _draw(
     figure = new_figure(PANEL * len(scales) + AROUND, HEIGHT + AROUND, layout="constrained")
     with styled():
         panels = figure.subplots(1, len(scales), squeeze=False)[0]
+        named = []
         for axes, scale in zip(panels, scales, strict=True):
-            _panel(axes, [row for row in rows if row.scale == scale], of, papers=papers)
+            own = [row for row in rows if row.scale == scale]
+            named.append((axes, *_panel(axes, own, of, papers=papers)))
             axes.set_title(f"{dataset}, ×{scale}")
             axes.set_xlabel(label)
         panels[0].set_ylabel("PSNR, dB")
@@ -152,10 +159,18 @@ def _draw(
         if papers and any(row.published for row in rows if _is_network(row)):
             note = f"Rings: what papers give for the same network. {note}"
         figure.supxlabel(note, size=6.5, color=PALE, x=0.01, ha="left")
+        # Names stand in what room there is, and take none from it.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for one in named:
+            _name(*one)
         save_figure(figure, path, title=f"{dataset}: PSNR and {label}", dpi=DPI)
 
 
-def _panel(axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers: bool) -> None:
+def _panel(
+    axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers: bool
+) -> tuple[_Points, _Points, list[str]]:
+    """Draw points; return those that want a name, the rings, and the names."""
     networks = [row for row in rows if _is_network(row) and of(row) > 0]
     bicubic = [row.psnr for row in rows if not _is_network(row)]
     rings = [(of(row), row.published.psnr) for row in networks if papers and row.published]
@@ -175,8 +190,7 @@ def _panel(axes: Any, rows: Sequence[Row], of: Callable[[Row], float], *, papers
         )  # fmt: skip
     _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
     names = [in_figure(shortened(row.model, LONGEST)) for row in networks]
-    points = [(of(row), row.psnr) for row in networks]
-    _label(axes, points, names, rings)
+    return [(of(row), row.psnr) for row in networks], rings, names
 
 
 def _limit(
@@ -191,79 +205,60 @@ def _limit(
     axes.set_ylim(min(every) - room, max(every) + room)
 
 
-def _label(
-    axes: Any,
-    points: Sequence[tuple[float, float]],
-    names: Sequence[str],
-    rings: Sequence[tuple[float, float]],
-) -> None:
-    """Name points beside them; a name that would stand on another, or on a point, is moved."""
-    to_axes = axes.transData + axes.transAxes.inverted()
-    spots = [tuple(to_axes.transform(point)) for point in points]
-    taken = [(x, x, y, DOT) for x, y in [*spots, *map(to_axes.transform, rings)]]
-    for spot, point, name in sorted(
-        zip(spots, points, names, strict=True), key=lambda one: one[0][1], reverse=True
-    ):
-        side, height = _free_place(spot, LETTER * len(name), taken)
-        near = spot[0] + side * ASIDE
-        first, last = sorted((near, near + side * LETTER * len(name)))
-        taken.append((first, last, height, LABEL))
-        line: dict[str, Any] = {}
-        if height != spot[1]:
-            line["arrowprops"] = {"arrowstyle": "-", "color": PALE, "lw": 0.5, "shrinkA": 0}
-            taken += [(x, x, y, LABEL / 2) for x, y in _along(spot, (near, height))]
-        axes.annotate(
-            name, point, xytext=(near, height), textcoords="axes fraction",
-            ha="left" if side > 0 else "right", va="center", size=8, color=INK,
-            annotation_clip=False, **line,
-        ).set_in_layout(False)  # fmt: skip
-
-
-def _free_place(
-    spot: tuple[float, float], width: float, taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[int, float]:
-    """Side (1: right) and height of the nearest place for a name beside a point, right before left.
+def _name(axes: Any, points: _Points, rings: _Points, names: Sequence[str]) -> None:
+    """Name points beside them: no name stands on another, on a point or on another's line.
 
     Parameters
     ----------
-    spot : (float, float)
-        The point, as all here in parts of the axes.
-    width : float
-        Of the name.
-    taken : sequence of (float, float, float, float)
-        Left and right end and height of what is there, and how far a name must stay from it.
+    axes : matplotlib.axes.Axes
+        In its final place: what is free depends on its size.
+    points, rings : sequence of (float, float)
+        What names are for, and what else is drawn.
+    names : sequence of str
+        Of the points.
     """
-    across, up = spot
-    for step in range(2 * len(taken) + 1):
-        for height in (up + step * LABEL / 2, up - step * LABEL / 2):
-            for side in (1, -1):
-                near = across + side * ASIDE
-                # With what lies between it and its point, or it would name that.
-                low, high = sorted((across + side * ASIDE / 100, near + side * width))
-                inside = low >= 0 and high <= RIGHT and 0 <= height <= 1
-                free = all(
-                    high < first or last < low or abs(height - other) >= apart
-                    for first, last, other, apart in taken
-                )
-                if inside and free and (not step or _clear(spot, (near, height), taken)):
-                    return side, height
-    return 1, up
+    from textalloc import allocate
+
+    if not points:
+        return
+    # From the top: who comes last goes to where there is most room, towards bicubic.
+    order = np.argsort([-psnr for _, psnr in points], kind="stable")
+    spots = np.array(points)[order]
+    every = np.array([*points, *rings])
+    tries = []
+    for others in ORDERS:
+        _, lines, *artists = allocate(
+            axes, *spots.T, [names[one] for one in order], priority_strategy=others,
+            x_scatter=every[:, 0], y_scatter=every[:, 1], scatter_sizes=[AROUND_POINT] * len(every),
+            text_scatter_sizes=[BESIDE] * len(points), min_distance=NEAR, max_distance=FAR,
+            margin=NEAR, direction=SIDES, nbr_candidates=PLACES, avoid_label_lines_overlap=True,
+            avoid_crossing_label_lines=True, textsize=8, textcolor=INK, linecolor=PALE,
+            linewidth=0.5,
+        )  # fmt: skip
+        tries.append(
+            (_clutter(axes, spots, every, lines), [one for part in artists for one in part if one])
+        )
+    best = min(tries, key=lambda one: one[0])
+    for tried in tries:
+        if tried is not best:
+            for artist in tried[1]:
+                artist.remove()
 
 
-def _along(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
-    """Some places of the line from a point to its name, but for those at the point."""
-    (x, y), (there, up) = start, end
-    return [(x + t * (there - x), y + t * (up - y)) for t in np.linspace(0.25, 1, 10).tolist()]
-
-
-def _clear(
-    start: tuple[float, float],
-    end: tuple[float, float],
-    taken: Sequence[tuple[float, float, float, float]],
-) -> bool:
-    """Whether the line from a point to its name crosses no other name, line or point."""
-    return not any(
-        first - DOT / 9 <= x <= last + DOT / 9 and abs(y - other) < apart / 2
-        for x, y in _along(start, end)
-        for first, last, other, apart in taken
-    )
+def _clutter(
+    axes: Any, spots: np.ndarray[Any, Any], every: np.ndarray[Any, Any], lines: Sequence[Any]
+) -> tuple[int, float]:
+    """How often lines from names are missing, or touch what is not theirs, and how long all are."""
+    bad, length = 0, 0.0
+    for spot, line in zip(spots, lines, strict=True):
+        if line is None:  # the name stands on its point
+            bad += 1
+            continue
+        end, start = axes.transData.transform(np.array(line[:2]).T)
+        way = end - start
+        length += float(np.hypot(*way))
+        others = axes.transData.transform(every[(every != spot).any(axis=1)])
+        along = np.clip((others - start) @ way / max(way @ way, 1e-9), 0, 1)
+        apart = np.hypot(*(start + along[:, None] * way - others).T)
+        bad += int((apart < BESIDE).sum())
+    return bad, length
