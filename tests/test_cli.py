@@ -18,6 +18,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_vdsr.batch import Settings
+from napari_vdsr.batch.finding import find
 from napari_vdsr.cli import options, progress, train_view
 from napari_vdsr.cli.main import app
 from napari_vdsr.cli.options import parse_bytes, parse_normalize, parse_scale
@@ -120,6 +121,24 @@ def test_wrong_usage_is_one_line(vdsr, image, tmp_path, arguments, code, words):
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (("upscale", "{}", "-o", ""), "-o"), (("upscale", "", "-o", "new"), "an argument"),
+    (("upscale", "{}", "--output="), "--output"), (("models", "add", ""), "an argument"),
+    (("upscale", "{}", "-o", "new", "--model", ""), "--model"),
+    (("train", "{}", "-o", "new", "--teacher="), "--teacher"),
+    (("train", "{}", "-o", "new", "--validation", ""), "--validation"),
+])  # fmt: skip
+def test_what_is_empty_is_neither_this_folder_nor_left_out(
+    vdsr, image, tmp_path, monkeypatch, words, named
+):
+    monkeypatch.chdir(tmp_path)
+    result = vdsr(*(word.format(image) for word in words))
+    assert result.exit_code == 2
+    message = " ".join(re.sub("[^ -~]", " ", result.output).split())
+    assert f"Invalid value for {named}: got nothing. Give a value, or leave it out" in message
+    assert list(tmp_path.iterdir()) == [image]
 
 
 def test_tracebacks_only_with_debug(vdsr, tmp_path):
@@ -457,10 +476,9 @@ def test_files_beside_the_outputs_never_replace_others(vdsr, pictures, tmp_path,
         assert not (tmp_path / "out" / name).exists()
 
 
-def test_an_empty_input_is_not_this_folder(vdsr, tmp_path):
-    refused = vdsr("upscale", "", "-o", tmp_path / "out", "-m", "bicubic")
-    assert refused.exit_code == 2
-    assert "an input is empty" in refused.output
+def test_an_empty_input_is_not_this_folder(tmp_path):
+    with pytest.raises(UsageError, match="an input is empty"):
+        find([" "], tmp_path / "out", recursive=False, pattern="*")
 
 
 @pytest.mark.parametrize("option", [("--shards", "512"), ("--zarr-version", "0.4")])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from napari_vdsr import __version__
 from napari_vdsr.cli import (
@@ -42,6 +45,28 @@ app = typer.Typer(
 )
 
 NOTHING_KEPT = "nothing is kept, run it again"
+
+
+class Command(TyperCommand):
+    """A command that takes no empty words: mostly a script's variable is not set.
+
+    An empty path would be the current folder, and any other empty value as if the option had not
+    been given.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        for before, word in pairwise(["", *args]):
+            empty = re.fullmatch(r"(?:(--[^=]+)=)?\s*", word)
+            if empty:
+                option = empty[1] or before
+                raise typer.BadParameter(
+                    "got nothing. Give a value, or leave it out; a variable of a script may not "
+                    "be set.",
+                    ctx,
+                    param_hint=option if option.startswith("-") else "an argument",
+                )
+        return super().parse_args(ctx, args)
 
 
 def with_exit_code(
@@ -85,21 +110,23 @@ def with_exit_code(
     return wrapper
 
 
-app.command(name="upscale")(with_exit_code(upscale.command))
-app.command(name="finish")(with_exit_code(finish.command))
-app.command(name="slurm")(with_exit_code(slurm.command, NOTHING_KEPT))
-app.command(name="info")(with_exit_code(info.command, NOTHING_KEPT))
-app.command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
-app.command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
-app.command(name="curves")(with_exit_code(curves.command, NOTHING_KEPT))
-app.command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
-app.command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))
+command = functools.partial(app.command, cls=Command)
+command(name="upscale")(with_exit_code(upscale.command))
+command(name="finish")(with_exit_code(finish.command))
+command(name="slurm")(with_exit_code(slurm.command, NOTHING_KEPT))
+command(name="info")(with_exit_code(info.command, NOTHING_KEPT))
+command(name="train")(with_exit_code(train.command, NOTHING_KEPT))
+command(name="evaluate")(with_exit_code(evaluate.command, NOTHING_KEPT))
+command(name="curves")(with_exit_code(curves.command, NOTHING_KEPT))
+command(name="compare")(with_exit_code(compare.command, NOTHING_KEPT))
+command(name="doctor")(with_exit_code(doctor.command, NOTHING_KEPT))
 models_app = typer.Typer(no_args_is_help=True, help="List, show, add and remove models.")
-models_app.command(name="list")(with_exit_code(models.list_command, NOTHING_KEPT))
-models_app.command(name="show")(with_exit_code(models.show_command, NOTHING_KEPT))
-models_app.command(name="add")(with_exit_code(models.add_command, NOTHING_KEPT))
-models_app.command(name="remove")(with_exit_code(models.remove_command, NOTHING_KEPT))
-models_app.command(name="path")(with_exit_code(models.path_command, NOTHING_KEPT))
+models_command = functools.partial(models_app.command, cls=Command)
+models_command(name="list")(with_exit_code(models.list_command, NOTHING_KEPT))
+models_command(name="show")(with_exit_code(models.show_command, NOTHING_KEPT))
+models_command(name="add")(with_exit_code(models.add_command, NOTHING_KEPT))
+models_command(name="remove")(with_exit_code(models.remove_command, NOTHING_KEPT))
+models_command(name="path")(with_exit_code(models.path_command, NOTHING_KEPT))
 app.add_typer(models_app, name="models")
 
 
