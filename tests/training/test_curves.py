@@ -64,6 +64,14 @@ def test_other_images_are_told(tmp_path):
     assert "different images" in result.stderr
 
 
+def test_run_without_measurements_is_left_out(tmp_path, caplog):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "log.csv").write_text("step,loss,lr,seconds\n50,1,1,1\n")
+    assert draw_curves([tmp_path / "new", write(tmp_path / "a", [1.0])], tmp_path / "f.png")
+    assert (tmp_path / "f.png").is_file()
+    assert f"{tmp_path / 'new'}: nothing was measured in this run yet" in caplog.text
+
+
 def test_refused(tmp_path):
     with pytest.raises(TrainingError, match="no such log"):
         draw_curves([tmp_path / "gone"], tmp_path / "f.png")

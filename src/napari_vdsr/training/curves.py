@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import re
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from napari_vdsr.drawing import (
     styled,
 )
 from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.showing import in_figure, shortened
+from napari_vdsr.showing import in_figure, shortened, shown
 from napari_vdsr.training.monitor import FEW, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
 LOG_NAME = "log.csv"
 GAIN, PSNR = "gain_", "psnr_"
 AGAINST = {"minutes": "minutes of training", "steps": "steps"}
@@ -83,7 +85,7 @@ def draw_curves(
     Raises
     ------
     TrainingError
-        If a folder holds no log, or one without measurements.
+        If a folder holds no log, or nothing was measured in any run.
     UsageError
         If two runs have the same name, or the figure's suffix is unknown.
     MissingExtraError
@@ -99,8 +101,12 @@ def draw_curves(
         if name in names:
             raise UsageError(f"two runs are named {name!r}. Rename one of their folders.")
         names.add(name)
+        if not found:
+            logger.warning("%s: nothing was measured in this run yet.", shown(run))
         for task, course in found.items():
             courses.setdefault(task, []).append(course)
+    if not courses:
+        raise TrainingError("there is no curve: nothing was measured in these runs yet.")
     same = all(
         abs(course.baseline - own[0].baseline) <= SAME for own in courses.values() for course in own
     )
@@ -110,12 +116,12 @@ def draw_curves(
 
 
 def read_courses(run: Path) -> tuple[str, dict[str, Course]]:
-    """Name of a run, and its course on each task.
+    """Name of a run, and its course on each task that it was measured on.
 
     Raises
     ------
     TrainingError
-        If it has no log, or one without measurements.
+        If it has no log.
     """
     path = run / LOG_NAME if run.is_dir() else run
     if not path.is_file():
@@ -131,8 +137,6 @@ def read_courses(run: Path) -> tuple[str, dict[str, Course]]:
                     found[task] = course
     except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
         raise TrainingError(f"{path}: is no log of a run ({shortened(str(error))}).") from error
-    if not found:
-        raise TrainingError(f"{path}: nothing was measured in this run yet.")
     return path.resolve().parent.name, found
 
 
