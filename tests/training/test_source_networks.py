@@ -236,6 +236,7 @@ class TestAdversary:
         assert INVENTED in upscale(image, model, 2, device="cpu").notes
         assert "invents details" in about(model.card)
         assert load_model(export_checkpoint(gan)).card.invents
+        assert "it invents details" in (gan / "report.md").read_text("utf-8")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("role", ["start_from", "teacher"])

@@ -15,6 +15,7 @@ from napari_vdsr.atomic import write_whole
 from napari_vdsr.drawing import PAPER, Colours, new_figure, save_figure, styled
 from napari_vdsr.errors import ModelFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL, Score, to_uint8
+from napari_vdsr.model.card import INVENTED
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.showing import in_figure, in_markdown
 from napari_vdsr.training.folder import CURVE_NAME, REPORT_NAME, WORST_NAME
@@ -193,6 +194,8 @@ def write_report(
         )
         + ".\n\n"
     )
+    if card.invents:
+        text.write(f"**{INVENTED[:1].upper()}{INVENTED[1:]}.**\n\n")
     for task in run.tasks:
         text.write(f"- {task.name}: {_describe(task.describe()['degradations'])}\n")
     text.write(f"\n![loss and PSNR against steps]({CURVE_NAME})\n\n")
