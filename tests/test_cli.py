@@ -129,6 +129,7 @@ def test_wrong_usage_is_one_line(vdsr, image, tmp_path, arguments, code, words):
     (("upscale", "{}", "-o", "new", "--model", ""), "--model"),
     (("train", "{}", "-o", "new", "--teacher="), "--teacher"),
     (("train", "{}", "-o", "new", "--validation", ""), "--validation"),
+    (("upscale", "-o", "new", "--", " "), "an argument"),
 ])  # fmt: skip
 def test_what_is_empty_is_neither_this_folder_nor_left_out(
     vdsr, image, tmp_path, monkeypatch, words, named
@@ -139,6 +140,24 @@ def test_what_is_empty_is_neither_this_folder_nor_left_out(
     message = " ".join(re.sub("[^ -~]", " ", result.output).split())
     assert f"Invalid value for {named}: got nothing. Give a value, or leave it out" in message
     assert list(tmp_path.iterdir()) == [image]
+
+
+def test_a_short_option_takes_no_equals_sign(vdsr, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = vdsr("upscale", image, "-o=new", "-m", "bicubic")
+    assert result.exit_code == 2
+    assert "write -o new, with a space" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == [image]
+    # After -- all are names, and so is the value of a long option.
+    gone = vdsr("upscale", "--output=-o=x", "-m", "bicubic", "--", "--x=")
+    assert "--x=: no such file or folder" in gone.output
+
+
+def test_figures_do_not_lie_among_what_is_measured(vdsr, pictures):
+    result = vdsr("evaluate", f"{pictures}/", "-s", "2", "-m", "bicubic", "--figures", pictures)
+    assert result.exit_code == 2
+    assert "is a folder of images that are measured" in result.output
+    assert not list(pictures.glob("*-speed.png"))
 
 
 def test_tracebacks_only_with_debug(vdsr, tmp_path):

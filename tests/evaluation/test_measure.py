@@ -1,6 +1,7 @@
 """Measuring models on folders, and the authors' weights as the outside truth."""
 
 import itertools
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ from PIL import Image
 from napari_vdsr.color import luma_uint8
 from napari_vdsr.errors import ImageDataError, ImageFileError, ScaleError, UsageError, VdsrError
 from napari_vdsr.evaluation import memory
-from napari_vdsr.evaluation.measure import evaluate
+from napari_vdsr.evaluation.measure import evaluate, sets_of
 from napari_vdsr.evaluation.memory import Peak
 from napari_vdsr.evaluation.protocol import interpolated, modcrop, score, shrunken, to_uint8
 from napari_vdsr.model.card import ModelCard
@@ -264,9 +265,14 @@ class TestRefusals:
         with pytest.raises(ScaleError, match="whole numbers from 2"):
             measure([], [pictures], scales)
 
-    def test_two_sets_of_one_name(self, pictures):
+    def test_two_sets_of_one_name(self, pictures, tmp_path):
+        other = shutil.copytree(pictures, tmp_path / "other" / pictures.name)
         with pytest.raises(UsageError, match="two sets of images are named"):
-            measure([], [pictures, pictures])
+            measure([], [pictures, other])
+
+    def test_a_set_that_is_given_twice_is_measured_once(self, pictures):
+        again = [pictures, f"{pictures}/", pictures / ".." / pictures.name]
+        assert sets_of(again) == sets_of([pictures])
 
     def test_no_such_folder(self, tmp_path):
         with pytest.raises(ImageFileError, match="no such file or folder"):

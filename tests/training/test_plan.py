@@ -182,6 +182,8 @@ class TestCommand:
             (("images", "-o", "run", "--jpeg", "0"), "--jpeg 0: the quality goes from 1 to 100"),
             (("images", "-o", "run", "--mode", "wrong"), "allowed are sr, paired"),
             (("images", "-o", "run", "--steps", "9", "--minutes", "9"), "pass one of them"),
+            (("images", "-o", "run", "--minutes", "0"), "--minutes 0 is no time"),
+            (("images", "-o", "run", "--max-minutes", "0"), "--max-minutes 0 is no time"),
             (("images", "-o", "run", "--name", "a/b"), "'a/b' cannot be the model's name"),
         ],
     )

@@ -10,7 +10,7 @@ import typer
 
 from napari_vdsr.cli import options
 from napari_vdsr.cli.progress import counted
-from napari_vdsr.errors import ModelFileError
+from napari_vdsr.errors import ModelFileError, UsageError
 from napari_vdsr.options import DEFAULT_MODEL
 from napari_vdsr.showing import shown
 
@@ -71,8 +71,14 @@ def command(
     from napari_vdsr.model.file import load_model
     from napari_vdsr.options import Options
 
+    sets = sets_of(folders)
     if figures is not None:
         check_matplotlib()
+        if figures.resolve() in {Path(folder).resolve() for folder in folders}:
+            raise UsageError(
+                f"--figures {figures} is a folder of images that are measured: the next time its "
+                "charts would be, too. Name another folder."
+            )
         make_folder(figures)
     chosen = Options(device=device, precision=precision, self_ensemble=self_ensemble)
     names = options.parse_models(model or [DEFAULT_MODEL])
@@ -90,7 +96,7 @@ def command(
         )
     typer.echo(format_rows(rows, format))
     if figures is not None:
-        _draw(rows, models, sets_of(folders), figures, chosen, trained_only=every)
+        _draw(rows, models, sets, figures, chosen, trained_only=every)
 
 
 def _draw(

@@ -56,17 +56,25 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command.parse_args`."""
-        for before, word in pairwise(["", *args]):
+        end = args.index("--") if "--" in args else len(args)
+        for before, word in pairwise(["", *args[:end]]):
+            if re.match("-[A-Za-z]=", word):  # of which the value would begin with =
+                told = f"write {word[:2]} {word[3:] or 'VALUE'}, with a space."
+                raise typer.BadParameter(told, ctx, param_hint=word[:2])
             empty = re.fullmatch(r"(?:(--[^=]+)=)?\s*", word)
             if empty:
-                option = empty[1] or before
-                raise typer.BadParameter(
-                    "got nothing. Give a value, or leave it out; a variable of a script may not "
-                    "be set.",
-                    ctx,
-                    param_hint=option if option.startswith("-") else "an argument",
-                )
+                raise _nothing(ctx, empty[1] or before)
+        if not all(word.strip() for word in args[end:]):
+            raise _nothing(ctx, "")
         return super().parse_args(ctx, args)
+
+
+def _nothing(ctx: Any, option: str) -> typer.BadParameter:
+    return typer.BadParameter(
+        "got nothing. Give a value, or leave it out; a variable of a script may not be set.",
+        ctx,
+        param_hint=option if option.startswith("-") else "an argument",
+    )
 
 
 def with_exit_code(

@@ -280,6 +280,9 @@ def command(
         "precision": precision,
         "memory": options.parse_bytes(memory) / 2**30 if memory else None,
     }
+    for option, given in (("--minutes", minutes), ("--max-minutes", max_minutes)):
+        if given is not None and not given > 0:
+            raise UsageError(f"{option} {given:g} is no time. Pass more, or leave it out.")
     if steps is not None:  # of a run of some minutes that is made longer, too
         if minutes is not None and not resume:
             raise UsageError("--steps and --minutes are both given; pass one of them.")

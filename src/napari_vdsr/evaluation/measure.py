@@ -222,7 +222,7 @@ def _shapes(paths: Sequence[Path], scales: Sequence[int]) -> list[tuple[int, ...
 
 
 def sets_of(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
-    """Files of each set of images, by its name.
+    """Files of each set of images, by its name; what is given twice is taken once.
 
     Raises
     ------
@@ -232,8 +232,10 @@ def sets_of(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
         If two sets have the same name.
     """
     datasets: dict[str, list[Path]] = {}
+    given: dict[Path, str | Path] = {}
     for folder in folders:
-        path = Path(folder).resolve()
+        given.setdefault(Path(folder).resolve(), folder)
+    for path, folder in given.items():
         name = path.stem if path.is_file() else path.name
         if name in datasets:
             raise UsageError(f"two sets of images are named {name!r}. Rename one of them.")
