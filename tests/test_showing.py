@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_vdsr.showing import in_figure, in_markdown, shown
+from napari_vdsr.showing import in_figure, in_markdown, shown, told_apart
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,15 @@ def test_names_are_no_markup():
 
 def test_names_are_no_formulas():
     assert in_figure("a$x_1$.tif") == r"a\$x_1\$.tif"
+
+
+def test_short_names_stay_different():
+    names = ["lite", "my-microscope-experiment-first", "my-microscope-experiment-second"]
+    assert told_apart(names, 18) == ["lite", "my-mic\u2026iment-first", "my-mic\u2026ment-second"]
+    assert told_apart(["a" * 30, "b" * 30], 18) == ["a" * 17 + "\u2026", "b" * 17 + "\u2026"]
+    same_ends = [f"{'a' * 20}{middle}{'b' * 20}" for middle in "xyz"]
+    short = told_apart([*same_ends, same_ends[0]], 18)
+    assert len(set(short)) == 3
+    assert short[0] == short[3]
+    assert all(len(name) <= 18 for name in short)
+    assert told_apart(["a\nb\x1b"], 18) == ["a b\\x1b"]

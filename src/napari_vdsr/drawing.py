@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,9 @@ def styled(colours: Colours = PAPER) -> Iterator[None]:
         "ytick.labelsize": 8,
         "svg.hashsalt": "napari-vdsr",
     }
-    with _styling, matplotlib.rc_context(style):
+    with _styling, matplotlib.rc_context(style), warnings.catch_warnings():
+        # A name may be in a script of which no font is installed: boxes say so once.
+        warnings.filterwarnings("ignore", r"Glyph \d+")
         yield
 
 

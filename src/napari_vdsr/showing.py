@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST = 160
 # Beyond it an integer has more digits than anybody reads, and Python refuses to write it.
@@ -57,6 +62,31 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     """Text as one `shown` line, cut where it is longer than `longest` characters."""
     line = shown(" ".join(text[: 4 * longest].split()))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def told_apart(names: Sequence[str], longest: int) -> list[str]:
+    """Names as `shown` lines of at most `longest` characters; different ones stay different."""
+    lines = [shown(" ".join(name.split())) for name in names]
+    ending, middle = ({line: cut(line, longest) for line in lines} for cut in (_start, _both_ends))
+    alike = Counter(ending.values())
+    short = {line: ending[line] if alike[ending[line]] == 1 else middle[line] for line in ending}
+    counts = Counter(short.values())
+    for number, line in enumerate(short, 1):
+        if counts[short[line]] > 1:
+            short[line] = f"{short[line][: longest - len(str(number)) - 1]} {number}"
+    return [short[line] for line in lines]
+
+
+def _start(line: str, longest: int) -> str:
+    return line if len(line) <= longest else f"{line[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _both_ends(line: str, longest: int) -> str:
+    """What tells runs of a family apart is mostly at the end."""
+    if len(line) <= longest:
+        return line
+    end = (longest - 1) * 2 // 3
+    return f"{line[: longest - 1 - end]}\N{HORIZONTAL ELLIPSIS}{line[-end:]}"
 
 
 _values = reprlib.Repr()

@@ -131,6 +131,13 @@ class TestLayout:
         compare(pictures / "grey-0.png", [vdsr("x" * 200)], 2, tmp_path / "f.png", options=CPU)
         assert texts_of(drawn[0].axes[-1])[0].endswith("x…")
 
+    def test_names_are_no_formulas_and_stay_different(self, pictures, tmp_path, drawn):
+        networks = [vdsr("$\\foo$", 0), *(vdsr(f"{'x' * 60}-{n}", n) for n in (1, 2))]
+        compare(pictures / "grey-0.png", networks, 2, tmp_path / "f.png", options=CPU)
+        names = [texts_of(axes)[0] for axes in drawn[0].axes[-3:]]
+        assert names[0] == r"\$\foo\$"
+        assert [name[-2:] for name in names[1:]] == ["-1", "-2"]
+
 
 class TestCrop:
     def panels(self, change):

@@ -1,6 +1,7 @@
 """Curves of several runs in one figure."""
 
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -55,6 +56,31 @@ def test_many_runs_are_told_apart_and_a_poor_start_leaves_room(tmp_path, monkeyp
     assert -3 < axes.get_ylim()[0] < 0
 
 
+def test_a_run_that_is_given_twice_is_drawn_once(tmp_path):
+    run = write(tmp_path / "a", [1.0, 2.0])
+    draw_curves([run], tmp_path / "once.png")
+    draw_curves([run, run / "log.csv", run / ".." / "a"], tmp_path / "f.png")
+    assert (tmp_path / "f.png").read_bytes() == (tmp_path / "once.png").read_bytes()
+
+
+@pytest.mark.slow
+def test_names_of_many_runs_stand_apart_and_inside(tmp_path, monkeypatch):
+    names = [f"my-microscope-and-a-long-name-{n}" for n in range(24)]
+    runs = [write(tmp_path / name, [0.5, 1 + n / 1000]) for n, name in enumerate(names)]
+    figures = []
+    monkeypatch.setattr(
+        "napari_vdsr.training.curves.save_figure", lambda figure, *_, **__: figures.append(figure)
+    )
+    draw_curves(runs, tmp_path / "f.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len({text.get_text() for text in figure.axes[0].texts}) == len(boxes) == len(runs)
+    for number, box in enumerate(boxes):
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.y1 and box.x1 <= figure.bbox.x1
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
 @pytest.mark.slow
 def test_other_images_are_told(tmp_path):
     runs = [write(tmp_path / "a", [1.0]), write(tmp_path / "b", [2.0], bicubic=31.0)]
@@ -82,8 +108,14 @@ def test_refused(tmp_path):
     (tmp_path / "new" / "log.csv").write_text("step,gain_x2,seconds\n50,nan,3\n")
     with pytest.raises(TrainingError, match="is no log of a run"):
         draw_curves([tmp_path / "new"], tmp_path / "f.png")
-    run = write(tmp_path / "a", [1.0])
+    for text in ("step,gain_x2,seconds\n50,1,3,4\n", "step;gain_x2;seconds\n50;1;3\n"):
+        (tmp_path / "new" / "log.csv").write_text(text)
+        with pytest.raises(TrainingError, match=r"is no log of a run \(its columns are others"):
+            draw_curves([tmp_path / "new"], tmp_path / "f.png")
+    (tmp_path / "other").mkdir()
+    runs = [write(folder / "a", [1.0]) for folder in (tmp_path, tmp_path / "other")]
+    run = runs[0]
     with pytest.raises(UsageError, match="two runs are named 'a'"):
-        draw_curves([run, run], tmp_path / "f.png")
+        draw_curves(runs, tmp_path / "f.png")
     with pytest.raises(UsageError, match="must end in"):
         draw_curves([run], tmp_path / "f.txt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.model.card import BICUBIC_CARD
-from napari_vdsr.showing import in_figure, shortened, shown
+from napari_vdsr.showing import in_figure, shortened, shown, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,10 +28,13 @@ logger = logging.getLogger(__name__)
 # Inches of one panel, and of what is around all.
 PANEL, HEIGHT, AROUND = 3.3, 3.2, 0.5
 MARGIN, ROOM = 0.12, 0.4  # of what points span: around them, and at the right for names
-LONGEST = 18  # letters of a name
+LONGEST, TITLE = 18, 30  # letters of a name, and of a set's
+LINE_HEIGHT = 0.2  # inches of a panel for each name
 # Of names, in pixels at 100 a inch: how far from other points, and from their own; then in parts
-# of the panel's width how much more at least, and at most.
-AROUND_POINT, BESIDE, NEAR, FAR = 7, 5, 0.003, 0.08
+# of the panel's height how much more at least.
+AROUND_POINT, BESIDE, NEAR = 7, 5, 0.0085
+# As NEAR, how much more at most, and whether lines keep clear of names; the next where that fails.
+FAR = ((0.22, True), (0.8, True), (0.8, False))
 SIDES = ["east", "west", "northeast", "southeast", "northwest", "southwest"]  # the best first
 PLACES = 500  # that are tried for a name
 ORDERS = (None, *range(7))  # in which names are placed: from the top, and drawn with these seeds
@@ -73,7 +77,7 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
             ("size", lambda row: float(row.parameters), "weights in use", True),
         ):
             path = folder / f"{dataset}-{name}.png"
-            _draw(own, in_figure(dataset), path, of, label, papers=papers)
+            _draw(own, in_figure(shortened(dataset, TITLE)), path, of, label, papers=papers)
             made.append(path)
     return made
 
@@ -145,7 +149,9 @@ def _draw(
     papers: bool,
 ) -> None:
     scales = list(dict.fromkeys(row.scale for row in rows))
-    figure = new_figure(PANEL * len(scales) + AROUND, HEIGHT + AROUND, layout="constrained")
+    most = max(sum(row.scale == scale for row in rows) for scale in scales)
+    height = max(HEIGHT, LINE_HEIGHT * most)
+    figure = new_figure(PANEL * len(scales) + AROUND, height + AROUND, layout="constrained")
     with styled():
         panels = figure.subplots(1, len(scales), squeeze=False)[0]
         named = []
@@ -189,7 +195,7 @@ def _panel(
             textcoords="offset points", size=7.5, color=PALE,
         )  # fmt: skip
     _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
-    names = [in_figure(shortened(row.model, LONGEST)) for row in networks]
+    names = list(map(in_figure, told_apart([row.model for row in networks], LONGEST)))
     return [(of(row), row.psnr) for row in networks], rings, names
 
 
@@ -225,40 +231,51 @@ def _name(axes: Any, points: _Points, rings: _Points, names: Sequence[str]) -> N
     order = np.argsort([-psnr for _, psnr in points], kind="stable")
     spots = np.array(points)[order]
     every = np.array([*points, *rings])
-    tries = []
-    for others in ORDERS:
-        _, lines, *artists = allocate(
+    width, height = axes.figure.get_size_inches()  # by which textalloc takes all distances
+    near = NEAR * height / width
+    best: tuple[tuple[int, int, float], list[Any]] | None = None
+    for (far, free), others in product(FAR, ORDERS):
+        if others is None and best and not best[0][0]:  # all can be read
+            break
+        _, lines, texts, drawn = allocate(
             axes, *spots.T, [names[one] for one in order], priority_strategy=others,
             x_scatter=every[:, 0], y_scatter=every[:, 1], scatter_sizes=[AROUND_POINT] * len(every),
-            text_scatter_sizes=[BESIDE] * len(points), min_distance=NEAR, max_distance=FAR,
-            margin=NEAR, direction=SIDES, nbr_candidates=PLACES, avoid_label_lines_overlap=True,
-            avoid_crossing_label_lines=True, textsize=8, textcolor=INK, linecolor=PALE,
-            linewidth=0.5,
+            text_scatter_sizes=[BESIDE] * len(points), margin=near, min_distance=near,
+            max_distance=far * height / width, direction=SIDES, nbr_candidates=PLACES,
+            avoid_label_lines_overlap=free, avoid_crossing_label_lines=free,
+            textsize=8, textcolor=INK, linecolor=PALE, linewidth=0.5,
         )  # fmt: skip
-        tries.append(
-            (_clutter(axes, spots, every, lines), [one for part in artists for one in part if one])
+        clutter, artists = (
+            _clutter(axes, spots, every, lines, texts),
+            [*texts, *filter(None, drawn)],
         )
-    best = min(tries, key=lambda one: one[0])
-    for tried in tries:
-        if tried is not best:
-            for artist in tried[1]:
-                artist.remove()
+        if best is None or clutter < best[0]:
+            best, artists = (clutter, artists), best[1] if best else []
+        for artist in artists:  # of the worse one
+            artist.remove()
 
 
 def _clutter(
-    axes: Any, spots: np.ndarray[Any, Any], every: np.ndarray[Any, Any], lines: Sequence[Any]
-) -> tuple[int, float]:
-    """How often lines from names are missing, or touch what is not theirs, and how long all are."""
-    bad, length = 0, 0.0
-    for spot, line in zip(spots, lines, strict=True):
+    axes: Any,
+    spots: np.ndarray[Any, Any],
+    every: np.ndarray[Any, Any],
+    lines: Sequence[Any],
+    texts: Sequence[Any],
+) -> tuple[int, int, float]:
+    """How many names cannot be read, how often lines touch others' points, and all their length."""
+    unread, touched, length = 0, 0, 0.0
+    boxes = [text.get_window_extent() for text in texts]
+    for number, (spot, line, box) in enumerate(zip(spots, lines, boxes, strict=True)):
+        others = axes.transData.transform(every[(every != spot).any(axis=1)])
+        unread += any(box.overlaps(other) for other in boxes[:number])
+        unread += any(box.contains(*other) for other in others)
         if line is None:  # the name stands on its point
-            bad += 1
+            unread += 1
             continue
         end, start = axes.transData.transform(np.array(line[:2]).T)
         way = end - start
         length += float(np.hypot(*way))
-        others = axes.transData.transform(every[(every != spot).any(axis=1)])
         along = np.clip((others - start) @ way / max(way @ way, 1e-9), 0, 1)
         apart = np.hypot(*(start + along[:, None] * way - others).T)
-        bad += int((apart < BESIDE).sum())
-    return bad, length
+        touched += int((apart < BESIDE).sum())
+    return unread, touched, length

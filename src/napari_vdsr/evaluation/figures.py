@@ -141,7 +141,7 @@ def compare(
         _check_crop(crop, truth)
     panels = _panels(truth, models, scale, options)
     crop = crop or choose_crop(truth.luma, panels, scale)
-    figure = _draw(panels, f"{showing.in_figure(truth.path.name)}, ×{scale}", crop)
+    figure = _draw(panels, f"{truth.path.name}, ×{scale}", crop)
     hashes = "".join(f", {m.name} {m.identity[:12]}" for m in models)
     name = showing.shown(truth.path.name)
     title = f"{name} x{scale}{hashes}; protocol {PROTOCOL}; napari-vdsr {__version__}"
@@ -258,15 +258,17 @@ def _draw(panels: Sequence[Panel], title: str, crop: Crop) -> Any:
     with styled():
         axes = _show(figure, layout, whole, panels[0].pixels, "antialiased")
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=ACCENT, lw=1.6))
+        (title,) = showing.told_apart([title], _letters(whole))
         _caption(axes, whole, title, "whole image")
-        for box, panel in zip(parts, panels, strict=True):
+        names = showing.told_apart([panel.name for panel in panels], _letters(parts[0]))
+        for box, panel, name in zip(parts, panels, names, strict=True):
             part = panel.pixels[y : y + height, x : x + width]
             axes = _show(figure, layout, box, part, "nearest")
             text = "PSNR / SSIM"
             if panel.score:
                 text = f"{panel.score.psnr:.2f} dB / {panel.score.ssim:.4f}"
             best = len(scores) > 1 and panel.score is not None and panel.score.psnr == max(scores)
-            _caption(axes, box, panel.name, text, bold=best)
+            _caption(axes, box, name, text, bold=best)
         note = f"PSNR and SSIM of the whole image. Protocol {PROTOCOL}."
         figure.text(MARGIN / layout.width, 0.06 / layout.height, note, size=6.5, color=PALE)
     return figure
@@ -289,15 +291,20 @@ def _show(
     return axes
 
 
+def _letters(box: tuple[float, float, float, float]) -> int:
+    """How many letters a caption has at most, to be as wide as its picture."""
+    width = box[2]
+    return max(8, int(width / (min(1.0, width / FIGURES) * LETTER)))
+
+
 def _caption(
     axes: Any, box: tuple[float, float, float, float], name: str, text: str, *, bold: bool = False
 ) -> None:
-    """Two lines below a picture, at distances in inches whatever its size, and as wide as it."""
+    """Two lines below a picture, at distances in inches whatever its size."""
     _, _, width, height = box
     small = min(1.0, width / FIGURES)
-    most = max(8, int(width / (small * LETTER)))
-    shown = name if len(name) <= most else f"{name[: most - 1]}…"
     below = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-    axes.text(0.5, -0.05 / height, shown, weight="bold", size=9 * small, **below)
+    told = showing.in_figure(name)
+    axes.text(0.5, -0.05 / height, told, weight="bold", size=9 * small, **below)
     weight = "bold" if bold else "normal"
     axes.text(0.5, -0.21 / height, text, size=8.5 * small, color=PALE, weight=weight, **below)

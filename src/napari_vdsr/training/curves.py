@@ -20,7 +20,7 @@ from napari_vdsr.drawing import (
     styled,
 )
 from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.showing import in_figure, shortened, shown
+from napari_vdsr.showing import in_figure, shortened, shown, told_apart
 from napari_vdsr.training.monitor import FEW, read_log
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ AGAINST = {"minutes": "minutes of training", "steps": "steps"}
 SAME = 0.002
 # Inches of a panel, and of what is around all; height of a label, of the axis.
 PANEL, HEIGHT, AROUND, LABEL = 3.4, 3.2, 0.4, 0.06
+LONGEST = 24  # letters of a name
 # The runs after the colours' last have them again, dashed.
 DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)))
 BELOW = 1.0  # dB below all ends that are shown at least
@@ -96,7 +97,7 @@ def draw_curves(
         raise UsageError(f"against {against!r} is unknown; allowed are {', '.join(AGAINST)}.")
     courses: dict[str, list[Course]] = {}
     names: set[str] = set()
-    for run in runs:
+    for run in {_log(run).resolve(): run for run in runs}.values():
         name, found = read_courses(run)
         if name in names:
             raise UsageError(f"two runs are named {name!r}. Rename one of their folders.")
@@ -123,11 +124,13 @@ def read_courses(run: Path) -> tuple[str, dict[str, Course]]:
     TrainingError
         If it has no log.
     """
-    path = run / LOG_NAME if run.is_dir() else run
+    path = _log(run)
     if not path.is_file():
         raise TrainingError(f"{path}: there is no such log of a run.")
     try:
         rows = read_log(path)
+        if any("step" not in row or None in row for row in rows):
+            raise ValueError("its columns are others")
         found = {}
         for column in rows[0] if rows else ():
             if column.startswith(GAIN):
@@ -138,6 +141,10 @@ def read_courses(run: Path) -> tuple[str, dict[str, Course]]:
     except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
         raise TrainingError(f"{path}: is no log of a run ({shortened(str(error))}).") from error
     return path.resolve().parent.name, found
+
+
+def _log(run: Path) -> Path:
+    return run / LOG_NAME if run.is_dir() else run
 
 
 def _course(path: Path, rows: list[dict[str, str]], task: str) -> Course:
@@ -160,11 +167,14 @@ def _draw(
     note: str,
 ) -> None:
 
-    figure = new_figure(PANEL * len(courses) + AROUND, HEIGHT, layout="constrained")
+    names = dict(zip(looks, told_apart(list(looks), LONGEST), strict=True))
+    # Beside an axis of a figure of HEIGHT there is room for so many names.
+    height = HEIGHT * max(1.0, max(map(len, courses.values())) * LABEL)
+    figure = new_figure(PANEL * len(courses) + AROUND, height, layout="constrained")
     with styled():
         panels = figure.subplots(1, len(courses), squeeze=False)[0]
         for axes, (task, own) in zip(panels, courses.items(), strict=True):
-            _panel(axes, own, looks, against)
+            _panel(axes, own, looks, names, against, LABEL * HEIGHT / height)
             axes.set_title(re.sub("^x(?=[0-9])", "×", in_figure(task)))
             axes.set_xlabel(AGAINST[against])
         panels[0].set_ylabel("dB over the input, validation images")
@@ -177,7 +187,9 @@ def _panel(
     axes: Any,
     courses: Sequence[Course],
     looks: Mapping[str, tuple[Any, str]],
+    names: Mapping[str, str],
     against: Literal["minutes", "steps"],
+    label: float,
 ) -> None:
     axes.axhline(0, color=PALE, lw=0.8, ls=(0, (4, 3)))
     axes.spines[["top", "right"]].set_visible(False)
@@ -202,15 +214,28 @@ def _panel(
     # A run that begins far below the input would leave no room for what differs at the end.
     low = max(low, min(0.0, *last) - max(BELOW, *last))
     axes.set_ylim(low, high)
-    at = -math.inf
-    for course in sorted(courses, key=lambda one: one.gains[-1]):
+    ordered = sorted(courses, key=lambda one: one.gains[-1])
+    heights = _apart([course.gains[-1] for course in ordered], label * (high - low), high)
+    for course, at in zip(ordered, heights, strict=True):
         along = course.minutes if against == "minutes" else course.steps
         _, color = looks[course.name]
         gain = f"{course.gains[-1]:+.2f}".replace("-", "\N{MINUS SIGN}")  # as along the axis
-        at = max(course.gains[-1], at + LABEL * (high - low))
         axes.annotate(
-            f"{in_figure(course.name)}  {gain}",
+            f"{in_figure(names[course.name])}  {gain}",
             (along[-1], course.gains[-1]), xytext=(axes.get_xlim()[1], at), textcoords="data",
             va="center", size=8, weight="bold", color=color, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.5},
+            arrowprops={
+                "arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.5, "relpos": (0, 0.5),
+            },
         )  # fmt: skip
+
+
+def _apart(values: Sequence[float], least: float, highest: float) -> list[float]:
+    """Heights at rising values, or as near as lets each be `least` above the one before."""
+    heights: list[float] = []
+    for value in values:
+        heights.append(max(value, heights[-1] + least) if heights else value)
+    for place in range(len(heights) - 1, -1, -1):
+        heights[place] = min(heights[place], highest)
+        highest = heights[place] - least
+    return heights

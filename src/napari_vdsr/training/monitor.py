@@ -145,7 +145,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         text = file.read()
     return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
 
