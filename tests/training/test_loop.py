@@ -615,7 +615,7 @@ class TestRefusals:
     def test_model_of_that_name(self, images, tmp_path):
         model = tmp_path / "mine.safetensors"
         model.write_bytes(b"someone's")
-        with pytest.raises(TrainingError, match=r"mine\.safetensors: exists already"):
+        with pytest.raises(TrainingError, match=r"exists already, and there is no checkpoint"):
             run(config(), images, tmp_path, name="mine")
         assert model.read_bytes() == b"someone's"
 

@@ -43,7 +43,7 @@ class TestList:
             TrainingError, match=r"8\.png, to be left out, matches none of the 3 images"
         ):
             list_files([tmp_path], ["8.png"])
-        with pytest.raises(TrainingError, match="no images in"):
+        with pytest.raises(TrainingError, match="all 3 images are excluded"):
             list_files([tmp_path], ["*"])
 
     def test_files_that_are_no_images_are_skipped(self, tmp_path):

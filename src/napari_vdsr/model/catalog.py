@@ -250,7 +250,8 @@ def remove_model(name: str) -> Path:
         If there is none of this name, or it cannot be deleted.
     """
     path = models_folder() / f"{name}{SUFFIX}"
-    if not NAMES.fullmatch(name) or not os.path.lexists(path):
+    own = path.parent.resolve() != cards.BUNDLED.resolve()
+    if not (own and NAMES.fullmatch(name) and os.path.lexists(path)):
         if any(entry.name == name for entry in entries() if entry.bundled):
             raise UsageError(f"model {got(name)} is bundled: it is no file of the user's folder.")
         raise ModelFileError(f"no model {got(name)} in {models_folder()}.")
@@ -270,7 +271,7 @@ def _own_files() -> list[Path]:
         return sorted(
             path
             for path in folder.iterdir()
-            if path.name.endswith(SUFFIX) and not path.name.startswith(".")
+            if path.name.endswith(SUFFIX) and path.name[0] != "." and not path.is_fifo()
         )
     except FileNotFoundError:
         return []

@@ -44,6 +44,8 @@ def list_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pat
         paths += [path for path in _named(source) if path not in paths]
     left_out = _matching(paths, exclude)
     kept = [path for path in paths if path not in left_out]
+    if paths and not kept:
+        raise TrainingError(f"all {len(paths)} images are excluded. Leave out fewer.")
     if not kept:
         raise TrainingError(f"no images in {', '.join(map(str, sources))}.")
     # Each file of a set gives the whole image: held out and trained on would be the same.
