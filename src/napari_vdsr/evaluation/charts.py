@@ -212,7 +212,7 @@ def _limit(
 
 
 def _name(axes: Any, points: _Points, rings: _Points, names: Sequence[str]) -> None:
-    """Name points beside them: no name stands on another, on a point or on another's line.
+    """Name points beside them, where there is room not on other names, points and lines.
 
     Parameters
     ----------
@@ -245,10 +245,8 @@ def _name(axes: Any, points: _Points, rings: _Points, names: Sequence[str]) -> N
             avoid_label_lines_overlap=free, avoid_crossing_label_lines=free,
             textsize=8, textcolor=INK, linecolor=PALE, linewidth=0.5,
         )  # fmt: skip
-        clutter, artists = (
-            _clutter(axes, spots, every, lines, texts),
-            [*texts, *filter(None, drawn)],
-        )
+        clutter = _clutter(axes, spots, every, lines, texts)
+        artists = [*texts, *filter(None, drawn)]
         if best is None or clutter < best[0]:
             best, artists = (clutter, artists), best[1] if best else []
         for artist in artists:  # of the worse one
