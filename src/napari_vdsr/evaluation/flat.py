@@ -36,14 +36,13 @@ def flat_error(model: Model) -> dict[int, float]:
     """
     network = model.network.cpu().eval()
     # In the middle no border is in sight, and between there and each border all that is.
-    side = max(LEAST_SIDE, 2 * (2 * network.radius + 1))
+    side = max(LEAST_SIDE, 2 * network.radius + 1)
     found = {}
     for scale in sorted({int(scale) for scale in model.card.scales}):
-        source = network.reads == "source"
-        factor, length = (scale, side) if source else (1, side * scale)
+        factor = scale if network.reads == "source" else 1
         worst = 0.0
         for level in LEVELS:
-            flat = torch.full((1, network.channels, length, length), level)
+            flat = torch.full((1, network.channels, side, side), level)
             with torch.inference_mode():
                 made = network(flat, factor)
             change = made if network.residual else made - level
