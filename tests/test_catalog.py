@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from napari_vdsr.cli.main import app
 from napari_vdsr.errors import ModelFileError, UsageError
+from napari_vdsr.model import card as cards
 from napari_vdsr.model import catalog
 from napari_vdsr.model.card import ModelCard
 from napari_vdsr.model.catalog import (
@@ -24,6 +25,8 @@ from napari_vdsr.model.catalog import (
 from napari_vdsr.model.file import load_model, save_model
 from napari_vdsr.networks import VDSR
 
+# Models of the repository that are no part of the package.
+BESIDE = Path(__file__).parents[1] / "models"
 pytestmark = pytest.mark.usefixtures("shallow_model")
 
 
@@ -151,6 +154,26 @@ def test_bundled_names_are_taken(file, name):
         add(file, name)
     with pytest.raises((UsageError, ModelFileError)):
         remove_model(name)
+
+
+def test_a_bundled_model_is_not_removed_from_the_package_itself(monkeypatch):
+    monkeypatch.setenv("VDSR_MODELS", str(cards.BUNDLED))
+    with pytest.raises(UsageError, match="is bundled"):
+        remove_model("vdsr")
+    assert (cards.BUNDLED / "vdsr.safetensors").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(BESIDE.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_models_beside_the_package_can_be_added(tmp_path, monkeypatch, path):
+    """They are too large for it."""
+    monkeypatch.setenv("VDSR_MODELS", str(tmp_path))
+    noted = path.with_name(f"{path.name}.sha256").read_text("ascii")
+    assert noted == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+    result = CliRunner().invoke(app, ["models", "add", str(path)])
+    assert result.exit_code == 0, result.output
+    card = load_model(path.stem).card
+    assert card.name == path.stem
+    assert card.measured["psnr_db"]
 
 
 def test_model_is_replaced_by_nothing(file):

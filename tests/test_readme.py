@@ -32,8 +32,13 @@ ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [ROOT / "README.md", CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md"))]
 
-# Bundled models, but for what goes on from one of them with images of another kind.
-WITH_FIGURES = sorted({path.stem for path in BUNDLED.glob("*.safetensors")} - {"vdsr-fluo"})
+# Models of the package and beside it, but for what goes on from one of them with other images.
+WITH_FIGURES = [
+    path
+    for folder in (BUNDLED, ROOT / "models")
+    for path in sorted(folder.glob("*.safetensors"))
+    if path.stem != "vdsr-fluo"
+]
 
 
 def blocks(page, language):
@@ -52,15 +57,15 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys, shallow_model, page)
     assert (tmp_path / "sharp.ome.tif").stat().st_size > 1320 * 1100
 
 
-@pytest.mark.parametrize("name", WITH_FIGURES)
-def test_networks_are_as_their_cards_say(name):
+@pytest.mark.parametrize("path", WITH_FIGURES, ids=lambda path: path.stem)
+def test_networks_are_as_their_cards_say(path):
     """The README's table: size and cost, PSNR at x2, x3 and x4, the paper's beside it.
 
     A network of one scale has no figures at the others.
     """
     text = (ROOT / "README.md").read_text("utf-8")
-    lines = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
-    model = load_model(name)
+    lines = [line for line in text.splitlines() if line.startswith(f"| `{path.stem}` |")]
+    model = load_model(str(path))
     (cells,) = ([cell.strip() for cell in line.split("|")[2:-1]] for line in lines)
     at = int(min(model.card.scales))
     assert int(cells[0].replace(",", "")) == parameters_at(model.network, at)
@@ -76,12 +81,12 @@ def test_networks_are_as_their_cards_say(name):
     assert cells[4] == " / ".join(f"{found.psnr:.2f}" if found else "-" for found in published)
 
 
-@pytest.mark.parametrize("name", WITH_FIGURES)
-def test_all_figures_are_those_of_the_card(name):
+@pytest.mark.parametrize("path", WITH_FIGURES, ids=lambda path: path.stem)
+def test_all_figures_are_those_of_the_card(path):
     page = (ROOT / "docs/bundled/README.md").read_text("utf-8")
-    row = rf"^\| (Set\d+) +\| +x(\d) \| {name} +\| +\d+ \| +([\d.]+) \| +\S+ \| +([\d.]+) "
+    row = rf"^\| (Set\d+) +\| +x(\d) \| {path.stem} +\| +\d+ \| +([\d.]+) \| +\S+ \| +([\d.]+) "
     rows = re.findall(row, page, re.MULTILINE)
-    card = load_model(name).card
+    card = load_model(str(path)).card
     measured = card.measured
     assert len(rows) == 2 * len(card.scales)
     for dataset, scale, psnr, ssim in rows:
