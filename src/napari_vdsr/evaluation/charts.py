@@ -273,6 +273,10 @@ def _clutter(
         end, start = axes.transData.transform(np.array(line[:2]).T)
         way = end - start
         length += float(np.hypot(*way))
+        places = start + np.linspace(0, 1, 30)[:, None] * way
+        unread += sum(
+            any(other.contains(*place) for place in places) for other in boxes if other is not box
+        )
         along = np.clip((others - start) @ way / max(way @ way, 1e-9), 0, 1)
         apart = np.hypot(*(start + along[:, None] * way - others).T)
         touched += int((apart < BESIDE).sum())
