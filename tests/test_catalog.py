@@ -156,6 +156,13 @@ def test_bundled_names_are_taken(file, name):
         remove_model(name)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_the_models_is_passed_over(own_models):
+    own_models.mkdir(parents=True)
+    os.mkfifo(own_models / "pipe.safetensors")
+    assert "pipe" not in {entry.name for entry in entries()}
+
+
 def test_a_bundled_model_is_not_removed_from_the_package_itself(monkeypatch):
     monkeypatch.setenv("VDSR_MODELS", str(cards.BUNDLED))
     with pytest.raises(UsageError, match="is bundled"):

@@ -116,6 +116,20 @@ def test_nothing_lies_between_a_point_and_its_name(tmp_path, drawn):
 
 
 @pytest.mark.slow
+def test_names_of_many_networks_of_one_size_can_be_read(tmp_path, drawn):
+    seeds = [row(f"network-seed-{n:02}", 37 + 0.02 * n, parameters=24_752) for n in range(12)]
+    draw_charts([row("bicubic", 33.66, parameters=0), *seeds], tmp_path)
+    (axes,) = drawn["Set5-size.png"].axes
+    axes.figure.draw_without_rendering()
+    spots = [axes.transData.transform((24_752, one.psnr)) for one in seeds]
+    boxes = [Text.get_window_extent(text) for text in axes.texts if "seed" in text.get_text()]
+    assert len(boxes) == len(seeds)
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert not any(box.contains(*spot) for spot in spots)
+
+
+@pytest.mark.slow
 def test_no_name_stands_on_a_point(tmp_path, drawn):
     others = [row(f"a-network-{n}", 37, parameters=1000 * 2**n) for n in range(4)]
     draw_charts([row("bicubic", 33.66), row("alone", 36, parameters=1000), *others], tmp_path)

@@ -56,6 +56,13 @@ def test_many_runs_are_told_apart_and_a_poor_start_leaves_room(tmp_path, monkeyp
     assert -3 < axes.get_ylim()[0] < 0
 
 
+def test_a_log_that_an_editor_has_marked_is_read(tmp_path):
+    run = write(tmp_path / "a", [1.0])
+    text = (run / "log.csv").read_text("utf-8")
+    (run / "log.csv").write_text(text, encoding="utf-8-sig")
+    assert read_courses(run)[1]["x2"].steps == [100]
+
+
 def test_a_run_that_is_given_twice_is_drawn_once(tmp_path):
     run = write(tmp_path / "a", [1.0, 2.0])
     draw_curves([run], tmp_path / "once.png")
