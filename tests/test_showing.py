@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_vdsr.showing import in_figure, in_markdown, shown, told_apart
+from napari_vdsr.showing import in_figure, in_markdown, short_names, shown
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_names_are_no_formulas():
 
 def test_short_names_stay_different():
     names = ["lite", "my-microscope-experiment-first", "my-microscope-experiment-second"]
-    assert told_apart(names, 18) == ["lite", "my-mic\u2026iment-first", "my-mic\u2026ment-second"]
-    assert told_apart(["a" * 30, "b" * 30], 18) == ["a" * 17 + "\u2026", "b" * 17 + "\u2026"]
+    assert short_names(names, 18) == ["lite", "my-mic\u2026iment-first", "my-mic\u2026ment-second"]
+    assert short_names(["a" * 30, "b" * 30], 18) == ["a" * 17 + "\u2026", "b" * 17 + "\u2026"]
     same_ends = [f"{'a' * 20}{middle}{'b' * 20}" for middle in "xyz"]
-    short = told_apart([*same_ends, same_ends[0]], 18)
+    short = short_names([*same_ends, same_ends[0]], 18)
     assert len(set(short)) == 3
     assert short[0] == short[3]
     assert all(len(name) <= 18 for name in short)
-    assert told_apart(["a\nb\x1b"], 18) == ["a b\\x1b"]
+    assert short_names(["a\nb\x1b"], 18) == ["a b\\x1b"]

@@ -64,7 +64,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
-def told_apart(names: Sequence[str], longest: int) -> list[str]:
+def short_names(names: Sequence[str], longest: int) -> list[str]:
     """Names as `shown` lines of at most `longest` characters; different ones stay different."""
     lines = [shown(" ".join(name.split())) for name in names]
     ending, middle = ({line: cut(line, longest) for line in lines} for cut in (_start, _both_ends))

@@ -14,7 +14,7 @@ from napari_vdsr.errors import ImageFileError
 from napari_vdsr.evaluation.protocol import PROTOCOL
 from napari_vdsr.io.failure import system_reason
 from napari_vdsr.model.card import BICUBIC_CARD
-from napari_vdsr.showing import in_figure, shortened, shown, told_apart
+from napari_vdsr.showing import in_figure, short_names, shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,7 +195,7 @@ def _panel(
             textcoords="offset points", size=7.5, color=PALE,
         )  # fmt: skip
     _limit(axes, [of(row) for row in networks], [row.psnr for row in networks] + bicubic, rings)
-    names = list(map(in_figure, told_apart([row.model for row in networks], LONGEST)))
+    names = list(map(in_figure, short_names([row.model for row in networks], LONGEST)))
     return [(of(row), row.psnr) for row in networks], rings, names
 
 

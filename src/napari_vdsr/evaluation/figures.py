@@ -258,9 +258,9 @@ def _draw(panels: Sequence[Panel], title: str, crop: Crop) -> Any:
     with styled():
         axes = _show(figure, layout, whole, panels[0].pixels, "antialiased")
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=ACCENT, lw=1.6))
-        (title,) = showing.told_apart([title], _letters(whole))
+        (title,) = showing.short_names([title], _letters(whole))
         _caption(axes, whole, title, "whole image")
-        names = showing.told_apart([panel.name for panel in panels], _letters(parts[0]))
+        names = showing.short_names([panel.name for panel in panels], _letters(parts[0]))
         for box, panel, name in zip(parts, panels, names, strict=True):
             part = panel.pixels[y : y + height, x : x + width]
             axes = _show(figure, layout, box, part, "nearest")

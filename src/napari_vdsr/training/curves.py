@@ -20,7 +20,7 @@ from napari_vdsr.drawing import (
     styled,
 )
 from napari_vdsr.errors import TrainingError, UsageError
-from napari_vdsr.showing import in_figure, shortened, shown, told_apart
+from napari_vdsr.showing import in_figure, short_names, shortened, shown
 from napari_vdsr.training.monitor import FEW, read_log
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _draw(
     note: str,
 ) -> None:
 
-    names = dict(zip(looks, told_apart(list(looks), LONGEST), strict=True))
+    names = dict(zip(looks, short_names(list(looks), LONGEST), strict=True))
     # Beside an axis of a figure of HEIGHT there is room for so many names.
     height = HEIGHT * max(1.0, max(map(len, courses.values())) * LABEL)
     figure = new_figure(PANEL * len(courses) + AROUND, height, layout="constrained")

@@ -112,14 +112,15 @@ def check_new(folder: Path, model: Path, images: Iterable[Path]) -> None:
         If the folder holds a model, a run, a file of a name that a run writes, or images
         of this run: its figures would be taken for such the next time.
     """
-    if model.exists() and not (folder / NAME).exists():
+    begun = (folder / NAME).exists()
+    if model.exists() and begun:
+        raise TrainingError(f"{model}: exists already.", Remedy.GO_ON_RENAMED)
+    if model.exists():
         raise TrainingError(
             f"{model}: exists already, and there is no checkpoint to resume from. Give another "
             "folder or name."
         )
-    if model.exists():
-        raise TrainingError(f"{model}: exists already.", Remedy.GO_ON_RENAMED)
-    if (folder / NAME).exists():
+    if begun:
         raise TrainingError(f"{folder}: holds a run already.", Remedy.GO_ON)
     written = (last_of(model).name, *WRITTEN)
     found = next((name for name in written if (folder / name).exists()), None)
